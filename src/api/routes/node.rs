@@ -1,0 +1,166 @@
+//! The node itself, and those it knows.
+
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+
+use super::{ApiState, peer_named};
+use crate::api::body::{
+    HealthView, PING_COUNT_MAX, PingBody, PublicKeyView, RegistryParams, StatsView,
+};
+use crate::api::extract::{JsonBody, Params};
+use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
+use crate::proto::node::{
+    Command, CommandErrorCode, EntryView, PeerRef, PeerView, PongView, Reply, StatusView,
+};
+
+/// After so long no further ping is started: the request must end within its own limit.
+const PING_BUDGET: Duration = Duration::from_secs(30);
+
+/// Whether the API answers
+///
+/// Needs no token.
+#[utoipa::path(get, path = "/health", tag = "node", security(()),
+    responses((status = 200, description = "It does", body = HealthView)))]
+pub(super) async fn health() -> Json<HealthView> {
+    Json(HealthView {
+        status: "ok".to_owned(),
+    })
+}
+
+/// Who this node is
+///
+/// Needs no token.
+#[utoipa::path(get, path = "/public-key", tag = "node", security(()),
+    responses((status = 200, description = "Its identities", body = PublicKeyView)))]
+pub(super) async fn public_key(
+    State(state): State<ApiState>,
+) -> Result<Json<PublicKeyView>, Refused> {
+    let StatusView {
+        peer_id, entity_id, ..
+    } = status_of(&state).await?;
+    Ok(Json(PublicKeyView { peer_id, entity_id }))
+}
+
+/// This description
+#[utoipa::path(get, path = "/openapi.json", tag = "node",
+    responses((status = 200, description = "OpenAPI", body = Object)))]
+pub(super) async fn openapi(State(state): State<ApiState>) -> impl IntoResponse {
+    (
+        [(CONTENT_TYPE, "application/json")],
+        state.description.as_ref().to_owned(),
+    )
+}
+
+/// The node as a whole
+#[utoipa::path(get, path = "/v1/status", tag = "node",
+    responses((status = 200, description = "Its state", body = StatusView)))]
+pub(super) async fn status(State(state): State<ApiState>) -> Result<Json<StatusView>, Refused> {
+    status_of(&state).await.map(Json)
+}
+
+/// The node in numbers
+#[utoipa::path(get, path = "/stats", tag = "node",
+    responses((status = 200, description = "Counts", body = StatsView)))]
+pub(super) async fn stats(State(state): State<ApiState>) -> Result<Json<StatsView>, Refused> {
+    Ok(Json(status_of(&state).await?.into()))
+}
+
+/// The peers it knows, itself not among them
+#[utoipa::path(get, path = "/peers", tag = "node",
+    responses((status = 200, description = "All peers", body = [PeerView])))]
+pub(super) async fn peers(State(state): State<ApiState>) -> Result<Json<Vec<PeerView>>, Refused> {
+    match state.call(Command::Peers).await? {
+        Reply::Peers(peers) => Ok(Json(peers)),
+        _ => Err(Refused::unexpected_reply("peers")),
+    }
+}
+
+/// The peers it knows, itself not among them
+///
+/// The same as `GET /peers`.
+#[utoipa::path(get, path = "/v1/peers", tag = "node",
+    responses((status = 200, description = "All peers", body = [PeerView])))]
+pub(super) async fn peers_v1(state: State<ApiState>) -> Result<Json<Vec<PeerView>>, Refused> {
+    peers(state).await
+}
+
+/// The registry's entries, its own included
+#[utoipa::path(get, path = "/v1/registry", tag = "node", params(RegistryParams),
+    responses((status = 200, description = "The entries", body = [EntryView])))]
+pub(super) async fn registry(
+    State(state): State<ApiState>,
+    Params(params): Params<RegistryParams>,
+) -> Result<Json<Vec<EntryView>>, Refused> {
+    let offering = params.capability.map(|text| text.parse()).transpose();
+    let offering = offering.map_err(|error| Refused::invalid("the query", error))?;
+    match state.call(Command::Registry { offering }).await? {
+        Reply::Registry(entries) => Ok(Json(entries)),
+        _ => Err(Refused::unexpected_reply("registry")),
+    }
+}
+
+/// Ask a peer for a sign of life
+///
+/// Pings one after the other. A lost one ends it: `rtt_us` has those that were answered, and none
+/// at all is the error `unreachable`.
+#[utoipa::path(post, path = "/v1/ping", tag = "node", request_body = PingBody,
+    responses(
+        (status = 200, description = "It answered", body = PongView),
+        (status = 404, description = "No such peer (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Several peers go by that name (`ambiguous`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 504, description = "No answer (`unreachable`, `timeout`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn ping(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<PingBody>,
+) -> Result<Json<PongView>, Refused> {
+    if !(1..=PING_COUNT_MAX).contains(&body.count) {
+        let why = format!("{} is not within 1 and {PING_COUNT_MAX}", body.count);
+        return Err(Refused::invalid("count", why));
+    }
+    let peer = peer_named("peer", &body.peer)?;
+    let started = Instant::now();
+    let mut pong = ping_once(&state, &peer).await??;
+    for _ in 1..body.count {
+        if started.elapsed() > PING_BUDGET {
+            break;
+        }
+        match ping_once(&state, &peer).await? {
+            Ok(next) => pong.rtt_us.extend(next.rtt_us),
+            Err(Lost(_)) => break,
+        }
+    }
+    Ok(Json(pong))
+}
+
+/// A ping without an answer: after others with one it is a result, not an error.
+struct Lost(Refused);
+
+impl From<Lost> for Refused {
+    fn from(Lost(refused): Lost) -> Refused {
+        refused
+    }
+}
+
+async fn ping_once(state: &ApiState, peer: &PeerRef) -> Result<Result<PongView, Lost>, Refused> {
+    match state.handle.call(Command::Ping(peer.clone())).await {
+        Ok(Reply::Pong(pong)) => Ok(Ok(pong)),
+        Ok(_) => Err(Refused::unexpected_reply("ping")),
+        Err(error) if error.code == CommandErrorCode::Unreachable => Ok(Err(Lost(error.into()))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn status_of(state: &ApiState) -> Result<StatusView, Refused> {
+    match state.call(Command::Status).await? {
+        Reply::Status(status) => Ok(*status),
+        _ => Err(Refused::unexpected_reply("status")),
+    }
+}

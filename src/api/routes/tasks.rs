@@ -1,0 +1,202 @@
+//! Work handed to others.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::IntoResponse;
+use data_encoding::BASE64;
+use uuid::Uuid;
+
+use super::{ApiState, peer_named};
+use crate::api::body::{DEADLINE_MAX_MS, SubmitBody, TaskParams};
+use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
+use crate::api::waits::News;
+use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, WORKER_HEADER};
+use crate::proto::node::{Command, Reply, Submission, TaskView};
+use crate::types::TaskId;
+
+/// Hand over work
+///
+/// Answered once the task is durable. To repeat a submission whose answer was lost, send the same
+/// `id` again, in the body or as `Idempotency-Key`: it gives the task that is already there.
+#[utoipa::path(post, path = "/v1/tasks", tag = "tasks", request_body = SubmitBody,
+    params(("Idempotency-Key" = Option<Uuid>, Header, description = "The same as `id` in the body")),
+    responses(
+        (status = 201, description = "The task", body = TaskView,
+            headers(("Location" = String, description = "Where to look at it"))),
+        (status = 404, description = "No such peer (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Several peers go by that name (`ambiguous`), or the id \
+            belongs to another task (`conflict`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 413, description = "The input is over its limit (`too_large`), or the whole \
+            body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "Try again after `Retry-After` (`queue_full`, `busy`), or \
+            the node is stopping (`stopping`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 507, description = "The disk refuses writes (`storage`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn submit(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody<SubmitBody>,
+) -> Result<impl IntoResponse, Refused> {
+    let submission = submission(body, idempotency_key(&headers)?)?;
+    let location =
+        HeaderValue::try_from(format!("/v1/tasks/{}", submission.id)).expect("a UUID is ASCII");
+    let view = task_of(state.call(Command::Submit(submission)).await?)?;
+    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(view)))
+}
+
+/// All our tasks
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
+    responses((status = 200, description = "The tasks", body = [TaskView])))]
+pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<Vec<TaskView>>, Refused> {
+    match state.call(Command::Tasks).await? {
+        Reply::Tasks(tasks) => Ok(Json(tasks)),
+        _ => Err(Refused::unexpected_reply("tasks")),
+    }
+}
+
+/// One task, now or at its end
+#[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id"), TaskParams),
+    responses(
+        (status = 200, description = "The task", body = TaskView),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn show(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+    Params(params): Params<TaskParams>,
+) -> Result<Json<TaskView>, Refused> {
+    if params.wait_ms.is_some_and(|wait_ms| wait_ms > 0) {
+        let end = state.waits.answer(News::Task(id));
+        if let Some(ended) = state.wait(params.wait_ms, end).await {
+            return task_of(ended?).map(Json);
+        }
+    }
+    task_of(state.call(Command::Task(id)).await?).map(Json)
+}
+
+/// What a completed task came to, as raw bytes
+#[utoipa::path(get, path = "/v1/tasks/{id}/result", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 200, description = "The result", body = [u8],
+            content_type = "application/octet-stream",
+            headers(
+                ("X-Junto-Worker" = String, description = "The worker's entity id"),
+                ("X-Junto-Attempts" = usize, description = "How many attempts it took"),
+            )),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "It is not completed (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn result(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+) -> Result<impl IntoResponse, Refused> {
+    let Reply::TaskResult {
+        worker,
+        attempts,
+        result,
+    } = state.call(Command::TaskResult(id)).await?
+    else {
+        return Err(Refused::unexpected_reply("task result"));
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    );
+    headers.insert(HeaderName::from_static(ATTEMPTS_HEADER), attempts.into());
+    if let Some(worker) = worker {
+        let worker = HeaderValue::try_from(worker.to_string()).expect("an entity id is ASCII");
+        headers.insert(HeaderName::from_static(WORKER_HEADER), worker);
+    }
+    Ok((headers, result))
+}
+
+/// Give a task up
+#[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 200, description = "The task", body = TaskView),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "It has ended already (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn cancel(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+) -> Result<Json<TaskView>, Refused> {
+    let reply = match state.call(Command::CancelTask(id)).await? {
+        Reply::Done => state.call(Command::Task(id)).await?,
+        reply => reply,
+    };
+    task_of(reply).map(Json)
+}
+
+fn task_of(reply: Reply) -> Result<TaskView, Refused> {
+    match reply {
+        Reply::Task(view) => Ok(*view),
+        _ => Err(Refused::unexpected_reply("task")),
+    }
+}
+
+/// The header is a UUID, bare or in quotes.
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<Uuid>, Refused> {
+    let Some(value) = headers.get(IDEMPOTENCY_HEADER) else {
+        return Ok(None);
+    };
+    let text = value.to_str().unwrap_or_default().trim();
+    let bare = text
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .unwrap_or(text);
+    let key = bare
+        .parse()
+        .map_err(|_| Refused::invalid("Idempotency-Key", "it is a UUID"))?;
+    Ok(Some(key))
+}
+
+fn submission(body: SubmitBody, key: Option<Uuid>) -> Result<Submission, Refused> {
+    if let (Some(id), Some(key)) = (body.id, key)
+        && id != key
+    {
+        let why = "the body's id is another: send one of the two";
+        return Err(Refused::invalid("Idempotency-Key", why));
+    }
+    if !(1..=DEADLINE_MAX_MS).contains(&body.deadline_ms) {
+        let why = format!("{} is not within 1 and {DEADLINE_MAX_MS}", body.deadline_ms);
+        return Err(Refused::invalid("deadline_ms", why));
+    }
+    let input = match (body.input, body.input_text) {
+        (Some(_), Some(_)) => {
+            return Err(Refused::invalid(
+                "input",
+                "input_text stands beside it: send one",
+            ));
+        }
+        (Some(base64), None) => BASE64
+            .decode(base64.as_bytes())
+            .map_err(|error| Refused::invalid("input", format!("it is not base64: {error}")))?,
+        (None, text) => text.unwrap_or_default().into_bytes(),
+    };
+    Ok(Submission {
+        id: TaskId(body.id.or(key).unwrap_or_else(Uuid::now_v7)),
+        capability: body
+            .capability
+            .parse()
+            .map_err(|error| Refused::invalid("capability", error))?,
+        input,
+        to: body.to.map(|text| peer_named("to", &text)).transpose()?,
+        priority: body.priority,
+        deadline_ms: body.deadline_ms,
+    })
+}

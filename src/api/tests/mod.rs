@@ -1,0 +1,249 @@
+//! The API over real sockets on loopback, in front of a node that is played.
+
+mod guarding;
+mod refusals;
+mod replies;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::{Method, StatusCode};
+use reqwest::RequestBuilder;
+use serde_json::Value;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use super::problem::{PROBLEM_JSON, Problem};
+use super::{ApiClient, ApiError, ApiServer, ApiToken};
+use crate::proto::node::{
+    AttemptView, Command, CommandResult, EntryView, PeerView, PongView, Priority, Reply,
+    StatusView, TaskCounts, TaskState, TaskView, WakeView,
+};
+use crate::runtime::Handle;
+use crate::types::EntityId;
+
+/// Nothing here takes longer.
+const SOON: Duration = Duration::from_secs(10);
+const WORKER: EntityId = EntityId([7; 32]);
+
+/// A server in front of a played node.
+struct Served {
+    base: String,
+    token: ApiToken,
+    http: reqwest::Client,
+    stop: Option<oneshot::Sender<()>>,
+    ended: JoinHandle<Result<(), ApiError>>,
+}
+
+impl Served {
+    fn start(handle: Handle) -> Served {
+        let server = ApiServer::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        let base = format!("http://{}", server.local_addr());
+        let token = ApiToken::generate().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async { drop(stopped.await) };
+        let ended = tokio::spawn(server.serve(handle, token.clone(), shutdown));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(SOON)
+            .build()
+            .unwrap();
+        Served {
+            base,
+            token,
+            http,
+            stop: Some(stop),
+            ended,
+        }
+    }
+
+    /// A request without a token.
+    fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.bare(method, path).bearer_auth(self.token.reveal())
+    }
+
+    async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let response = self.request(Method::GET, path).send().await.unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
+    async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
+        let response = self
+            .request(Method::POST, path)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        (response.status(), response.json().await.unwrap())
+    }
+
+    fn client(&self) -> ApiClient {
+        ApiClient::new(&self.base, self.token.reveal()).unwrap()
+    }
+
+    async fn stop(mut self) {
+        drop(self.stop.take());
+        tokio::time::timeout(SOON, self.ended)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap();
+    }
+}
+
+/// Sends, and reads the problem that must come back.
+async fn problem(request: RequestBuilder) -> Problem {
+    let response = request.send().await.unwrap();
+    let status = response.status().as_u16();
+    assert_eq!(response.headers()["content-type"], PROBLEM_JSON);
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let problem: Problem = response.json().await.unwrap();
+    assert_eq!(problem.status, status);
+    assert!(!problem.detail.is_empty() && !problem.title.is_empty());
+    assert_eq!(problem.kind, format!("urn:junto:problem:{}", problem.code));
+    problem
+}
+
+/// What the played node was asked, in order.
+#[derive(Clone, Default)]
+struct Asked(Arc<Mutex<Vec<Command>>>);
+
+impl Asked {
+    fn all(&self) -> Vec<Command> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn last(&self) -> Command {
+        self.all().last().cloned().expect("the node was asked")
+    }
+}
+
+/// A node that has one of everything and refuses nothing.
+fn played() -> (Handle, Asked) {
+    let asked = Asked::default();
+    let log = asked.clone();
+    let handle = Handle::stub(move |command| {
+        log.0.lock().unwrap().push(command.clone());
+        answer(command)
+    });
+    (handle, asked)
+}
+
+fn answer(command: Command) -> CommandResult {
+    Ok(match command {
+        Command::Status => Reply::Status(Box::new(status_view())),
+        Command::Peers => Reply::Peers(vec![peer_view()]),
+        Command::Registry { .. } => Reply::Registry(vec![entry_view()]),
+        Command::Submit(submission) => {
+            Reply::Task(Box::new(task_view(submission.id.0, TaskState::Submitted)))
+        }
+        Command::Tasks => Reply::Tasks(vec![task_view(Uuid::nil(), TaskState::Working)]),
+        Command::Task(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Working))),
+        Command::AwaitTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Completed))),
+        Command::TaskResult(_) => Reply::TaskResult {
+            worker: Some(WORKER),
+            attempts: 2,
+            result: vec![0, 255, 10],
+        },
+        Command::CancelTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Canceled))),
+        Command::Ping(peer) => Reply::Pong(PongView {
+            peer_id: peer.to_string(),
+            rtt_us: vec![250],
+        }),
+        Command::Wake { peer, reason } => {
+            let view = wake_view(Uuid::nil(), "sending");
+            Reply::Wake(WakeView {
+                peer: peer.to_string(),
+                reason,
+                ..view
+            })
+        }
+        Command::AwaitWake { id, .. } => Reply::Wake(wake_view(id.0, "delivered")),
+        Command::Resumed { .. } => Reply::Done,
+        Command::WakesReceived => Reply::Wakes(vec![wake_view(Uuid::nil(), "delivered")]),
+    })
+}
+
+fn status_view() -> StatusView {
+    StatusView {
+        name: "alice".into(),
+        peer_id: "12D3KooWAlice".into(),
+        entity_id: WORKER.to_string(),
+        fingerprint: "0001 0002".into(),
+        network: "junto".into(),
+        version: "0.1.0".into(),
+        listen: vec!["/ip4/127.0.0.1/tcp/4001".into()],
+        capabilities: vec!["wc".into()],
+        uptime_ms: 5,
+        connected: 3,
+        sessions: 2,
+        registry: 4,
+        tasks: TaskCounts {
+            completed: 9,
+            ..TaskCounts::default()
+        },
+        held: 1,
+        storage: "ok".into(),
+    }
+}
+
+fn peer_view() -> PeerView {
+    PeerView {
+        peer_id: "12D3KooWBob".into(),
+        entity_id: None,
+        name: Some("bob".into()),
+        state: "connected".into(),
+        capabilities: vec!["wc".into()],
+        addresses: vec![],
+    }
+}
+
+fn entry_view() -> EntryView {
+    EntryView {
+        peer_id: "12D3KooWBob".into(),
+        entity_id: WORKER.to_string(),
+        name: "bob".into(),
+        state: "self".into(),
+        capabilities: vec!["wc".into()],
+        addresses: vec![],
+        seq: 1,
+        expires: "2030-01-01T00:00:00Z".into(),
+    }
+}
+
+fn task_view(id: Uuid, state: TaskState) -> TaskView {
+    TaskView {
+        id: id.to_string(),
+        capability: "wc".into(),
+        state,
+        priority: Priority::Normal,
+        submitted: "2030-01-01T00:00:00Z".into(),
+        deadline: "2030-01-01T00:10:00Z".into(),
+        input_bytes: 3,
+        result_bytes: None,
+        reason: None,
+        no_worker: false,
+        attempts: vec![AttemptView {
+            worker: WORKER.to_string(),
+            token: 1,
+            started: "2030-01-01T00:00:01Z".into(),
+            ended: None,
+            outcome: "working".into(),
+        }],
+    }
+}
+
+fn wake_view(id: Uuid, phase: &str) -> WakeView {
+    WakeView {
+        id: id.to_string(),
+        peer: WORKER.to_string(),
+        reason: "work".into(),
+        phase: phase.into(),
+        elapsed_ms: 1,
+    }
+}

@@ -1,0 +1,373 @@
+//! What the routes answer when all is well, mostly through the client.
+
+use std::future::pending;
+use std::time::Instant;
+
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::super::body::{DEADLINE_DEFAULT_MS, SubmitBody};
+use super::super::client::ClientError;
+use super::*;
+use crate::proto::node::{CommandError, CommandErrorCode, PeerRef};
+use crate::types::{TaskId, WakeId};
+use crate::wire::WakeStatus;
+
+#[tokio::test]
+async fn the_node_and_those_it_knows_are_shown() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let client = served.client();
+    assert_eq!(client.health().await.unwrap().status, "ok");
+    assert_eq!(
+        client.public_key().await.unwrap().entity_id,
+        WORKER.to_string()
+    );
+    assert_eq!(client.status().await.unwrap(), status_view());
+    assert_eq!(client.stats().await.unwrap().tasks.completed, 9);
+    assert_eq!(client.peers().await.unwrap(), [peer_view()]);
+    assert_eq!(served.get("/peers").await, served.get("/v1/peers").await);
+    assert_eq!(client.registry(None).await.unwrap(), [entry_view()]);
+    assert_eq!(asked.last(), Command::Registry { offering: None });
+    client.registry(Some("wc")).await.unwrap();
+    assert_eq!(
+        asked.last(),
+        Command::Registry {
+            offering: Some("wc".parse().unwrap())
+        }
+    );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_submission_has_defaults_a_location_and_the_callers_id() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let id = Uuid::now_v7();
+    for key in [id.to_string(), format!("\"{id}\"")] {
+        let request = served
+            .request(Method::POST, "/v1/tasks")
+            .header("Idempotency-Key", key);
+        let body = json!({"capability": "wc", "input_text": "a b"});
+        let response = request.json(&body).send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::CREATED);
+        assert_eq!(
+            response.headers()["location"],
+            format!("/v1/tasks/{id}").as_str()
+        );
+        let view: TaskView = response.json().await.unwrap();
+        assert_eq!(view, task_view(id, TaskState::Submitted));
+    }
+    let Command::Submit(submission) = asked.last() else {
+        panic!("not a submission")
+    };
+    assert_eq!(submission.id, TaskId(id));
+    assert_eq!(submission.input, b"a b");
+    assert_eq!(submission.deadline_ms, DEADLINE_DEFAULT_MS);
+    assert_eq!(
+        (submission.to, submission.priority),
+        (None, Priority::Normal)
+    );
+
+    let view = served
+        .post("/v1/tasks", json!({"capability": "wc"}))
+        .await
+        .1;
+    let id: Uuid = view["id"].as_str().unwrap().parse().unwrap();
+    assert_eq!(id.get_version_num(), 7);
+
+    let mut body = SubmitBody::new("wc", &[0, 255]);
+    (body.to, body.priority, body.deadline_ms) = (Some("bob".into()), Priority::High, 1);
+    let view = served.client().submit(&body).await.unwrap();
+    assert_eq!(view.id, body.id.unwrap().to_string());
+    let Command::Submit(submission) = asked.last() else {
+        panic!("not a submission")
+    };
+    assert_eq!(submission.input, [0, 255]);
+    assert_eq!(submission.to, Some(PeerRef::Name("bob".parse().unwrap())));
+    assert_eq!(
+        (submission.priority, submission.deadline_ms),
+        (Priority::High, 1)
+    );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let client = served.client();
+    let id = Uuid::now_v7();
+    assert_eq!(client.tasks().await.unwrap().len(), 1);
+    assert_eq!(
+        client.task(id).await.unwrap(),
+        task_view(id, TaskState::Working)
+    );
+    assert_eq!(asked.last(), Command::Task(TaskId(id)));
+    assert_eq!(
+        client.await_task(id, SOON).await.unwrap().state,
+        TaskState::Completed
+    );
+    assert_eq!(asked.last(), Command::AwaitTask(TaskId(id)));
+    assert_eq!(client.cancel(id).await.unwrap().state, TaskState::Canceled);
+    let output = client.result(id).await.unwrap();
+    assert_eq!(
+        (output.worker, output.attempts),
+        (Some(WORKER.to_string()), 2)
+    );
+    assert_eq!(output.result, [0, 255, 10]);
+    let raw = served.request(Method::GET, &format!("/v1/tasks/{id}/result"));
+    let raw = raw.send().await.unwrap();
+    assert_eq!(raw.headers()["content-type"], "application/octet-stream");
+    assert_eq!(raw.headers()["x-junto-attempts"], "2");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_poll_that_sees_no_end_shows_the_task_as_it_is() {
+    let handle = Handle::stub_async(|command| async {
+        match command {
+            Command::AwaitTask(_) => pending().await,
+            other => answer(other),
+        }
+    });
+    let served = Served::start(handle);
+    let id = Uuid::now_v7();
+    let started = Instant::now();
+    let (status, view) = served.get(&format!("/v1/tasks/{id}?wait_ms=50")).await;
+    assert!(started.elapsed() >= Duration::from_millis(50));
+    assert_eq!(
+        (status, view["state"].as_str()),
+        (StatusCode::OK, Some("working"))
+    );
+    let task = served
+        .client()
+        .await_task(id, Duration::from_millis(50))
+        .await
+        .unwrap();
+    assert_eq!(task.state, TaskState::Working);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn shutdown_answers_long_polls_at_once() {
+    let (asked, waiting) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let signal = Arc::clone(&waiting);
+    let handle = Handle::stub_async(move |command| {
+        let (signal, asked) = (Arc::clone(&signal), Arc::clone(&asked));
+        async move {
+            if let Command::AwaitTask(_) = command {
+                signal.add_permits(1);
+                asked.acquire().await.unwrap().forget();
+            }
+            answer(command)
+        }
+    });
+    let served = Served::start(handle);
+    let request = served.request(
+        Method::GET,
+        &format!("/v1/tasks/{}?wait_ms=60000", Uuid::nil()),
+    );
+    let poll = tokio::spawn(async move { request.send().await.unwrap().status() });
+    waiting.acquire().await.unwrap().forget();
+    let started = Instant::now();
+    served.stop().await;
+    assert_eq!(poll.await.unwrap(), StatusCode::OK);
+    assert!(started.elapsed() < super::super::SHUTDOWN_LIMIT);
+}
+
+#[tokio::test]
+async fn pings_are_joined_and_a_lost_one_ends_them() {
+    let mut answered = 0;
+    let handle = Handle::stub(move |command| match command {
+        Command::Ping(PeerRef::Name(_)) if answered == 5 => Err(CommandError::new(
+            CommandErrorCode::Unreachable,
+            "bob does not answer",
+        )),
+        other => {
+            answered += 1;
+            answer(other)
+        }
+    });
+    let served = Served::start(handle);
+    let (_, pong) = served.post("/v1/ping", json!({"peer": "bob"})).await;
+    assert_eq!(
+        pong,
+        json!({"peer_id": "bob", "rtt_us": [250, 250, 250, 250]})
+    );
+    assert_eq!(served.client().ping("bob", 10).await.unwrap().rtt_us, [250]);
+    let lost = served.client().ping("bob", 1).await.unwrap_err();
+    assert_eq!(
+        lost,
+        ClientError::Problem {
+            code: "unreachable".into(),
+            detail: "bob does not answer".into(),
+            status: 504,
+        }
+    );
+    served.stop().await;
+}
+
+/// A node whose one wake-up is in the phase that the test sets; the core's rule, played.
+fn waking(phase: tokio::sync::watch::Receiver<Option<WakeStatus>>) -> Handle {
+    Handle::stub_async(move |command| {
+        let mut phase = phase.clone();
+        async move {
+            let Command::AwaitWake { id, seen } = command else {
+                return answer(command);
+            };
+            let now = *phase.wait_for(|now| *now != seen).await.unwrap();
+            let name = match now {
+                None => "sending",
+                Some(WakeStatus::Delivered) => "delivered",
+                Some(_) => "resumed",
+            };
+            Ok(Reply::Wake(wake_view(id.0, name)))
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_wake_ups_phases_are_seen_as_they_come() {
+    let (set, phase) = tokio::sync::watch::channel(None);
+    let served = Served::start(waking(phase));
+    let client = served.client();
+    let sent = client.wake("bob", "work").await.unwrap();
+    assert_eq!(
+        (sent.peer.as_str(), sent.phase.as_str()),
+        ("bob", "sending")
+    );
+
+    let short = Duration::from_millis(50);
+    let seen = |seen: &'static str, limit| client.wake_phase(&sent.id, seen, limit);
+    assert_eq!(seen("sending", short).await.unwrap().phase, "sending");
+    let (next, ()) = tokio::join!(seen("sending", SOON), async {
+        set.send_replace(Some(WakeStatus::Delivered));
+    });
+    assert_eq!(next.unwrap().phase, "delivered");
+    assert_eq!(seen("delivered", short).await.unwrap().phase, "delivered");
+    set.send_replace(Some(WakeStatus::Resumed));
+    assert_eq!(seen("delivered", SOON).await.unwrap().phase, "resumed");
+    // Nothing follows the last phase: no waiting.
+    assert_eq!(seen("resumed", SOON).await.unwrap().phase, "resumed");
+    let (_, view) = served.get(&format!("/v1/wake/{}", sent.id)).await;
+    assert_eq!(view["phase"], "resumed");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn wake_ups_received_are_listed_and_answered() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let client = served.client();
+    let id = Uuid::now_v7();
+    let response = served
+        .request(Method::POST, "/v1/wake")
+        .json(&json!({"peer": "bob"}));
+    assert_eq!(
+        response.send().await.unwrap().status(),
+        StatusCode::ACCEPTED
+    );
+    assert_eq!(client.wakes_received().await.unwrap().len(), 1);
+    client.resumed(None).await.unwrap();
+    assert_eq!(asked.last(), Command::Resumed { id: None });
+    client.resumed(Some(&id.to_string())).await.unwrap();
+    assert_eq!(
+        asked.last(),
+        Command::Resumed {
+            id: Some(WakeId(id))
+        }
+    );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_description_lists_every_route() {
+    let (handle, _) = played();
+    let served = Served::start(handle);
+    let doc = served.client().openapi().await.unwrap();
+    let mut routes = Vec::new();
+    for (path, item) in doc["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            routes.push(format!("{} {path}", method.to_uppercase()));
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            let responses = operation["responses"].as_object().unwrap();
+            assert_eq!(
+                responses.contains_key("401"),
+                operation.get("security").is_none()
+            );
+            for (status, response) in responses {
+                if status.starts_with(['4', '5']) {
+                    let schema = &response["content"][PROBLEM_JSON]["schema"]["$ref"];
+                    assert_eq!(
+                        schema, "#/components/schemas/Problem",
+                        "{method} {path} {status}"
+                    );
+                }
+            }
+        }
+    }
+    routes.sort();
+    assert_eq!(
+        routes,
+        [
+            "GET /health",
+            "GET /openapi.json",
+            "GET /peers",
+            "GET /public-key",
+            "GET /stats",
+            "GET /v1/peers",
+            "GET /v1/registry",
+            "GET /v1/status",
+            "GET /v1/tasks",
+            "GET /v1/tasks/{id}",
+            "GET /v1/tasks/{id}/result",
+            "GET /v1/wake",
+            "GET /v1/wake/{id}",
+            "POST /v1/ping",
+            "POST /v1/tasks",
+            "POST /v1/tasks/{id}/cancel",
+            "POST /v1/wake",
+            "POST /v1/wake/resumed",
+            "POST /v1/wake/{id}/resumed",
+        ]
+    );
+    let mut references = Vec::new();
+    collect_references(&doc, &mut references);
+    for reference in references {
+        let pointer = reference.strip_prefix('#').unwrap();
+        assert!(
+            doc.pointer(pointer).is_some(),
+            "{reference} is not described"
+        );
+    }
+    let schemas = doc["components"]["schemas"].as_object().unwrap();
+    for name in [
+        "Problem",
+        "StatusView",
+        "TaskView",
+        "SubmitBody",
+        "WakeView",
+        "PongView",
+    ] {
+        assert!(schemas.contains_key(name), "{name}");
+    }
+    assert_eq!(
+        doc["components"]["securitySchemes"]["token"]["scheme"],
+        "bearer"
+    );
+    served.stop().await;
+}
+
+fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
+    match value {
+        Value::Object(fields) => {
+            into.extend(fields.get("$ref").and_then(Value::as_str));
+            fields
+                .values()
+                .for_each(|field| collect_references(field, into));
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect_references(item, into)),
+        _ => {}
+    }
+}

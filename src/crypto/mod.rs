@@ -1,0 +1,24 @@
+//! L1: keys, signatures, key derivation, authenticated encryption, the encrypted key file.
+//!
+//! Every hash and signature is separated by a purpose under the protocol's name, so that bytes
+//! signed for one thing can never be taken for another. Nothing here reads a clock or a file;
+//! randomness comes in as a generator.
+
+mod aead;
+mod hash;
+mod identity;
+mod kdf;
+mod keyfile;
+mod sign;
+mod work;
+
+pub use aead::{AeadError, AeadKey, TAG_BYTES};
+pub use hash::{Digest, hash, hmac, hmac_verify};
+pub use identity::{Identity, Inception, InceptionError, Seeds, binding_bytes};
+pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
+pub use keyfile::{KdfCost, KeyFile, KeyFileError};
+pub use sign::{KeyPair, PublicKey, SigCheck, Signature};
+pub use work::{Work, WorkOutput};
+
+/// The generator the shell seeds from the operating system and the simulator from its seed.
+pub type Rng = rand::rngs::StdRng;

@@ -1,0 +1,5 @@
+//! Junto.
+pub mod crypto;
+pub mod proto;
+pub mod types;
+pub mod wire;

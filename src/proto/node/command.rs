@@ -1,0 +1,292 @@
+//! What the API can ask of a node, and the plain views it gets back.
+//!
+//! The views are the JSON of the HTTP API and of `--json`; their names are fixed.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::types::{Capability, EntityId, NodeName, PeerId, TaskId, TextError, WakeId};
+pub use crate::types::{Priority, TaskState};
+use crate::wire::WakeStatus;
+
+/// A peer as a person names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerRef {
+    Peer(PeerId),
+    Entity(EntityId),
+    Name(NodeName),
+}
+
+impl FromStr for PeerRef {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        if let Ok(entity) = text.parse() {
+            return Ok(PeerRef::Entity(entity));
+        }
+        if let Ok(peer) = text.parse() {
+            return Ok(PeerRef::Peer(peer));
+        }
+        Ok(PeerRef::Name(text.parse()?))
+    }
+}
+
+impl fmt::Display for PeerRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PeerRef::Peer(peer) => peer.fmt(f),
+            PeerRef::Entity(entity) => entity.fmt(f),
+            PeerRef::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+/// A task to be submitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Submission {
+    /// Chosen by the caller, so that a submission whose answer was lost can be repeated.
+    pub id: TaskId,
+    pub capability: Capability,
+    pub input: Vec<u8>,
+    pub to: Option<PeerRef>,
+    pub priority: Priority,
+    /// From now until the task must have ended.
+    pub deadline_ms: u64,
+}
+
+/// What the API asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    Status,
+    Peers,
+    /// Every registry entry, this node's own included; only those offering a capability if named.
+    Registry {
+        offering: Option<Capability>,
+    },
+    Submit(Submission),
+    Tasks,
+    Task(TaskId),
+    /// Answered once the task is terminal.
+    AwaitTask(TaskId),
+    TaskResult(TaskId),
+    CancelTask(TaskId),
+    Ping(PeerRef),
+    Wake {
+        peer: PeerRef,
+        reason: String,
+    },
+    /// Answered once the wake-up's phase is another than `seen`.
+    AwaitWake {
+        id: WakeId,
+        seen: Option<WakeStatus>,
+    },
+    /// The local agent says that it resumed; names a wake-up received, or the newest.
+    Resumed {
+        id: Option<WakeId>,
+    },
+    /// Wake-ups that others sent to this node, newest first.
+    WakesReceived,
+}
+
+/// What it gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    Status(Box<StatusView>),
+    Peers(Vec<PeerView>),
+    Registry(Vec<EntryView>),
+    Task(Box<TaskView>),
+    Tasks(Vec<TaskView>),
+    TaskResult {
+        worker: Option<EntityId>,
+        attempts: usize,
+        result: Vec<u8>,
+    },
+    Pong(PongView),
+    Wake(WakeView),
+    Wakes(Vec<WakeView>),
+    Done,
+}
+
+/// The answer to a command.
+pub type CommandResult = Result<Reply, CommandError>;
+
+/// Why a command was refused: a stable code, and a sentence that says what to do.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct CommandError {
+    pub code: CommandErrorCode,
+    pub message: String,
+}
+
+impl CommandError {
+    /// An error with its sentence.
+    pub fn new(code: CommandErrorCode, message: impl Into<String>) -> CommandError {
+        CommandError {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+/// Stable codes of refused commands. The API gives each its HTTP status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandErrorCode {
+    /// No such task, wake-up or peer.
+    NotFound,
+    /// Several peers go by that name.
+    Ambiguous,
+    /// A size, count or time is over its limit.
+    TooLarge,
+    /// A value makes no sense.
+    Invalid,
+    /// The task is not in the state this needs.
+    Conflict,
+    /// The queue is full.
+    QueueFull,
+    /// The node is busy; try again.
+    Busy,
+    /// The peer could not be reached or did not answer in time.
+    Unreachable,
+    /// The disk refuses writes.
+    Storage,
+    /// The node is stopping.
+    Stopping,
+}
+
+impl CommandErrorCode {
+    /// The code as programs see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CommandErrorCode::NotFound => "not_found",
+            CommandErrorCode::Ambiguous => "ambiguous",
+            CommandErrorCode::TooLarge => "too_large",
+            CommandErrorCode::Invalid => "invalid",
+            CommandErrorCode::Conflict => "conflict",
+            CommandErrorCode::QueueFull => "queue_full",
+            CommandErrorCode::Busy => "busy",
+            CommandErrorCode::Unreachable => "unreachable",
+            CommandErrorCode::Storage => "storage",
+            CommandErrorCode::Stopping => "stopping",
+        }
+    }
+}
+
+/// The node as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StatusView {
+    pub name: String,
+    pub peer_id: String,
+    pub entity_id: String,
+    pub fingerprint: String,
+    pub network: String,
+    pub version: String,
+    pub listen: Vec<String>,
+    pub capabilities: Vec<String>,
+    pub uptime_ms: u64,
+    /// Peers with a connection.
+    pub connected: usize,
+    /// Peers with a live session.
+    pub sessions: usize,
+    /// Registry entries, our own included.
+    pub registry: usize,
+    /// Our tasks by state.
+    pub tasks: TaskCounts,
+    /// Tasks of others that we hold: running, or done and not yet acknowledged.
+    pub held: usize,
+    /// `ok`, or why nothing new is accepted.
+    pub storage: String,
+}
+
+/// How many of our tasks are in each state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounts {
+    pub submitted: usize,
+    pub working: usize,
+    pub completed: usize,
+    pub failed: usize,
+    pub canceled: usize,
+}
+
+/// A peer we know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PeerView {
+    pub peer_id: String,
+    /// Absent until a session or the registry told.
+    pub entity_id: Option<String>,
+    pub name: Option<String>,
+    /// `connected` (session live), `connecting`, `disconnected` or `banned`.
+    pub state: String,
+    pub capabilities: Vec<String>,
+    pub addresses: Vec<String>,
+}
+
+/// A registry entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EntryView {
+    pub peer_id: String,
+    pub entity_id: String,
+    pub name: String,
+    /// `self`, or the peer's state.
+    pub state: String,
+    pub capabilities: Vec<String>,
+    pub addresses: Vec<String>,
+    pub seq: u64,
+    /// RFC 3339.
+    pub expires: String,
+}
+
+/// A task of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskView {
+    pub id: String,
+    pub capability: String,
+    pub state: TaskState,
+    pub priority: Priority,
+    /// RFC 3339.
+    pub submitted: String,
+    /// RFC 3339.
+    pub deadline: String,
+    pub input_bytes: usize,
+    pub result_bytes: Option<usize>,
+    /// Why it failed, or what it waits for.
+    pub reason: Option<String>,
+    /// Whether a failure came for want of a worker before the deadline.
+    pub no_worker: bool,
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt at a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// The worker's entity id.
+    pub worker: String,
+    pub token: u64,
+    /// RFC 3339.
+    pub started: String,
+    pub ended: Option<String>,
+    /// `offered`, `working`, `completed`, `failed: …`, `refused: …`, `lost: …`, `canceled`.
+    pub outcome: String,
+}
+
+/// A peer answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PongView {
+    pub peer_id: String,
+    pub rtt_us: Vec<u64>,
+}
+
+/// A wake-up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WakeView {
+    pub id: String,
+    /// The other side's entity id.
+    pub peer: String,
+    pub reason: String,
+    /// `sending`, `delivered`, `hook_started`, `resumed`, `already_awake`, `rate_limited`,
+    /// `not_allowed`, `failed` or `undelivered`.
+    pub phase: String,
+    pub elapsed_ms: u64,
+}

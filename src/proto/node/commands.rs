@@ -1,0 +1,535 @@
+//! Serving the API: commands in, views out.
+
+use super::command::{
+    AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, PeerRef,
+    PeerView, PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakeView,
+};
+use super::exchange::{Kind, Message};
+use super::{Node, Output};
+use crate::crypto::Identity;
+use crate::proto::Step;
+use crate::proto::peers::Link;
+use crate::proto::registry::Entry;
+use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
+use crate::proto::wake::Sent;
+use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, WAKE_REASON_MAX_BYTES};
+use crate::types::{
+    BatchId, Capability, CommandId, EntityId, Mono, PeerId, TaskId, TaskState, WakeId,
+};
+use crate::wire::{MsgType, Ping, WakeStatus, cbor};
+
+const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+
+impl Node {
+    pub(super) fn command(&mut self, id: CommandId, command: Command, step: &mut Step<'_>) {
+        let (result, after) = match command {
+            Command::Status => (
+                Ok(Reply::Status(Box::new(self.status(step)))),
+                BatchId::NONE,
+            ),
+            Command::Peers => (Ok(Reply::Peers(self.peer_views(step))), BatchId::NONE),
+            Command::Registry { offering } => (
+                Ok(Reply::Registry(self.entry_views(offering.as_ref(), step))),
+                BatchId::NONE,
+            ),
+            Command::Submit(submission) => self.submit(submission, step),
+            Command::Tasks => self.tasks(),
+            Command::Task(task) => self.rested(task, self.task_reply(task)),
+            Command::AwaitTask(task) => match self.await_task(id, task) {
+                Some(answer) => answer,
+                None => return,
+            },
+            Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
+            Command::CancelTask(task) => match self.requester.cancel(task, step) {
+                Some((after, _)) => (self.task_reply(task), after),
+                None => (Err(no_task(task)), BatchId::NONE),
+            },
+            Command::Ping(peer) => match self.ping(id, &peer, step) {
+                Ok(()) => return,
+                Err(error) => (Err(error), BatchId::NONE),
+            },
+            Command::Wake { peer, reason } => (self.wake(&peer, reason, step), BatchId::NONE),
+            Command::AwaitWake { id: wake, seen } => {
+                match self.await_wake(id, wake, seen, step.now.mono) {
+                    Some(result) => (result, BatchId::NONE),
+                    None => return,
+                }
+            }
+            Command::Resumed { id } => (self.resumed(id), BatchId::NONE),
+            Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
+        };
+        self.gate
+            .pass(after, Output::Reply { id, result }, &mut self.out);
+    }
+
+    /// A reply about a task waits for what the task's rows wait for.
+    fn rested(&self, task: TaskId, result: CommandResult) -> (CommandResult, BatchId) {
+        (
+            result,
+            self.requester
+                .task(task)
+                .map_or(BatchId::NONE, |(_, written)| written),
+        )
+    }
+
+    fn submit(&mut self, submission: Submission, step: &mut Step<'_>) -> (CommandResult, BatchId) {
+        let new = match self.new_task(submission) {
+            Ok(new) => new,
+            Err(error) => return (Err(error), BatchId::NONE),
+        };
+        let id = new.id;
+        match self.requester.submit(new, step) {
+            SubmitOutcome::Queued(after) => {
+                self.seek_workers(step);
+                (self.task_reply(id), after)
+            }
+            SubmitOutcome::Known(after) => (self.task_reply(id), after),
+            SubmitOutcome::Full => {
+                let error = CommandError::new(
+                    CommandErrorCode::QueueFull,
+                    "the task queue is full: wait until some of it is done, or cancel tasks",
+                );
+                (Err(error), BatchId::NONE)
+            }
+        }
+    }
+
+    fn new_task(&self, submission: Submission) -> Result<NewTask, CommandError> {
+        let Submission {
+            id,
+            capability,
+            input,
+            to,
+            priority,
+            deadline_ms,
+        } = submission;
+        if input.len() > INPUT_MAX_BYTES {
+            return Err(CommandError::new(
+                CommandErrorCode::TooLarge,
+                format!(
+                    "the input has {} bytes, a task takes {INPUT_MAX_BYTES}",
+                    input.len()
+                ),
+            ));
+        }
+        if !(1..=DEADLINE_MAX_MS).contains(&deadline_ms) {
+            return Err(CommandError::new(
+                CommandErrorCode::Invalid,
+                "the deadline must be between 1 ms and 7 days from now",
+            ));
+        }
+        let to = to
+            .map(|peer| self.resolve(&peer))
+            .transpose()?
+            .map(|(_, entity)| entity);
+        Ok(NewTask {
+            id,
+            capability,
+            input,
+            to,
+            priority,
+            deadline_ms,
+        })
+    }
+
+    fn tasks(&self) -> (CommandResult, BatchId) {
+        let mut after = BatchId::NONE;
+        let views = self
+            .requester
+            .tasks()
+            .map(|(record, written)| {
+                after = after.max(written);
+                task_view(record, self.waits_for(record))
+            })
+            .collect();
+        (Ok(Reply::Tasks(views)), after)
+    }
+
+    pub(super) fn task_reply(&self, id: TaskId) -> CommandResult {
+        let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        Ok(Reply::Task(Box::new(task_view(
+            record,
+            self.waits_for(record),
+        ))))
+    }
+
+    /// What a waiting task waits for, in words.
+    fn waits_for(&self, record: &TaskRecord) -> Option<String> {
+        if record.state != TaskState::Submitted {
+            return None;
+        }
+        let capability = &record.capability;
+        let offered = self.registry.offering(capability).next().is_some();
+        let what = match (record.to, offered) {
+            (Some(to), _) if self.registry.entry(&to).is_none() => {
+                "the worker it names is not known at the moment"
+            }
+            (None, false) => return Some(format!("no known peer offers {capability}")),
+            _ => "a free slot at a worker that can be reached",
+        };
+        Some(format!("waits for {what}"))
+    }
+
+    fn await_task(&mut self, id: CommandId, task: TaskId) -> Option<(CommandResult, BatchId)> {
+        let Some((record, written)) = self.requester.task(task) else {
+            return Some((Err(no_task(task)), BatchId::NONE));
+        };
+        if record.state.is_terminal() {
+            return Some((self.task_reply(task), written));
+        }
+        if self.await_task.values().map(Vec::len).sum::<usize>() >= COMMANDS_MAX {
+            let error = CommandError::new(CommandErrorCode::Busy, "too many wait for tasks");
+            return Some((Err(error), BatchId::NONE));
+        }
+        self.await_task.entry(task).or_default().push(id);
+        None
+    }
+
+    fn result_reply(&self, id: TaskId) -> CommandResult {
+        let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        match (record.state, self.requester.result(id)) {
+            (TaskState::Completed, Some(result)) => Ok(Reply::TaskResult {
+                worker: record.worker,
+                attempts: record.attempts.len(),
+                result: result.to_vec(),
+            }),
+            (state, _) => Err(CommandError::new(
+                CommandErrorCode::Conflict,
+                format!(
+                    "task {id} is {}: only a completed task has a result",
+                    state.as_str()
+                ),
+            )),
+        }
+    }
+
+    fn ping(
+        &mut self,
+        command: CommandId,
+        peer: &PeerRef,
+        step: &mut Step<'_>,
+    ) -> Result<(), CommandError> {
+        let (peer, _) = self.resolve(peer)?;
+        let message = Message {
+            msg_type: MsgType::Ping,
+            body: cbor::encode(&Ping {}),
+            kind: Kind::Ping {
+                command,
+                sent: step.now.mono,
+            },
+            after: BatchId::NONE,
+            resent: false,
+        };
+        self.send(peer, message, step);
+        Ok(())
+    }
+
+    pub(super) fn reply_pong(&mut self, id: CommandId, peer: &PeerId, now: Mono, sent: Mono) {
+        let rtt_us = vec![now.as_micros().saturating_sub(sent.as_micros())];
+        let pong = PongView {
+            peer_id: peer.to_string(),
+            rtt_us,
+        };
+        self.out.push(Output::Reply {
+            id,
+            result: Ok(Reply::Pong(pong)),
+        });
+    }
+
+    pub(super) fn reply_unreachable(&mut self, id: CommandId, peer: &PeerId) {
+        let error = CommandError::new(
+            CommandErrorCode::Unreachable,
+            format!("{peer} could not be reached, or did not answer in time"),
+        );
+        self.out.push(Output::Reply {
+            id,
+            result: Err(error),
+        });
+    }
+
+    fn wake(&mut self, peer: &PeerRef, reason: String, step: &mut Step<'_>) -> CommandResult {
+        if reason.len() > WAKE_REASON_MAX_BYTES {
+            return Err(CommandError::new(
+                CommandErrorCode::TooLarge,
+                format!("the reason is longer than {WAKE_REASON_MAX_BYTES} bytes"),
+            ));
+        }
+        let (_, entity) = self.resolve(peer)?;
+        let id = WakeId(step.uuid_v7());
+        self.wakes.send(id, entity, reason, step);
+        let sent = self.wakes.sent(&id).expect("sent a moment ago");
+        Ok(Reply::Wake(wake_view(id, sent, step.now.mono)))
+    }
+
+    fn await_wake(
+        &mut self,
+        command: CommandId,
+        id: WakeId,
+        seen: Option<WakeStatus>,
+        now: Mono,
+    ) -> Option<CommandResult> {
+        let Some(sent) = self.wakes.sent(&id) else {
+            return Some(Err(CommandError::new(
+                CommandErrorCode::NotFound,
+                format!("there is no wake-up {id}"),
+            )));
+        };
+        let over = sent.undelivered || sent.status.is_some_and(WakeStatus::is_final);
+        if sent.status != seen || over {
+            return Some(Ok(Reply::Wake(wake_view(id, sent, now))));
+        }
+        let waiting = self.await_wake.entry(id).or_default();
+        if waiting.len() >= COMMANDS_MAX {
+            return Some(Err(CommandError::new(
+                CommandErrorCode::Busy,
+                "too many wait for this wake-up",
+            )));
+        }
+        waiting.push((command, seen));
+        None
+    }
+
+    pub(super) fn wake_changed(&mut self, id: WakeId, now: Mono) {
+        let Some(sent) = self.wakes.sent(&id) else {
+            return;
+        };
+        let view = wake_view(id, sent, now);
+        for (command, _) in self.await_wake.remove(&id).into_iter().flatten() {
+            let result = Ok(Reply::Wake(view.clone()));
+            self.out.push(Output::Reply {
+                id: command,
+                result,
+            });
+        }
+    }
+
+    fn resumed(&mut self, id: Option<WakeId>) -> CommandResult {
+        if self.wakes.resumed(id) {
+            return Ok(Reply::Done);
+        }
+        Err(CommandError::new(
+            CommandErrorCode::NotFound,
+            "no wake-up waits for that",
+        ))
+    }
+
+    fn wakes_received(&self, now: Mono) -> Reply {
+        let view = |w: &crate::proto::wake::Received| WakeView {
+            id: w.id.to_string(),
+            peer: w.from.to_string(),
+            reason: w.reason.clone(),
+            phase: phase(Some(w.status)),
+            elapsed_ms: now.since(w.at),
+        };
+        Reply::Wakes(self.wakes.received().into_iter().map(view).collect())
+    }
+
+    /// Whom a person means.
+    fn resolve(&self, peer: &PeerRef) -> Result<(PeerId, EntityId), CommandError> {
+        let unknown = || {
+            CommandError::new(
+                CommandErrorCode::NotFound,
+                format!("no peer is known as {peer}: `junto registry list` shows who is"),
+            )
+        };
+        let entity = match peer {
+            PeerRef::Entity(entity) => *entity,
+            PeerRef::Peer(peer) => self
+                .registry
+                .entity_of(peer)
+                .or_else(|| self.sessions.with(peer).map(|info| info.entity))
+                .ok_or_else(unknown)?,
+            PeerRef::Name(name) => {
+                let mut named = self.registry.named(name);
+                let entry = named.next().ok_or_else(unknown)?;
+                if named.next().is_some() {
+                    return Err(CommandError::new(
+                        CommandErrorCode::Ambiguous,
+                        format!("several peers are called {name}: use a peer id or an entity id"),
+                    ));
+                }
+                entry.body.entity_id
+            }
+        };
+        if entity == self.identity.entity_id {
+            return Err(CommandError::new(
+                CommandErrorCode::Invalid,
+                "that is this node itself",
+            ));
+        }
+        let peer = self.peer_of_entity(&entity).ok_or_else(unknown)?;
+        Ok((peer, entity))
+    }
+
+    fn status(&self, step: &Step<'_>) -> StatusView {
+        let mut tasks = TaskCounts::default();
+        for (record, _) in self.requester.tasks() {
+            let count = match record.state {
+                TaskState::Submitted => &mut tasks.submitted,
+                TaskState::Working => &mut tasks.working,
+                TaskState::Completed => &mut tasks.completed,
+                TaskState::Failed => &mut tasks.failed,
+                TaskState::Canceled => &mut tasks.canceled,
+            };
+            *count += 1;
+        }
+        StatusView {
+            name: self.config.name.to_string(),
+            peer_id: self.identity.peer_id.to_string(),
+            entity_id: self.identity.entity_id.to_string(),
+            fingerprint: Identity::fingerprint(&self.identity.entity_id),
+            network: self.config.network.to_string(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            listen: self.listen.iter().map(ToString::to_string).collect(),
+            capabilities: self
+                .config
+                .capabilities
+                .iter()
+                .map(|o| o.name.to_string())
+                .collect(),
+            uptime_ms: step.now.mono.since(self.started),
+            connected: self.peers.connected_count(),
+            sessions: self.sessions.len(),
+            registry: self.registry.len(),
+            tasks,
+            held: self.worker.len(),
+            storage: "ok".into(),
+        }
+    }
+
+    fn peer_state(&self, peer: &PeerId, now: Mono) -> &'static str {
+        let link = self.peers.peer(peer).map_or(Link::Down, |known| known.link);
+        match link {
+            _ if self.peers.is_shunned(peer, now) => "banned",
+            Link::Up if self.sessions.with(peer).is_some() => "connected",
+            Link::Up | Link::Dialing { .. } => "connecting",
+            Link::Down => "disconnected",
+        }
+    }
+
+    fn peer_views(&self, step: &Step<'_>) -> Vec<PeerView> {
+        self.peers
+            .all()
+            .map(|(id, peer)| {
+                let session = self.sessions.with(id).map(|info| info.entity);
+                let entity = self.registry.entity_of(id).or(session);
+                let entry = entity.and_then(|entity| self.registry.entry(&entity));
+                PeerView {
+                    peer_id: id.to_string(),
+                    entity_id: entity.map(|entity| entity.to_string()),
+                    name: entry.map(|entry| entry.body.name.to_string()),
+                    state: self.peer_state(id, step.now.mono).into(),
+                    capabilities: entry.map(capability_names).unwrap_or_default(),
+                    addresses: peer.addrs.iter().map(ToString::to_string).collect(),
+                }
+            })
+            .collect()
+    }
+
+    fn entry_views(&self, offering: Option<&Capability>, step: &Step<'_>) -> Vec<EntryView> {
+        self.registry
+            .entries()
+            .filter(|entry| offering.is_none_or(|cap| entry.body.slots(cap).is_some()))
+            .map(|entry| {
+                let peer = entry.body.peer_id();
+                let own = entry.body.entity_id == self.identity.entity_id;
+                let state = if own {
+                    "self"
+                } else {
+                    self.peer_state(&peer, step.now.mono)
+                };
+                EntryView {
+                    peer_id: peer.to_string(),
+                    entity_id: entry.body.entity_id.to_string(),
+                    name: entry.body.name.to_string(),
+                    state: state.into(),
+                    capabilities: capability_names(entry),
+                    addresses: entry
+                        .body
+                        .addresses
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect(),
+                    seq: entry.body.seq,
+                    expires: entry.body.expires.to_rfc3339(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn no_task(id: TaskId) -> CommandError {
+    CommandError::new(CommandErrorCode::NotFound, format!("there is no task {id}"))
+}
+
+fn capability_names(entry: &Entry) -> Vec<String> {
+    entry
+        .body
+        .capabilities
+        .iter()
+        .map(|offer| offer.name.to_string())
+        .collect()
+}
+
+fn phase(status: Option<WakeStatus>) -> String {
+    match status {
+        None => "sending",
+        Some(WakeStatus::Delivered) => "delivered",
+        Some(WakeStatus::HookStarted) => "hook_started",
+        Some(WakeStatus::Resumed) => "resumed",
+        Some(WakeStatus::AlreadyAwake) => "already_awake",
+        Some(WakeStatus::RateLimited) => "rate_limited",
+        Some(WakeStatus::NotAllowed) => "not_allowed",
+        Some(WakeStatus::Failed) => "failed",
+    }
+    .into()
+}
+
+fn wake_view(id: WakeId, sent: &Sent, now: Mono) -> WakeView {
+    let phase = if sent.undelivered {
+        "undelivered".into()
+    } else {
+        phase(sent.status)
+    };
+    let elapsed_ms = match sent.status {
+        None if !sent.undelivered => now.since(sent.since),
+        _ => sent.changed.since(sent.since),
+    };
+    let (peer, reason) = (sent.to.to_string(), sent.reason.clone());
+    WakeView {
+        id: id.to_string(),
+        peer,
+        reason,
+        phase,
+        elapsed_ms,
+    }
+}
+
+fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskView {
+    let attempts = record
+        .attempts
+        .iter()
+        .map(|attempt| AttemptView {
+            worker: attempt.worker.to_string(),
+            token: attempt.token.0,
+            started: attempt.started.to_rfc3339(),
+            ended: attempt.ended.map(|at| at.to_rfc3339()),
+            outcome: attempt.outcome.clone(),
+        })
+        .collect();
+    TaskView {
+        id: record.id.to_string(),
+        capability: record.capability.to_string(),
+        state: record.state,
+        priority: record.priority,
+        submitted: record.submitted.to_rfc3339(),
+        deadline: record.deadline.to_rfc3339(),
+        input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
+        result_bytes: record
+            .result_bytes
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        reason: record.reason.clone().or(waits_for),
+        no_worker: record.state == TaskState::Failed && record.attempts.is_empty(),
+        attempts,
+    }
+}

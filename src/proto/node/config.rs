@@ -1,0 +1,69 @@
+//! What a node's core is told once, at start.
+
+use crate::types::{Multiaddr, NetworkName, NodeName};
+use crate::wire::Offer;
+
+/// The core's settings. All times are in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeConfig {
+    pub network: NetworkName,
+    pub name: NodeName,
+    pub capabilities: Vec<Offer>,
+    pub bootstrap: Vec<Multiaddr>,
+    pub task: TaskConfig,
+    pub wake: WakePolicy,
+}
+
+/// How work is handed over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskConfig {
+    /// A worker that is silent for so long loses its tasks.
+    pub lease_ms: u64,
+    /// How often a worker renews.
+    pub renew_ms: u64,
+    /// An offer without an answer lapses.
+    pub offer_lapse_ms: u64,
+    /// Failed attempts before a task is given up.
+    pub failures_max: u32,
+    /// Lost workers before a task is given up.
+    pub losses_max: u32,
+    /// The first delay between attempts; doubles up to `backoff_max_ms`, with full jitter.
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+}
+
+impl Default for TaskConfig {
+    fn default() -> TaskConfig {
+        TaskConfig {
+            lease_ms: 20_000,
+            renew_ms: 5_000,
+            offer_lapse_ms: 10_000,
+            failures_max: 5,
+            losses_max: 20,
+            backoff_ms: 500,
+            backoff_max_ms: 30_000,
+        }
+    }
+}
+
+/// Who may wake this node's agent, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WakePolicy {
+    /// Whether there is a hook to run.
+    pub hook: bool,
+    /// Peer ids or entity ids that may wake us (a name proves nothing); none: everybody.
+    pub allow: Option<Vec<String>>,
+    pub max_per_hour: u32,
+    pub timeout_ms: u64,
+}
+
+impl Default for WakePolicy {
+    fn default() -> WakePolicy {
+        WakePolicy {
+            hook: false,
+            allow: None,
+            max_per_hour: 60,
+            timeout_ms: 60_000,
+        }
+    }
+}

@@ -1,0 +1,575 @@
+//! Sending: sessions opened when needed, messages queued until they are, answers sorted.
+
+use super::Node;
+use super::gossip::Job;
+use super::io::{ExchangeFailure, Note, Output};
+use crate::crypto::Work;
+use crate::proto::Step;
+use crate::proto::peers::Sentence;
+use crate::proto::session::{AckOutcome, Opened, SealedRef, SessionInfo, Ticket};
+use crate::types::limits::{BODY_MAX_BYTES, OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
+use crate::types::{
+    BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
+    PeerId, SessionId, TaskId, WakeId,
+};
+use crate::wire::{
+    MsgType, RegistryEntries, RegistrySync, RenewItem, TaskAccept, TaskRenewAck, TaskResultAck,
+    WakeStatus, WakeUpAck, WireError, cbor,
+};
+
+/// A peer that connected to us has so long to open the session before we do.
+const THEIR_TURN_MS: u64 = 2_000;
+const SESSION_RETRY_MS: u64 = 1_000;
+const SESSION_RETRY_MAX_MS: u64 = 5_000;
+const RESEND_MS: u64 = 2_000;
+const DELAYED_MAX: usize = 256;
+
+/// A request of ours, before it is sealed.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) msg_type: MsgType,
+    pub(super) body: Vec<u8>,
+    pub(super) kind: Kind,
+    /// What it rests on.
+    pub(super) after: BatchId,
+    pub(super) resent: bool,
+}
+
+/// What a request is about: what its answer, or the lack of one, is told to.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Ping {
+        command: CommandId,
+        sent: Mono,
+    },
+    Sync,
+    Delegate {
+        worker: EntityId,
+        offers: Vec<(TaskId, FencingToken)>,
+    },
+    Cancel,
+    Renew {
+        requester: EntityId,
+        items: Vec<RenewItem>,
+        sent: Mono,
+    },
+    Results {
+        requester: EntityId,
+        tasks: Vec<(TaskId, FencingToken)>,
+    },
+    Wake {
+        id: WakeId,
+    },
+    WakeUpdate {
+        tries: u32,
+    },
+}
+
+/// What an exchange under way is.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Handshake {
+        peer: PeerId,
+        session: SessionId,
+    },
+    Confirm {
+        peer: PeerId,
+        session: SessionId,
+    },
+    Message {
+        peer: PeerId,
+        message: Box<Message>,
+        sealed: SealedRef,
+    },
+}
+
+impl Node {
+    pub(super) fn connected(
+        &mut self,
+        peer: PeerId,
+        addr: &Multiaddr,
+        dialer: bool,
+        step: &mut Step<'_>,
+    ) {
+        self.peers_changed = true;
+        if self.peers.connected(peer, addr, dialer, step.now.mono) {
+            self.out.push(Output::Disconnect { peer });
+            return;
+        }
+        match self.sessions.with(&peer) {
+            // The session outlived the connection, on our side at least: the first message tells.
+            Some(info) => {
+                self.worker.requester_is_back(info.entity, step.now.mono);
+                if dialer {
+                    self.sync_with(peer, step);
+                }
+            }
+            None if dialer => self.open_session(peer, step),
+            None => {
+                self.session_at.insert(peer, step.now.mono + THEIR_TURN_MS);
+            }
+        }
+    }
+
+    /// Opens sessions with connected peers whose time has come.
+    pub(super) fn open_sessions(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let due: Vec<PeerId> = self
+            .session_at
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            self.session_at.remove(&peer);
+            if self.sessions.with(&peer).is_none() && self.peers.is_up(&peer) {
+                self.open_session(peer, step);
+            }
+        }
+    }
+
+    /// Sends M1, unless a handshake is under way.
+    pub(super) fn open_session(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        let Some((own, written)) = self.registry.own() else {
+            return;
+        };
+        let entry = own.bytes.clone();
+        let known_as = self.registry.entity_of(&peer);
+        let opened = self
+            .sessions
+            .initiate(peer, known_as, &entry, step.now, step.rng);
+        if let Some((session, bytes)) = opened {
+            self.begin(Pending::Handshake { peer, session }, peer, bytes, written);
+        }
+    }
+
+    fn begin(&mut self, pending: Pending, peer: PeerId, bytes: Vec<u8>, after: BatchId) {
+        let id = ExchangeId(self.next_exchange);
+        self.next_exchange += 1;
+        *self.in_flight.entry(peer).or_default() += 1;
+        self.exchanges.insert(id, pending);
+        let addrs = self.peers.addrs(&peer);
+        let request = Output::Request {
+            id,
+            peer,
+            addrs,
+            bytes,
+        };
+        self.gate.pass(after, request, &mut self.out);
+    }
+
+    fn finish(&mut self, id: ExchangeId) -> Option<Pending> {
+        let pending = self.exchanges.remove(&id)?;
+        let (Pending::Handshake { peer, .. }
+        | Pending::Confirm { peer, .. }
+        | Pending::Message { peer, .. }) = &pending;
+        if let Some(count) = self.in_flight.get_mut(peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.in_flight.remove(peer);
+            }
+        }
+        Some(pending)
+    }
+
+    /// Queues a message and sends what can be sent.
+    pub(super) fn send(&mut self, peer: PeerId, message: Message, step: &mut Step<'_>) {
+        let queue = self.outbox.entry(peer).or_default();
+        let too_large = message.body.len() > BODY_MAX_BYTES;
+        if queue.len() >= OUTBOX_PER_PEER_MAX
+            || too_large
+            || self.peers.is_shunned(&peer, step.now.mono)
+        {
+            self.failed(peer, message, ExchangeFailure::NotSent, step);
+            return;
+        }
+        queue.push_back(message);
+        self.pump(peer, step);
+    }
+
+    /// Seals and sends what waits for `peer`; opens a session if that is what is missing.
+    fn pump(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        while self
+            .outbox
+            .get(&peer)
+            .is_some_and(|queue| !queue.is_empty())
+        {
+            if self
+                .in_flight
+                .get(&peer)
+                .is_some_and(|count| *count >= OUTBOUND_PER_PEER_MAX)
+            {
+                return;
+            }
+            if self.sessions.with(&peer).is_none() {
+                self.open_session(peer, step);
+                return;
+            }
+            let queue = self.outbox.get_mut(&peer).expect("it is not empty");
+            let mut message = queue.pop_front().expect("it is not empty");
+            if let Kind::Ping { sent, .. } | Kind::Renew { sent, .. } = &mut message.kind {
+                *sent = step.now.mono;
+            }
+            let nonce = step.nonce();
+            let sealed =
+                self.sessions
+                    .seal_request(&peer, message.msg_type, &message.body, step.now, nonce);
+            let Some((bytes, sealed)) = sealed else {
+                // It ran out of time this moment.
+                self.sessions.forget(&peer);
+                self.outbox.entry(peer).or_default().push_front(message);
+                continue;
+            };
+            let after = message.after;
+            let pending = Pending::Message {
+                peer,
+                message: Box::new(message),
+                sealed,
+            };
+            self.begin(pending, peer, bytes, after);
+        }
+        self.outbox.remove(&peer);
+    }
+
+    pub(super) fn send_delayed(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let (due, later) = std::mem::take(&mut self.delayed)
+            .into_iter()
+            .partition(|d| d.0 <= now);
+        self.delayed = later;
+        let due: Vec<(Mono, PeerId, Message)> = due;
+        for (_, peer, message) in due {
+            self.send(peer, message, step);
+        }
+    }
+
+    pub(super) fn response(&mut self, id: ExchangeId, bytes: &[u8], step: &mut Step<'_>) {
+        match self.finish(id) {
+            None => {}
+            Some(Pending::Handshake { peer, session }) => {
+                match self.sessions.on_ack(peer, session, bytes, step.now) {
+                    AckOutcome::Verify { ticket, checks } => {
+                        self.compute(Job::Ack { ticket }, vec![checks]);
+                    }
+                    AckOutcome::Failed(code) => self.session_failed(peer, Some(code), step),
+                    AckOutcome::Stale => {}
+                }
+            }
+            Some(Pending::Confirm { peer, session }) => {
+                match self.sessions.on_ready(peer, session, bytes, step.now) {
+                    Ok(info) => {
+                        self.session_up(info, step);
+                        self.sync_with(peer, step);
+                    }
+                    Err(Some(code)) => self.session_failed(peer, Some(code), step),
+                    Err(None) => {}
+                }
+            }
+            Some(Pending::Message {
+                peer,
+                message,
+                sealed,
+            }) => {
+                let opened = self.sessions.open_response(&peer, sealed, bytes, step.now);
+                let answered = opened.and_then(|opened| {
+                    self.answered(peer, &message, &opened, step)
+                        .ok_or(WireError::Malformed)
+                });
+                if let Err(code) = answered {
+                    self.refused(peer, *message, code, step);
+                }
+                self.pump(peer, step);
+            }
+        }
+    }
+
+    /// M2's signatures were judged.
+    pub(super) fn ack_verified(&mut self, ticket: Ticket, good: bool, step: &mut Step<'_>) {
+        let nonce = step.nonce();
+        match self.sessions.ack_verified(ticket, good, step.now, nonce) {
+            Ok((peer, session, m3, entry)) => {
+                self.merge_verified(&entry, step);
+                self.begin(Pending::Confirm { peer, session }, peer, m3, BatchId::NONE);
+            }
+            Err(Some((peer, _, code))) => {
+                self.penalize(peer, code, step);
+                self.session_failed(peer, Some(code), step);
+            }
+            Err(None) => {}
+        }
+    }
+
+    pub(super) fn session_up(&mut self, info: SessionInfo, step: &mut Step<'_>) {
+        self.session_at.remove(&info.peer);
+        let name = self
+            .registry
+            .entry(&info.entity)
+            .map(|e| e.body.name.to_string());
+        let name = name.unwrap_or_default();
+        self.note(Note::SessionUp {
+            peer: info.peer,
+            entity: info.entity,
+            name,
+        });
+        self.worker.requester_is_back(info.entity, step.now.mono);
+        self.pump(info.peer, step);
+    }
+
+    /// No session came about: what waits for it has failed, and it is tried again later.
+    fn session_failed(&mut self, peer: PeerId, code: Option<WireError>, step: &mut Step<'_>) {
+        // Theirs may have won: then the session is there, or about to be.
+        let theirs_wins = code == Some(WireError::InvalidState);
+        if self.sessions.with(&peer).is_some() {
+            self.pump(peer, step);
+            return;
+        }
+        if let Some(code) = code
+            && !theirs_wins
+        {
+            self.note(Note::SessionRefused {
+                peer,
+                why: code.to_string(),
+            });
+        }
+        let wait = SESSION_RETRY_MS + step.backoff_ms(1, SESSION_RETRY_MS, SESSION_RETRY_MAX_MS);
+        self.session_at.insert(peer, step.now.mono + wait);
+        if !theirs_wins {
+            for message in self.outbox.remove(&peer).into_iter().flatten() {
+                self.failed(peer, message, ExchangeFailure::NotSent, step);
+            }
+        }
+    }
+
+    pub(super) fn exchange_failed(
+        &mut self,
+        id: ExchangeId,
+        failure: ExchangeFailure,
+        step: &mut Step<'_>,
+    ) {
+        match self.finish(id) {
+            None => {}
+            Some(Pending::Handshake { peer, session } | Pending::Confirm { peer, session }) => {
+                self.sessions.abandon(&peer, session);
+                self.session_failed(peer, None, step);
+            }
+            Some(Pending::Message { peer, message, .. }) => {
+                self.failed(peer, *message, failure, step);
+                self.pump(peer, step);
+            }
+        }
+    }
+
+    /// The other side refused a message, or answered with something that is none.
+    fn refused(
+        &mut self,
+        peer: PeerId,
+        mut message: Message,
+        code: WireError,
+        step: &mut Step<'_>,
+    ) {
+        let session_is_void = matches!(
+            code,
+            WireError::SessionNotFound | WireError::SessionExpired | WireError::DecryptionFailed
+        );
+        if session_is_void {
+            self.sessions.forget(&peer);
+        }
+        if session_is_void && !message.resent {
+            message.resent = true;
+            self.outbox.entry(peer).or_default().push_front(message);
+        } else {
+            self.failed(peer, message, ExchangeFailure::Unknown, step);
+        }
+    }
+
+    /// A message got no answer.
+    fn failed(
+        &mut self,
+        peer: PeerId,
+        message: Message,
+        failure: ExchangeFailure,
+        step: &mut Step<'_>,
+    ) {
+        let sent = failure == ExchangeFailure::Unknown;
+        match message.kind {
+            Kind::Ping { command, .. } => self.reply_unreachable(command, &peer),
+            Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
+            Kind::Delegate { worker, offers } => {
+                self.requester.offer_failed(worker, &offers, step, sent);
+            }
+            Kind::Results { requester, tasks } => {
+                self.worker.acknowledged(requester, &tasks, None, step);
+            }
+            Kind::Wake { id } => self.wakes.send_failed(id, step.now.mono),
+            Kind::WakeUpdate { tries } if tries < 3 && self.delayed.len() < DELAYED_MAX => {
+                let at = step.now.mono + (RESEND_MS << tries);
+                let kind = Kind::WakeUpdate { tries: tries + 1 };
+                self.delayed.push((
+                    at,
+                    peer,
+                    Message {
+                        kind,
+                        resent: false,
+                        ..message
+                    },
+                ));
+            }
+            Kind::WakeUpdate { .. } => {}
+        }
+    }
+
+    /// Hands an answer to whom it concerns; none when it is not an answer to this.
+    fn answered(
+        &mut self,
+        peer: PeerId,
+        message: &Message,
+        opened: &Opened,
+        step: &mut Step<'_>,
+    ) -> Option<()> {
+        let read_as = |expected: MsgType| (opened.msg_type == expected).then_some(&opened.body[..]);
+        match &message.kind {
+            Kind::Ping { command, sent } => {
+                read_as(MsgType::Pong)?;
+                self.reply_pong(*command, &peer, step.now.mono, *sent);
+            }
+            Kind::Sync => {
+                let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;
+                self.registry_answer(peer, answer, step);
+            }
+            Kind::Delegate { worker, offers } => {
+                let accept: TaskAccept = decode(read_as(MsgType::TaskAccept)?)?;
+                (accept.answers.len() == offers.len()).then_some(())?;
+                self.requester
+                    .answered(*worker, accept.boot, offers, &accept.answers, step);
+            }
+            Kind::Cancel => {
+                read_as(MsgType::TaskCancelAck)?;
+            }
+            Kind::Renew {
+                requester,
+                items,
+                sent,
+            } => {
+                let ack: TaskRenewAck = decode(read_as(MsgType::TaskRenewAck)?)?;
+                self.worker
+                    .renewed(*requester, items, &ack.answers, *sent, step);
+            }
+            Kind::Results { requester, tasks } => {
+                let ack: TaskResultAck = decode(read_as(MsgType::TaskResultAck)?)?;
+                (ack.answers.len() == tasks.len()).then_some(())?;
+                self.worker
+                    .acknowledged(*requester, tasks, Some(&ack.answers), step);
+            }
+            Kind::Wake { .. } => {
+                let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;
+                self.wakes
+                    .told(opened.entity, ack.nonce, ack.status, step.now.mono);
+            }
+            Kind::WakeUpdate { .. } => {
+                read_as(MsgType::Pong)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Asks `peer` for the entries we lack.
+    pub(super) fn sync_with(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        let sync = RegistrySync {
+            have: Some(self.registry.digest(step.now)),
+            entries: Vec::new(),
+        };
+        self.send_sync(peer, &sync, step);
+    }
+
+    pub(super) fn send_sync(&mut self, peer: PeerId, sync: &RegistrySync, step: &mut Step<'_>) {
+        let after = self
+            .registry
+            .own()
+            .map_or(BatchId::NONE, |(_, written)| written);
+        let message = Message {
+            msg_type: MsgType::RegistrySync,
+            body: cbor::encode(sync),
+            kind: Kind::Sync,
+            after,
+            resent: false,
+        };
+        self.send(peer, message, step);
+    }
+
+    /// Tells the woken side's progress to who woke it.
+    pub(super) fn wake_update(
+        &mut self,
+        peer: PeerId,
+        nonce: Nonce,
+        status: WakeStatus,
+        step: &mut Step<'_>,
+    ) {
+        let message = Message {
+            msg_type: MsgType::WakeUpdate,
+            body: cbor::encode(&crate::wire::WakeUpdate { nonce, status }),
+            kind: Kind::WakeUpdate { tries: 0 },
+            after: BatchId::NONE,
+            resent: false,
+        };
+        self.send(peer, message, step);
+    }
+
+    /// Answers a request in its session, once `after` is durable.
+    pub(super) fn respond(
+        &mut self,
+        id: InboundId,
+        to: SealedRef,
+        msg_type: MsgType,
+        body: Vec<u8>,
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let nonce = step.nonce();
+        if let Some(bytes) = self
+            .sessions
+            .seal_response(to, msg_type, &body, step.now, nonce)
+        {
+            self.gate
+                .pass(after, Output::Respond { id, bytes }, &mut self.out);
+        }
+    }
+
+    /// Answers a request with an error, and holds it against the peer if it deserves that.
+    pub(super) fn respond_error(
+        &mut self,
+        id: InboundId,
+        peer: PeerId,
+        code: WireError,
+        step: &mut Step<'_>,
+    ) {
+        let nonce = step.nonce();
+        let bytes = self.sessions.error(code, step.now, nonce);
+        self.out.push(Output::Respond { id, bytes });
+        self.penalize(peer, code, step);
+    }
+
+    pub(super) fn penalize(&mut self, peer: PeerId, code: WireError, step: &Step<'_>) {
+        if let Sentence::Ban { for_ms } = self.peers.penalize(peer, code.penalty(), step.now.mono) {
+            self.sessions.forget(&peer);
+            self.peers_changed = true;
+            self.note(Note::PeerBanned { peer, for_ms });
+            self.out.push(Output::Disconnect { peer });
+        }
+    }
+
+    /// Has signatures checked outside; the verdict comes as [`Input::Computed`].
+    pub(super) fn compute(&mut self, job: Job, groups: Vec<Vec<crate::crypto::SigCheck>>) {
+        let id = crate::types::JobId(self.next_job);
+        self.next_job += 1;
+        self.jobs.insert(id, job);
+        self.out.push(Output::Compute {
+            job: id,
+            work: Work::Verify { groups },
+        });
+    }
+}
+
+/// Reads the body of an answer; none when it is malformed.
+pub(super) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
+    cbor::decode(body, BODY_MAX_BYTES).ok()
+}

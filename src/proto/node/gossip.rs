@@ -1,0 +1,278 @@
+//! The registry's ways in and out: handshakes, exchanges, gossip, the DHT.
+
+use super::Node;
+use super::io::{Output, Verdict};
+use crate::crypto::WorkOutput;
+use crate::proto::Step;
+use crate::proto::registry::Arrival;
+use crate::proto::session::Ticket;
+use crate::types::limits::{ENTRY_MAX_LIFE_MS, REGISTRY_MAX_ENTRIES};
+use crate::types::{BatchId, EntityId, GossipId, InboundId, JobId, PeerId};
+use crate::wire::{RegistryEntries, RegistrySync, WireError};
+
+/// How often one capability is looked for in the DHT.
+const SEEK_MS: u64 = 10_000;
+const DHT_ENTRY_PREFIX: &str = "/junto-entry/";
+
+/// What waits for signatures to be checked.
+#[derive(Debug)]
+pub(super) enum Job {
+    Handshake {
+        ticket: Ticket,
+        inbound: InboundId,
+        peer: PeerId,
+    },
+    Ack {
+        ticket: Ticket,
+    },
+    Entries {
+        source: PeerId,
+        entries: Vec<Vec<u8>>,
+        way: Way,
+    },
+}
+
+/// How entries came in.
+#[derive(Debug, Clone)]
+pub(super) enum Way {
+    Exchange,
+    Gossip(GossipId),
+    Dht { key: Vec<u8> },
+}
+
+/// The DHT key of an entity's entry.
+fn dht_key(entity: &EntityId) -> Vec<u8> {
+    format!("{DHT_ENTRY_PREFIX}{entity}").into_bytes()
+}
+
+impl Node {
+    pub(super) fn computed(&mut self, job: JobId, output: WorkOutput, step: &mut Step<'_>) {
+        let WorkOutput::Verified { good } = output;
+        let all_good = good.iter().all(|good| *good);
+        match self.jobs.remove(&job) {
+            None => {}
+            Some(Job::Handshake {
+                ticket,
+                inbound,
+                peer,
+            }) => {
+                self.handshake_verified(ticket, all_good, inbound, peer, step);
+            }
+            Some(Job::Ack { ticket }) => self.ack_verified(ticket, all_good, step),
+            Some(Job::Entries {
+                source,
+                entries,
+                way,
+            }) => {
+                self.entries_verified(source, entries, &good, way, step);
+            }
+        }
+    }
+
+    /// Entries came from `source`: has those checked that are news.
+    pub(super) fn take_entries(
+        &mut self,
+        source: PeerId,
+        entries: impl IntoIterator<Item = Vec<u8>>,
+        way: Way,
+        step: &mut Step<'_>,
+    ) {
+        let (mut news, mut groups) = (Vec::new(), Vec::new());
+        for bytes in entries.into_iter().take(REGISTRY_MAX_ENTRIES) {
+            match self.registry.arrived(&bytes, step.now) {
+                Arrival::Check(checks) => {
+                    news.push(bytes);
+                    groups.push(checks);
+                }
+                Arrival::Known => self.verdict(&way, source, Verdict::Accept),
+                Arrival::Ignored => self.verdict(&way, source, Verdict::Ignore),
+                Arrival::Bad(_) => {
+                    self.verdict(&way, source, Verdict::Reject);
+                    self.penalize(source, WireError::Malformed, step);
+                }
+            }
+        }
+        if !news.is_empty() {
+            self.compute(
+                Job::Entries {
+                    source,
+                    entries: news,
+                    way,
+                },
+                groups,
+            );
+        }
+    }
+
+    fn verdict(&mut self, way: &Way, source: PeerId, verdict: Verdict) {
+        if let Way::Gossip(id) = way {
+            self.out.push(Output::GossipVerdict {
+                id: *id,
+                source,
+                verdict,
+            });
+        }
+    }
+
+    fn entries_verified(
+        &mut self,
+        source: PeerId,
+        entries: Vec<Vec<u8>>,
+        good: &[bool],
+        way: Way,
+        step: &mut Step<'_>,
+    ) {
+        for (bytes, good) in entries.into_iter().zip(good) {
+            if !good {
+                self.verdict(&way, source, Verdict::Reject);
+                self.penalize(source, WireError::InvalidSignature, step);
+                continue;
+            }
+            self.verdict(&way, source, Verdict::Accept);
+            let news = self.merge_news(&bytes, step);
+            match &way {
+                Way::Exchange if news => self.out.push(Output::Publish { bytes }),
+                Way::Dht { key } => self.out.push(Output::DhtPut {
+                    key: key.clone(),
+                    value: bytes,
+                    life_ms: ENTRY_MAX_LIFE_MS,
+                    local_only: true,
+                }),
+                Way::Exchange | Way::Gossip(_) => {}
+            }
+        }
+    }
+
+    /// An entry whose signatures were checked in a handshake.
+    pub(super) fn merge_verified(&mut self, bytes: &[u8], step: &mut Step<'_>) {
+        if self.merge_news(bytes, step) {
+            self.out.push(Output::Publish {
+                bytes: bytes.to_vec(),
+            });
+        }
+    }
+
+    fn merge_news(&mut self, bytes: &[u8], step: &mut Step<'_>) -> bool {
+        if !self.registry.merge(bytes, step) {
+            return false;
+        }
+        if let Ok((body, _)) = crate::wire::SignedEntry::parse(bytes) {
+            for binding in &body.peers {
+                self.learned(binding.peer_id, &body.addresses, step);
+            }
+        }
+        true
+    }
+
+    pub(super) fn gossip(
+        &mut self,
+        id: GossipId,
+        source: PeerId,
+        bytes: Vec<u8>,
+        step: &mut Step<'_>,
+    ) {
+        self.take_entries(source, [bytes], Way::Gossip(id), step);
+    }
+
+    /// Somebody wants to store a record with us: only an entry under its own key is kept.
+    pub(super) fn dht_record(
+        &mut self,
+        source: PeerId,
+        key: Vec<u8>,
+        value: Vec<u8>,
+        step: &mut Step<'_>,
+    ) {
+        let fits = crate::wire::SignedEntry::parse(&value)
+            .is_ok_and(|(body, _)| dht_key(&body.entity_id) == key);
+        if fits {
+            self.take_entries(source, [value], Way::Dht { key }, step);
+        } else {
+            self.penalize(source, WireError::Malformed, step);
+        }
+    }
+
+    /// The other side's answer to our digest.
+    pub(super) fn registry_answer(
+        &mut self,
+        peer: PeerId,
+        answer: RegistryEntries,
+        step: &mut Step<'_>,
+    ) {
+        let got_some = !answer.entries.is_empty();
+        let entries = answer
+            .entries
+            .into_iter()
+            .map(serde_bytes::ByteBuf::into_vec);
+        self.take_entries(peer, entries, Way::Exchange, step);
+        if !answer.want.is_empty() {
+            let entries = self.registry.wanted(&answer.want, step.now);
+            if !entries.is_empty() {
+                self.send_sync(
+                    peer,
+                    &RegistrySync {
+                        have: None,
+                        entries,
+                    },
+                    step,
+                );
+            }
+        }
+        if answer.more && got_some {
+            // The rest follows once these are merged; a digest sent now would name them missing.
+            self.sync_at = step.now.mono + 100;
+        }
+    }
+
+    pub(super) fn sync_with_somebody(&mut self, step: &mut Step<'_>) {
+        use rand::RngExt as _;
+        let peers: Vec<PeerId> = self
+            .sessions
+            .peers()
+            .map(|info| info.peer)
+            .filter(|peer| self.peers.is_up(peer))
+            .collect();
+        if !peers.is_empty() {
+            let peer = peers[step.rng.random_range(0..peers.len())];
+            self.sync_with(peer, step);
+        }
+    }
+
+    /// Tells the network of our entry, once its number is durable.
+    pub(super) fn publish_own(&mut self) {
+        let Some((own, written)) = self.registry.own() else {
+            return;
+        };
+        let bytes = own.bytes.clone();
+        let put = Output::DhtPut {
+            key: dht_key(&self.identity.entity_id),
+            value: bytes.clone(),
+            life_ms: ENTRY_MAX_LIFE_MS,
+            local_only: false,
+        };
+        self.gate
+            .pass(written, Output::Publish { bytes }, &mut self.out);
+        self.gate.pass(written, put, &mut self.out);
+        if !self.provided {
+            self.provided = true;
+            for offer in self.registry.own_capabilities().to_vec() {
+                let provide = Output::DhtProvide {
+                    capability: offer.name,
+                };
+                self.gate.pass(BatchId::NONE, provide, &mut self.out);
+            }
+        }
+    }
+
+    /// Looks in the DHT for who offers what our tasks wait for and nobody known offers.
+    pub(super) fn seek_workers(&mut self, step: &Step<'_>) {
+        let now = step.now.mono;
+        self.sought.retain(|_, at| now.since(*at) < SEEK_MS);
+        for capability in self.requester.wanted() {
+            let known = self.registry.offering(&capability).next().is_some();
+            if !known && !self.sought.contains_key(&capability) {
+                self.sought.insert(capability.clone(), now);
+                self.out.push(Output::DhtFind { capability });
+            }
+        }
+    }
+}

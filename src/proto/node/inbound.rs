@@ -1,0 +1,243 @@
+//! Answering requests. What is cheap to refuse is refused first.
+
+use super::exchange::decode;
+use super::gossip::{Job, Way};
+use super::io::Note;
+use super::{Node, Output};
+use crate::proto::Step;
+use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
+use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
+use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
+use crate::wire::{
+    MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate,
+    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeUp, WakeUpAck, WakeUpdate, WireError,
+    cbor,
+};
+
+/// The answer to a request: its type, its body, and what it rests on.
+type Answer = (MsgType, Vec<u8>, BatchId);
+
+impl Node {
+    pub(super) fn request(
+        &mut self,
+        id: InboundId,
+        peer: PeerId,
+        bytes: &[u8],
+        step: &mut Step<'_>,
+    ) {
+        if self.peers.is_shunned(&peer, step.now.mono) {
+            self.respond_error(id, peer, WireError::NotAllowed, step);
+            return;
+        }
+        let (envelope, header) = match session::parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(code) => return self.respond_error(id, peer, code, step),
+        };
+        match header.msg_type {
+            MsgType::Handshake => {
+                match self.sessions.on_handshake(peer, envelope, header, step.now) {
+                    HandshakeOutcome::Verify { ticket, checks } => {
+                        self.compute(
+                            Job::Handshake {
+                                ticket,
+                                inbound: id,
+                                peer,
+                            },
+                            vec![checks],
+                        );
+                    }
+                    HandshakeOutcome::Refused(code) => self.respond_error(id, peer, code, step),
+                }
+            }
+            MsgType::HandshakeConfirm => {
+                let nonce = step.nonce();
+                match self
+                    .sessions
+                    .on_confirm(peer, &envelope, &header, step.now, nonce)
+                {
+                    Ok((info, bytes)) => {
+                        self.out.push(Output::Respond { id, bytes });
+                        self.session_up(info, step);
+                    }
+                    Err(code) => self.respond_error(id, peer, code, step),
+                }
+            }
+            _ => {
+                let opened = self
+                    .sessions
+                    .open_request(&peer, &envelope, &header, step.now);
+                let answer = opened.and_then(|opened| {
+                    let (msg_type, body, after) = self.answer(peer, &opened, step)?;
+                    self.respond(id, opened.reference, msg_type, body, after, step);
+                    Ok(())
+                });
+                if let Err(code) = answer {
+                    self.respond_error(id, peer, code, step);
+                }
+            }
+        }
+    }
+
+    /// M1's signatures were judged.
+    pub(super) fn handshake_verified(
+        &mut self,
+        ticket: Ticket,
+        good: bool,
+        inbound: InboundId,
+        peer: PeerId,
+        step: &mut Step<'_>,
+    ) {
+        let Some((own, written)) = self.registry.own() else {
+            return;
+        };
+        let entry = own.bytes.clone();
+        match self
+            .sessions
+            .handshake_verified(ticket, good, &entry, step.now, step.rng)
+        {
+            Ok((bytes, their_entry)) => {
+                self.merge_verified(&their_entry, step);
+                let respond = Output::Respond { id: inbound, bytes };
+                self.gate.pass(written, respond, &mut self.out);
+            }
+            Err(Some(code)) => self.respond_error(inbound, peer, code, step),
+            Err(None) => {}
+        }
+    }
+
+    /// Acts on an opened request.
+    fn answer(
+        &mut self,
+        peer: PeerId,
+        opened: &Opened,
+        step: &mut Step<'_>,
+    ) -> Result<Answer, WireError> {
+        let (from, body) = (opened.entity, &opened.body[..]);
+        match opened.msg_type {
+            MsgType::Ping => {
+                let _: Ping = read(body)?;
+                Ok((MsgType::Pong, cbor::encode(&Pong {}), BatchId::NONE))
+            }
+            MsgType::RegistrySync => self.answer_sync(peer, read(body)?, step),
+            MsgType::WakeUp => {
+                let wake: WakeUp = read(body)?;
+                Ok(self.answer_wake(peer, from, wake, step))
+            }
+            MsgType::WakeUpdate => {
+                let WakeUpdate { nonce, status } = read(body)?;
+                self.wakes.told(from, nonce, status, step.now.mono);
+                Ok((MsgType::Pong, cbor::encode(&Pong {}), BatchId::NONE))
+            }
+            MsgType::TaskDelegate => {
+                let TaskDelegate { items } = read(body)?;
+                bounded(items.len())?;
+                let offered: Vec<_> = items.iter().map(|item| item.task_id).collect();
+                let (answers, after) = self.worker.offered(from, items, step);
+                for (task, answer) in offered.into_iter().zip(&answers) {
+                    if *answer == crate::wire::AcceptAnswer::Accepted {
+                        self.note(Note::TaskTaken {
+                            task,
+                            requester: from,
+                        });
+                    }
+                }
+                let body = cbor::encode(&TaskAccept {
+                    boot: self.boot,
+                    answers,
+                });
+                Ok((MsgType::TaskAccept, body, after))
+            }
+            MsgType::TaskRenew => {
+                let TaskRenew { boot, items } = read(body)?;
+                bounded(items.len())?;
+                let (answers, after) = self.requester.renewed(from, boot, &items, step);
+                Ok((
+                    MsgType::TaskRenewAck,
+                    cbor::encode(&TaskRenewAck { answers }),
+                    after,
+                ))
+            }
+            MsgType::TaskResult => {
+                let TaskResult { items } = read(body)?;
+                bounded(items.len())?;
+                let (answers, after) = self.requester.ended(from, items, step);
+                Ok((
+                    MsgType::TaskResultAck,
+                    cbor::encode(&TaskResultAck { answers }),
+                    after,
+                ))
+            }
+            MsgType::TaskCancel => {
+                let TaskCancel { items } = read(body)?;
+                bounded(items.len())?;
+                self.worker.canceled(from, &items, step);
+                Ok((
+                    MsgType::TaskCancelAck,
+                    cbor::encode(&TaskCancelAck {}),
+                    BatchId::NONE,
+                ))
+            }
+            _ => Err(WireError::InvalidState),
+        }
+    }
+
+    fn answer_sync(
+        &mut self,
+        peer: PeerId,
+        sync: RegistrySync,
+        step: &mut Step<'_>,
+    ) -> Result<Answer, WireError> {
+        if sync
+            .have
+            .as_ref()
+            .is_some_and(|have| have.len() > 2 * REGISTRY_MAX_ENTRIES)
+        {
+            return Err(WireError::PayloadTooLarge);
+        }
+        let answer = self.registry.compare(&sync, step.now);
+        let entries = sync.entries.into_iter().map(serde_bytes::ByteBuf::into_vec);
+        self.take_entries(peer, entries, Way::Exchange, step);
+        let after = self
+            .registry
+            .own()
+            .map_or(BatchId::NONE, |(_, written)| written);
+        Ok((MsgType::RegistryEntries, cbor::encode(&answer), after))
+    }
+
+    fn answer_wake(
+        &mut self,
+        peer: PeerId,
+        from: EntityId,
+        wake: WakeUp,
+        step: &mut Step<'_>,
+    ) -> Answer {
+        let allowed = self.may_wake(&peer, &from);
+        let (nonce, reason) = (wake.nonce, wake.reason.clone());
+        let id = WakeId(step.uuid_v7());
+        let status = self.wakes.receive(id, from, wake, allowed, step.now.mono);
+        if status == crate::wire::WakeStatus::Delivered {
+            self.note(Note::Woken { from, reason });
+        }
+        let body = cbor::encode(&WakeUpAck { nonce, status });
+        (MsgType::WakeUpAck, body, BatchId::NONE)
+    }
+
+    fn may_wake(&self, peer: &PeerId, from: &EntityId) -> bool {
+        // By id only: anybody can take any name.
+        let (peer, from) = (peer.to_string(), from.to_string());
+        let allow = self.config.wake.allow.as_ref();
+        allow.is_none_or(|allow| allow.iter().any(|id| *id == peer || *id == from))
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, WireError> {
+    decode(body).ok_or(WireError::Malformed)
+}
+
+fn bounded(items: usize) -> Result<(), WireError> {
+    if items <= LIST_MAX_ITEMS {
+        Ok(())
+    } else {
+        Err(WireError::PayloadTooLarge)
+    }
+}

@@ -1,0 +1,221 @@
+//! The whole boundary of a node: what can happen to it, and what it can ask for.
+//!
+//! Each enum fits on a page. A new variant is a decision.
+
+use super::command::{Command, CommandResult};
+use crate::crypto::{Work, WorkOutput};
+use crate::types::{
+    BatchId, Capability, CommandId, EntityId, ExchangeId, GossipId, HookId, InboundId, JobId,
+    Multiaddr, PeerId, RunId, TaskId, WriteBatch,
+};
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The first connection to `peer` stands; `addr` is its far end.
+    Connected {
+        peer: PeerId,
+        addr: Multiaddr,
+        dialer: bool,
+    },
+    /// The last connection to `peer` is gone.
+    Disconnected { peer: PeerId },
+    /// An [`Output::Dial`] came to nothing.
+    DialFailed {
+        peer: Option<PeerId>,
+        addrs: Vec<Multiaddr>,
+        reason: String,
+    },
+    /// `peer` speaks another network's protocols.
+    WrongNetwork { peer: PeerId },
+    /// mDNS or the DHT says that `peer` may be found there: a hint, not a fact.
+    Discovered { peer: PeerId, addrs: Vec<Multiaddr> },
+    /// The addresses at which others may reach us changed.
+    ListenAddrs { addrs: Vec<Multiaddr> },
+    /// `peer` (authenticated by the transport) asks; answer with [`Output::Respond`].
+    Request {
+        id: InboundId,
+        peer: PeerId,
+        bytes: Vec<u8>,
+    },
+    /// The answer to our [`Output::Request`].
+    Response { id: ExchangeId, bytes: Vec<u8> },
+    /// No answer will come to our [`Output::Request`].
+    ExchangeFailed {
+        id: ExchangeId,
+        failure: ExchangeFailure,
+    },
+    /// A gossiped registry entry; settle it with [`Output::GossipVerdict`].
+    Gossip {
+        id: GossipId,
+        source: PeerId,
+        bytes: Vec<u8>,
+    },
+    /// Somebody wants to store an entry with us as a DHT record.
+    DhtRecord {
+        source: PeerId,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    },
+    /// A command from the API; answer with [`Output::Reply`].
+    Command { id: CommandId, command: Command },
+    /// Every batch up to this one is durable.
+    Persisted { upto: BatchId },
+    /// An [`Output::Compute`] is done.
+    Computed { job: JobId, output: WorkOutput },
+    /// An [`Output::Run`] ended.
+    RunEnded { run: RunId, outcome: RunOutcome },
+    /// An [`Output::Hook`] ended.
+    HookEnded { hook: HookId, ok: bool },
+    /// [`Node::next_deadline`](super::Node::next_deadline) has come.
+    Deadline,
+}
+
+/// Why a request got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExchangeFailure {
+    /// It never left: no connection could be made. The other side knows nothing of it.
+    NotSent,
+    /// It may have arrived and may have been acted on.
+    Unknown,
+    /// The other side does not speak our protocol.
+    Unsupported,
+}
+
+/// How a command run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RunOutcome {
+    Completed { result: Vec<u8> },
+    Failed { reason: String },
+}
+
+/// What to do. The order matters, except across different resources.
+#[derive(Debug)]
+pub enum Output {
+    /// Connect; without a peer id, to whoever answers there.
+    Dial {
+        peer: Option<PeerId>,
+        addrs: Vec<Multiaddr>,
+    },
+    /// Close every connection to `peer`.
+    Disconnect { peer: PeerId },
+    /// Send a request, dialling `addrs` if there is no connection.
+    Request {
+        id: ExchangeId,
+        peer: PeerId,
+        addrs: Vec<Multiaddr>,
+        bytes: Vec<u8>,
+    },
+    /// Answer a request.
+    Respond { id: InboundId, bytes: Vec<u8> },
+    /// Gossip our registry entry, or one we learned that is news.
+    Publish { bytes: Vec<u8> },
+    /// Whether a gossip message is forwarded, dropped, or held against its source.
+    GossipVerdict {
+        id: GossipId,
+        source: PeerId,
+        verdict: Verdict,
+    },
+    /// Put a record into the DHT, or keep one that another put here.
+    DhtPut {
+        key: Vec<u8>,
+        value: Vec<u8>,
+        life_ms: u64,
+        local_only: bool,
+    },
+    /// Announce in the DHT that we offer a capability.
+    DhtProvide { capability: Capability },
+    /// Look in the DHT for who offers it; whoever is found comes as [`Input::Discovered`].
+    DhtFind { capability: Capability },
+    /// Make durable. Batches are numbered and applied in order.
+    Persist { id: BatchId, writes: WriteBatch },
+    /// Work that is too slow for the driver.
+    Compute { job: JobId, work: Work },
+    /// Run a capability's command.
+    Run { run: RunId, spec: RunSpec },
+    /// End a run, its children too; no `RunEnded` is awaited any more.
+    Kill { run: RunId },
+    /// Run the wake hook.
+    Hook { hook: HookId, spec: HookSpec },
+    /// Answer a command.
+    Reply {
+        id: CommandId,
+        result: CommandResult,
+    },
+    /// Something a person may want to read in the log.
+    Note(Note),
+}
+
+/// What becomes of a gossip message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    Accept,
+    Ignore,
+    Reject,
+}
+
+/// One run of a capability's command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunSpec {
+    pub task_id: TaskId,
+    pub requester: EntityId,
+    pub capability: Capability,
+    pub input: Vec<u8>,
+    /// What is left until the task's deadline.
+    pub timeout_ms: u64,
+}
+
+/// One run of the wake hook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookSpec {
+    pub from: EntityId,
+    pub reason: String,
+    pub timeout_ms: u64,
+}
+
+/// News for the log: what happened, without secrets or payloads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    SessionUp {
+        peer: PeerId,
+        entity: EntityId,
+        name: String,
+    },
+    SessionRefused {
+        peer: PeerId,
+        why: String,
+    },
+    PeerBanned {
+        peer: PeerId,
+        for_ms: u64,
+    },
+    WrongNetwork {
+        peer: PeerId,
+    },
+    BootstrapFailed {
+        addr: String,
+        why: String,
+    },
+    TaskAssigned {
+        task: TaskId,
+        worker: EntityId,
+        token: u64,
+    },
+    TaskTaken {
+        task: TaskId,
+        requester: EntityId,
+    },
+    TaskEnded {
+        task: TaskId,
+        state: &'static str,
+    },
+    LeaseLost {
+        task: TaskId,
+        worker: EntityId,
+        why: &'static str,
+    },
+    Woken {
+        from: EntityId,
+        reason: String,
+    },
+}

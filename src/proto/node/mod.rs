@@ -1,0 +1,397 @@
+//! The node's core: composes the others and is the only place where one hears of another.
+//!
+//! `handle` takes one [`Input`] and returns what should be done. Nothing else happens: no clock is
+//! read, no socket touched. Outputs that promise something wait in the gate until what they
+//! promise is durable.
+//!
+//! Where to look: `exchange` sends and opens sessions, `inbound` answers requests, `gossip` merges
+//! the registry, `work` carries out what the task and wake cores ask for, `commands` serves the API.
+
+mod command;
+mod commands;
+mod config;
+mod exchange;
+mod gate;
+mod gossip;
+mod inbound;
+mod io;
+mod work;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+pub use command::*;
+pub use config::*;
+pub use io::*;
+
+use self::exchange::{Message, Pending};
+use self::gate::Gate;
+use self::gossip::Job;
+use crate::crypto::{Identity, Rng};
+use crate::proto::peers::Peers;
+use crate::proto::registry::{Announcement, Registry};
+use crate::proto::session::Sessions;
+use crate::proto::task::{Requester, RequesterConfig, RowError, Worker, WorkerConfig};
+use crate::proto::wake::{WakeRules, Wakes};
+use crate::proto::{Step, Violation};
+use crate::types::{
+    BatchId, BootId, Capability, CommandId, EntityId, ExchangeId, JobId, Mono, Multiaddr, Now,
+    PeerId, Row, TaskId, WakeId, WriteBatch,
+};
+use crate::wire::WakeStatus;
+
+/// How often sessions and the registry are looked through.
+const MAINTENANCE_MS: u64 = 2_000;
+/// How often one random peer is asked for what we lack.
+const SYNC_MS: u64 = 30_000;
+
+/// A node without its shell.
+pub struct Node {
+    config: NodeConfig,
+    identity: Identity,
+    boot: BootId,
+    started: Mono,
+    listen: Vec<Multiaddr>,
+    /// Out only while a step runs.
+    rng: Option<Rng>,
+    next_batch: BatchId,
+    sessions: Sessions,
+    registry: Registry,
+    peers: Peers,
+    requester: Requester,
+    worker: Worker,
+    wakes: Wakes,
+    gate: Gate,
+    out: Vec<Output>,
+    exchanges: BTreeMap<ExchangeId, Pending>,
+    next_exchange: u64,
+    in_flight: BTreeMap<PeerId, usize>,
+    outbox: BTreeMap<PeerId, VecDeque<Message>>,
+    /// Messages to be sent once more at a time.
+    delayed: Vec<(Mono, PeerId, Message)>,
+    /// Connected peers to open a session with, if there is none by then.
+    session_at: BTreeMap<PeerId, Mono>,
+    jobs: BTreeMap<JobId, Job>,
+    next_job: u64,
+    await_task: BTreeMap<TaskId, Vec<CommandId>>,
+    await_wake: BTreeMap<WakeId, Vec<(CommandId, Option<WakeStatus>)>>,
+    /// The peers whose connections work keeps up.
+    needed: BTreeSet<PeerId>,
+    peers_changed: bool,
+    dial_at: Option<Mono>,
+    maintenance_at: Mono,
+    sync_at: Mono,
+    provided: bool,
+    sought: BTreeMap<Capability, Mono>,
+}
+
+impl Node {
+    /// A node as its rows left it (sorted by keyspace, then key), and what it asks for at once.
+    ///
+    /// # Errors
+    /// [`RowError`] when a row of ours does not read.
+    pub fn new(
+        config: NodeConfig,
+        identity: Identity,
+        rows: Vec<Row>,
+        mut rng: Rng,
+        now: Now,
+    ) -> Result<(Node, Vec<Output>), RowError> {
+        use rand::RngExt as _;
+        let task = &config.task;
+        let mut requester = Requester::new(RequesterConfig {
+            lease_ms: task.lease_ms,
+            offer_lapse_ms: task.offer_lapse_ms,
+            failures_max: task.failures_max,
+            losses_max: task.losses_max,
+            backoff_ms: task.backoff_ms,
+            backoff_max_ms: task.backoff_max_ms,
+        });
+        let mut worker = Worker::new(WorkerConfig {
+            capabilities: config.capabilities.clone(),
+            renew_ms: task.renew_ms,
+        });
+        let mut registry = Registry::new(Announcement {
+            identity: identity.clone(),
+            name: config.name.clone(),
+            capabilities: config.capabilities.clone(),
+            addresses: Vec::new(),
+            seq: 0,
+        });
+        for row in &rows {
+            requester.load(row, now)?;
+            worker.load(row, now)?;
+            registry.load(row, now);
+        }
+        requester.resume(now);
+        let mut peers = Peers::new(identity.peer_id, config.bootstrap.clone());
+        for entry in registry.entries() {
+            peers.learned(entry.body.peer_id(), &entry.body.addresses, now.mono);
+        }
+        let rules = WakeRules {
+            hook: config.wake.hook,
+            max_per_hour: config.wake.max_per_hour,
+        };
+        let mut node = Node {
+            sessions: Sessions::new(&identity),
+            boot: BootId(rng.random()),
+            config,
+            identity,
+            started: now.mono,
+            listen: Vec::new(),
+            rng: Some(rng),
+            next_batch: BatchId(1),
+            registry,
+            peers,
+            requester,
+            worker,
+            wakes: Wakes::new(rules),
+            gate: Gate::default(),
+            out: Vec::new(),
+            exchanges: BTreeMap::new(),
+            next_exchange: 1,
+            in_flight: BTreeMap::new(),
+            outbox: BTreeMap::new(),
+            delayed: Vec::new(),
+            session_at: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            next_job: 1,
+            await_task: BTreeMap::new(),
+            await_wake: BTreeMap::new(),
+            needed: BTreeSet::new(),
+            peers_changed: true,
+            dial_at: None,
+            maintenance_at: now.mono,
+            sync_at: now.mono + SYNC_MS,
+            provided: false,
+            sought: BTreeMap::new(),
+        };
+        let outputs = node.step(now, |node, step| {
+            node.registry.issue(step);
+            node.worker.resume(step);
+        });
+        Ok((node, outputs))
+    }
+
+    /// Takes in what happened and returns what to do.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Output> {
+        self.step(now, |node, step| node.dispatch(input, step))
+    }
+
+    /// Runs one step: the cause, then everything that follows from it, then its one batch.
+    fn step(&mut self, now: Now, cause: impl FnOnce(&mut Node, &mut Step<'_>)) -> Vec<Output> {
+        let mut rng = self
+            .rng
+            .take()
+            .expect("a step does not begin within a step");
+        let mut writes = WriteBatch::default();
+        let mut step = Step {
+            now,
+            rng: &mut rng,
+            batch: self.next_batch,
+            writes: &mut writes,
+        };
+        cause(self, &mut step);
+        self.settle(&mut step);
+        self.rng = Some(rng);
+        if !writes.is_empty() {
+            let id = self.next_batch;
+            self.next_batch = BatchId(id.0 + 1);
+            self.out.push(Output::Persist { id, writes });
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn dispatch(&mut self, input: Input, step: &mut Step<'_>) {
+        match input {
+            Input::Connected { peer, addr, dialer } => self.connected(peer, &addr, dialer, step),
+            Input::Disconnected { peer } => {
+                self.session_at.remove(&peer);
+                self.peers.disconnected(&peer, step);
+                self.peers_changed = true;
+            }
+            Input::DialFailed {
+                peer,
+                addrs,
+                reason,
+            } => {
+                if let Some(addr) = self.peers.dial_failed(peer, &addrs, step) {
+                    let addr = addr.to_string();
+                    self.note(Note::BootstrapFailed { addr, why: reason });
+                }
+                self.peers_changed = true;
+            }
+            Input::WrongNetwork { peer } => {
+                self.peers.wrong_network(peer, step.now.mono);
+                self.note(Note::WrongNetwork { peer });
+                self.out.push(Output::Disconnect { peer });
+            }
+            Input::Discovered { peer, addrs } => self.learned(peer, &addrs, step),
+            Input::ListenAddrs { addrs } => self.listening(addrs, step),
+            Input::Request { id, peer, bytes } => self.request(id, peer, &bytes, step),
+            Input::Response { id, bytes } => self.response(id, &bytes, step),
+            Input::ExchangeFailed { id, failure } => self.exchange_failed(id, failure, step),
+            Input::Gossip { id, source, bytes } => self.gossip(id, source, bytes, step),
+            Input::DhtRecord { source, key, value } => self.dht_record(source, key, value, step),
+            Input::Command { id, command } => self.command(id, command, step),
+            Input::Persisted { upto } => self.gate.open(upto, &mut self.out),
+            Input::Computed { job, output } => self.computed(job, output, step),
+            Input::RunEnded { run, outcome } => self.run_ended(run, outcome, step),
+            Input::HookEnded { hook, ok } => self.wakes.hook_ended(hook, ok),
+            Input::Deadline => {}
+        }
+    }
+
+    /// Lets every core do what the time and the news demand, until nothing more follows.
+    fn settle(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        if now >= self.maintenance_at {
+            self.maintain(step);
+        }
+        self.requester.tick(step);
+        self.worker.tick(step);
+        self.wakes.tick(now);
+        self.send_delayed(step);
+        self.open_sessions(step);
+        // What one core asks for may give another something to do; four rounds are plenty, and a
+        // fifth is left to the next step rather than looped for.
+        for _ in 0..4 {
+            self.assign(step);
+            if !self.apply_effects(step) {
+                break;
+            }
+        }
+        self.keep_connections(step);
+    }
+
+    /// Dials who is due. The address book is looked through only when something changed in it.
+    fn keep_connections(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let needed: BTreeSet<PeerId> = self
+            .requester
+            .workers()
+            .chain(self.worker.requesters())
+            .filter_map(|entity| self.peer_of_entity(&entity))
+            .collect();
+        if needed != self.needed {
+            self.peers.need(|peer| needed.contains(peer));
+            self.needed = needed;
+            self.peers_changed = true;
+        }
+        if self.peers_changed || self.dial_at.is_some_and(|at| at <= now) {
+            for dial in self.peers.dials(step) {
+                self.out.push(Output::Dial {
+                    peer: dial.peer,
+                    addrs: dial.addrs,
+                });
+            }
+            self.dial_at = self.peers.next_deadline(now);
+            self.peers_changed = false;
+        }
+    }
+
+    fn maintain(&mut self, step: &mut Step<'_>) {
+        let now = step.now;
+        self.maintenance_at = now.mono + MAINTENANCE_MS;
+        self.sessions.tick(now);
+        let renew: Vec<PeerId> = self
+            .sessions
+            .peers()
+            .map(|info| info.peer)
+            .filter(|peer| self.sessions.wants_renewal(peer, now.mono))
+            .collect();
+        for peer in renew {
+            self.open_session(peer, step);
+        }
+        if self.registry.tick(step) {
+            self.publish_own();
+        }
+        if now.mono >= self.sync_at {
+            self.sync_at = now.mono + SYNC_MS;
+            self.sync_with_somebody(step);
+        }
+        self.seek_workers(step);
+    }
+
+    fn learned(&mut self, peer: PeerId, addrs: &[Multiaddr], step: &Step<'_>) {
+        self.peers.learned(peer, addrs, step.now.mono);
+        self.peers_changed = true;
+    }
+
+    fn listening(&mut self, addrs: Vec<Multiaddr>, step: &mut Step<'_>) {
+        self.listen = addrs.clone();
+        if self.registry.addresses_changed(addrs, step) {
+            self.publish_own();
+        }
+    }
+
+    fn note(&mut self, note: Note) {
+        self.out.push(Output::Note(note));
+    }
+
+    /// Where an entity is spoken to.
+    fn peer_of_entity(&self, entity: &EntityId) -> Option<PeerId> {
+        let session = || self.sessions.peers().find(|info| info.entity == *entity);
+        match self.registry.entry(entity) {
+            Some(entry) => Some(entry.body.peer_id()),
+            None => session().map(|info| info.peer),
+        }
+    }
+
+    /// When [`Input::Deadline`] is next due.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        [
+            Some(self.maintenance_at),
+            self.requester.next_deadline(),
+            self.worker.next_deadline(),
+            self.wakes.next_deadline(),
+            self.dial_at,
+            self.session_at.values().min().copied(),
+            self.delayed.iter().map(|(at, ..)| *at).min(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Checks the invariants of every core.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.sessions.check()?;
+        self.registry.check()?;
+        self.peers.check()?;
+        self.requester.check()?;
+        self.worker.check()
+    }
+
+    /// The requester's log, for checkers.
+    pub fn requester(&self) -> &Requester {
+        &self.requester
+    }
+
+    /// What is held for others, for checkers.
+    pub fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// The registry, for checkers.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Who this node is.
+    pub fn entity_id(&self) -> EntityId {
+        self.identity.entity_id
+    }
+
+    /// Plants a defect.
+    #[cfg(test)]
+    pub fn plant(&mut self, bug: crate::proto::task::Planted) {
+        self.requester.planted = Some(bug);
+        self.worker.planted = Some(bug);
+    }
+}

@@ -1,0 +1,356 @@
+//! The registry: the newest signed entry of every entity, merged from wherever it came.
+//!
+//! The set of entries is a join semilattice: of two entries of one entity the higher sequence
+//! number stays (of equal ones the greater bytes), so the order and the repetition of merges do
+//! not matter. Only entries whose signatures were checked are merged; the core says which need
+//! checking and remembers what it knows.
+//!
+//! # Invariants
+//! - **R1** An entity's sequence number never falls while its entry lives.
+//! - **R2** Our own entry is published under a number that is on our disk.
+//! - **R3** No expired entry is listed or handed out; at most `REGISTRY_MAX_ENTRIES` are kept.
+
+mod own;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_bytes::ByteBuf;
+
+pub use own::Announcement;
+
+use crate::crypto::SigCheck;
+use crate::proto::{Step, Violation};
+use crate::types::limits::{REGISTRY_MAX_ENTRIES, SYNC_MAX_BYTES};
+use crate::types::{
+    BatchId, Capability, EntityId, Keyspace, Multiaddr, NodeName, Now, PeerId, Row, Wall,
+};
+use crate::wire::{
+    EntryBody, EntryError, Offer, RegistryEntries, RegistryHave, RegistrySync, SignedEntry,
+};
+
+/// An entry may be dated this far ahead of our clock.
+const AHEAD_MAX_MS: u64 = 10 * 60 * 1000;
+
+/// A stored entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub body: EntryBody,
+    pub bytes: Vec<u8>,
+    written: BatchId,
+}
+
+/// What to do with an entry that came in.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// News, if these signatures hold.
+    Check(Vec<SigCheck>),
+    /// We have this one or a newer one.
+    Known,
+    /// It breaks a rule: whoever sent it is at fault.
+    Bad(EntryError),
+    /// It is out of date, or there is no room; nobody is at fault.
+    Ignored,
+}
+
+/// The registry of one node.
+pub struct Registry {
+    me: EntityId,
+    announcement: Announcement,
+    entries: BTreeMap<EntityId, Entry>,
+    by_peer: BTreeMap<PeerId, EntityId>,
+    /// When our own entry is to be issued again.
+    renew_at: Option<Wall>,
+}
+
+impl Registry {
+    /// Only what `announcement` says of ourselves, and that not yet signed.
+    pub fn new(announcement: Announcement) -> Registry {
+        Registry {
+            me: announcement.identity.entity_id,
+            announcement,
+            entries: BTreeMap::new(),
+            by_peer: BTreeMap::new(),
+            renew_at: None,
+        }
+    }
+
+    /// Takes a stored entry back. It was checked before it was stored; one that no longer reads
+    /// is left out, for the network has it too.
+    pub fn load(&mut self, row: &Row, now: Now) {
+        if row.space != Keyspace::Entry {
+            return;
+        }
+        if let Ok((body, _)) = SignedEntry::parse(&row.value)
+            && (body.expires > now.wall || body.entity_id == self.me)
+        {
+            self.keep(Entry {
+                body,
+                bytes: row.value.clone(),
+                written: BatchId::NONE,
+            });
+        }
+    }
+
+    /// Judges an entry before its signatures.
+    pub fn arrived(&self, bytes: &[u8], now: Now) -> Arrival {
+        let (body, checks) = match SignedEntry::parse(bytes) {
+            Ok(parsed) => parsed,
+            Err(error) => return Arrival::Bad(error),
+        };
+        if !self.is_news(&body, bytes) {
+            return Arrival::Known;
+        }
+        let full = self.entries.len() >= REGISTRY_MAX_ENTRIES;
+        let ahead = body.issued.0 > now.wall.0 + AHEAD_MAX_MS;
+        if body.expires <= now.wall
+            || ahead
+            || (full && !self.entries.contains_key(&body.entity_id))
+        {
+            return Arrival::Ignored;
+        }
+        Arrival::Check(checks)
+    }
+
+    fn is_news(&self, body: &EntryBody, bytes: &[u8]) -> bool {
+        self.entries
+            .get(&body.entity_id)
+            .is_none_or(|have| (body.seq, bytes) > (have.body.seq, &have.bytes[..]))
+    }
+
+    /// Merges an entry whose signatures hold. Returns whether it was news.
+    pub fn merge(&mut self, bytes: &[u8], step: &mut Step<'_>) -> bool {
+        let Ok((body, _)) = SignedEntry::parse(bytes) else {
+            return false;
+        };
+        if !self.is_news(&body, bytes) || body.expires <= step.now.wall {
+            return false;
+        }
+        if body.entity_id == self.me {
+            // An older life of ours had a higher number (the store was lost): go past it.
+            self.announcement.seq = self.announcement.seq.max(body.seq);
+            self.renew_at = Some(step.now.wall);
+            return false;
+        }
+        let key = body.entity_id.0.to_vec();
+        let written = step.put(Keyspace::Entry, key, bytes.to_vec());
+        self.keep(Entry {
+            body,
+            bytes: bytes.to_vec(),
+            written,
+        });
+        true
+    }
+
+    fn keep(&mut self, entry: Entry) {
+        let entity = entry.body.entity_id;
+        if entity == self.me {
+            self.announcement.seq = self.announcement.seq.max(entry.body.seq);
+        }
+        if let Some(old) = self.entries.get(&entity) {
+            for binding in &old.body.peers {
+                self.by_peer.remove(&binding.peer_id);
+            }
+        }
+        for binding in &entry.body.peers {
+            self.by_peer.insert(binding.peer_id, entity);
+        }
+        self.entries.insert(entity, entry);
+    }
+
+    /// Our addresses changed. Returns whether a new entry was issued.
+    pub fn addresses_changed(&mut self, addresses: Vec<Multiaddr>, step: &mut Step<'_>) -> bool {
+        if self.announcement.addresses == addresses && self.entries.contains_key(&self.me) {
+            return false;
+        }
+        self.announcement.addresses = addresses;
+        self.issue(step);
+        true
+    }
+
+    /// Signs a fresh entry of our own and stores it under the next number.
+    pub fn issue(&mut self, step: &mut Step<'_>) {
+        let (body, bytes, renew_at) = self.announcement.sign(step.now);
+        let written = step.put(Keyspace::Entry, self.me.0.to_vec(), bytes.clone());
+        self.renew_at = Some(renew_at);
+        self.keep(Entry {
+            body,
+            bytes,
+            written,
+        });
+    }
+
+    /// Our own entry and the batch that makes its number durable.
+    pub fn own(&self) -> Option<(&Entry, BatchId)> {
+        self.entries
+            .get(&self.me)
+            .map(|entry| (entry, entry.written))
+    }
+
+    /// The entry of an entity.
+    pub fn entry(&self, entity: &EntityId) -> Option<&Entry> {
+        self.entries.get(entity)
+    }
+
+    /// The entity that speaks through `peer`.
+    pub fn entity_of(&self, peer: &PeerId) -> Option<EntityId> {
+        self.by_peer.get(peer).copied()
+    }
+
+    /// Every entry, our own included.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values()
+    }
+
+    /// How many entries there are, our own included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The entities that go by `name`.
+    pub fn named<'a>(&'a self, name: &'a NodeName) -> impl Iterator<Item = &'a Entry> {
+        self.entries
+            .values()
+            .filter(move |entry| entry.body.name == *name)
+    }
+
+    /// The entities other than ours that offer `capability`, and how many slots.
+    pub fn offering<'a>(
+        &'a self,
+        capability: &'a Capability,
+    ) -> impl Iterator<Item = (&'a Entry, u32)> {
+        self.entries
+            .values()
+            .filter(|entry| entry.body.entity_id != self.me)
+            .filter_map(|entry| Some((entry, entry.body.slots(capability)?)))
+    }
+
+    /// What we have, to be compared by another.
+    pub fn digest(&self, now: Now) -> Vec<RegistryHave> {
+        self.fresh(now)
+            .map(|entry| RegistryHave {
+                entity_id: entry.body.entity_id,
+                seq: entry.body.seq,
+            })
+            .collect()
+    }
+
+    fn fresh(&self, now: Now) -> impl Iterator<Item = &Entry> {
+        self.entries
+            .values()
+            .filter(move |entry| entry.body.expires > now.wall)
+    }
+
+    /// Answers a digest: what the other lacks, and what we want of it.
+    pub fn compare(&self, sync: &RegistrySync, now: Now) -> RegistryEntries {
+        let mut answer = RegistryEntries {
+            entries: Vec::new(),
+            want: Vec::new(),
+            more: false,
+        };
+        let Some(have) = &sync.have else {
+            return answer;
+        };
+        let theirs: BTreeMap<EntityId, u64> =
+            have.iter().map(|have| (have.entity_id, have.seq)).collect();
+        let mut bytes = 0;
+        for entry in self.fresh(now) {
+            let lacks = theirs
+                .get(&entry.body.entity_id)
+                .is_none_or(|seq| *seq < entry.body.seq);
+            if lacks && bytes + entry.bytes.len() > SYNC_MAX_BYTES {
+                answer.more = true;
+                break;
+            }
+            if lacks {
+                bytes += entry.bytes.len();
+                answer.entries.push(ByteBuf::from(entry.bytes.clone()));
+            }
+        }
+        answer.want = theirs
+            .into_iter()
+            .filter(|(entity, seq)| {
+                self.entries
+                    .get(entity)
+                    .is_none_or(|have| have.body.seq < *seq)
+            })
+            .map(|(entity, _)| entity)
+            .take(REGISTRY_MAX_ENTRIES)
+            .collect();
+        answer
+    }
+
+    /// The entries another asked for, as far as one message takes them.
+    pub fn wanted(&self, want: &[EntityId], now: Now) -> Vec<ByteBuf> {
+        let mut bytes = 0;
+        want.iter()
+            .filter_map(|entity| self.entries.get(entity))
+            .filter(|entry| entry.body.expires > now.wall)
+            .take_while(|entry| {
+                bytes += entry.bytes.len();
+                bytes <= SYNC_MAX_BYTES
+            })
+            .map(|entry| ByteBuf::from(entry.bytes.clone()))
+            .collect()
+    }
+
+    /// Drops what expired and renews our own. Returns whether a new entry was issued.
+    pub fn tick(&mut self, step: &mut Step<'_>) -> bool {
+        let now = step.now.wall;
+        let dead: Vec<EntityId> = self
+            .entries
+            .values()
+            .filter(|entry| entry.body.expires <= now && entry.body.entity_id != self.me)
+            .map(|entry| entry.body.entity_id)
+            .collect();
+        for entity in dead {
+            if let Some(entry) = self.entries.remove(&entity) {
+                for binding in &entry.body.peers {
+                    self.by_peer.remove(&binding.peer_id);
+                }
+                step.delete(Keyspace::Entry, entity.0.to_vec());
+            }
+        }
+        let renew = self.renew_at.is_some_and(|at| at <= now);
+        if renew {
+            self.issue(step);
+        }
+        renew
+    }
+
+    /// The capabilities we announce.
+    pub fn own_capabilities(&self) -> &[Offer] {
+        &self.announcement.capabilities
+    }
+
+    /// Checks R1 and R3.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        Violation::unless(self.entries.len() <= REGISTRY_MAX_ENTRIES + 1, "R3", || {
+            format!("{} entries", self.entries.len())
+        })?;
+        for (peer, entity) in &self.by_peer {
+            let named = self
+                .entries
+                .get(entity)
+                .is_some_and(|e| e.body.speaks_through(peer));
+            Violation::unless(named, "R3", || format!("{peer} is listed for no entry"))?;
+        }
+        if let Some((own, _)) = self.own() {
+            Violation::unless(own.body.seq <= self.announcement.seq, "R1", || {
+                format!("own entry {} of {}", own.body.seq, self.announcement.seq)
+            })?;
+        }
+        Ok(())
+    }
+}

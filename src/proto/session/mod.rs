@@ -1,0 +1,389 @@
+//! End-to-end sessions: the three-message handshake, keys for each direction, replay protection.
+//!
+//! ```text
+//! initiator                                  responder
+//!   AwaitAck ──M1 handshake──────────────▶ Verifying ──(signatures hold)──▶ HalfOpen
+//!   Verifying ◀─────────M2 handshake_ack──
+//!   AwaitReady ──M3 handshake_confirm────▶ live
+//!   live ◀──────────────────sealed ready──
+//! ```
+//! M1 and M2 are one exchange, M3 and the ready another. The initiator checks M2's signatures and
+//! the key confirmation before it sends M3; the responder's session is live only after M3.
+//! Keys and sequence numbers never touch the disk: a restart ends every session.
+//!
+//! Transcript: `th1 = H(M1)`, `th2 = H(th1, M2 body)`, `sig2 = Sign_R(th2)`,
+//! `PRK = Extract(th2, X25519)`, `tag2 = HMAC(conf r, th2 ‖ sig2)`, `th3 = H(th2, sig2, tag2, M3
+//! body)`, `sig3 = Sign_I(th3)`, `tag3 = HMAC(conf i, th3 ‖ sig3)`, `th4 = H(th3, sig3, tag3)`.
+//!
+//! # Invariants
+//! - **S1** A sequence number is sealed once per session and direction.
+//! - **S2** A message is opened at most once; one that fails to open moves no counter.
+//! - **S3** The authenticated PeerId of a session is one its entity's signed entry names.
+//! - **S4** No table grows past its bound in [`crate::types::limits`]; only what passed its
+//!   signatures fills a table in somebody's name.
+//! - **S5** Of two sessions with one peer the newer is used for sending; there is at most one
+//!   handshake of ours under way per peer.
+
+mod handshake;
+mod keys;
+mod live;
+mod replay;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use handshake::{AckOutcome, HandshakeOutcome, Ticket};
+pub use live::{Opened, SealedRef};
+
+use self::handshake::{HalfOpen, Outgoing, Verifying};
+use self::live::Live;
+use self::replay::ReplayCache;
+use crate::crypto::{Identity, KeyPair};
+use crate::proto::Violation;
+use crate::types::limits::{
+    HALF_OPEN_MAX, HANDSHAKE_TIMEOUT_MS, REPLAY_MAX, SESSION_LIFE_MS, SESSION_RENEW_MS,
+    SESSIONS_MAX,
+};
+use crate::types::{EntityId, Mono, Nonce, Now, PeerId, SessionId};
+use crate::wire::{Envelope, ErrorBody, Header, MsgType, PROTOCOL_VERSION, Seal, WireError, cbor};
+
+/// How long a replaced session still opens what was under way.
+const REPLACED_KEEP_MS: u64 = 30_000;
+
+/// A session as others see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionInfo {
+    pub peer: PeerId,
+    pub entity: EntityId,
+}
+
+/// Every session of a node, and every handshake under way.
+pub struct Sessions {
+    entity: EntityId,
+    peer: PeerId,
+    key: KeyPair,
+    outgoing: BTreeMap<PeerId, Outgoing>,
+    half_open: BTreeMap<SessionId, HalfOpen>,
+    verifying: BTreeMap<Ticket, Verifying>,
+    next_ticket: u64,
+    live: BTreeMap<SessionId, Live>,
+    newest: BTreeMap<PeerId, SessionId>,
+    replay: ReplayCache,
+}
+
+impl Sessions {
+    /// No session yet.
+    pub fn new(identity: &Identity) -> Sessions {
+        Sessions {
+            entity: identity.entity_id,
+            peer: identity.peer_id,
+            key: identity.key().clone(),
+            outgoing: BTreeMap::new(),
+            half_open: BTreeMap::new(),
+            verifying: BTreeMap::new(),
+            next_ticket: 1,
+            live: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            replay: ReplayCache::default(),
+        }
+    }
+
+    /// The session messages to `peer` go through.
+    pub fn with(&self, peer: &PeerId) -> Option<SessionInfo> {
+        self.newest
+            .get(peer)
+            .and_then(|id| self.live.get(id))
+            .map(|live| live.info)
+    }
+
+    /// Every peer with a live session.
+    pub fn peers(&self) -> impl Iterator<Item = SessionInfo> {
+        self.newest
+            .values()
+            .filter_map(|id| self.live.get(id))
+            .map(|live| live.info)
+    }
+
+    /// How many peers have a live session.
+    pub fn len(&self) -> usize {
+        self.newest.len()
+    }
+
+    /// Whether there is no session.
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_empty()
+    }
+
+    /// Whether a handshake of ours with `peer` is under way.
+    pub fn is_opening(&self, peer: &PeerId) -> bool {
+        self.outgoing.contains_key(peer)
+    }
+
+    /// Whether the session with `peer` is due for replacement by its initiator.
+    pub fn wants_renewal(&self, peer: &PeerId, now: Mono) -> bool {
+        let live = self.newest.get(peer).and_then(|id| self.live.get(id));
+        live.is_some_and(|live| live.initiator && now.since(live.since) >= SESSION_RENEW_MS)
+    }
+
+    /// The session with `peer` is of no use (it said that it does not know it).
+    pub fn forget(&mut self, peer: &PeerId) {
+        if let Some(id) = self.newest.remove(peer) {
+            self.live.remove(&id);
+        }
+        self.outgoing.remove(peer);
+    }
+
+    /// Seals a request to `peer`; none without a live session.
+    pub fn seal_request(
+        &mut self,
+        peer: &PeerId,
+        msg_type: MsgType,
+        body: &[u8],
+        now: Now,
+        nonce: Nonce,
+    ) -> Option<(Vec<u8>, SealedRef)> {
+        let id = *self.newest.get(peer)?;
+        let live = self.live.get_mut(&id)?;
+        if live.is_expired(now.mono) {
+            return None;
+        }
+        let seq = live.next_seq;
+        let header = live.header(self.entity, msg_type, None, now, nonce);
+        let bytes = live.seal(&self.key, header, body);
+        Some((bytes, SealedRef { session: id, seq }))
+    }
+
+    /// Seals the response to a request that [`Sessions::open_request`] opened.
+    pub fn seal_response(
+        &mut self,
+        to: SealedRef,
+        msg_type: MsgType,
+        body: &[u8],
+        now: Now,
+        nonce: Nonce,
+    ) -> Option<Vec<u8>> {
+        let live = self.live.get_mut(&to.session)?;
+        let header = live.header(self.entity, msg_type, Some(to.seq), now, nonce);
+        Some(live.seal(&self.key, header, body))
+    }
+
+    /// Opens a request that came from `peer`.
+    ///
+    /// # Errors
+    /// The code to answer with.
+    pub fn open_request(
+        &mut self,
+        peer: &PeerId,
+        envelope: &Envelope,
+        header: &Header,
+        now: Now,
+    ) -> Result<Opened, WireError> {
+        if header.re.is_some() {
+            return Err(WireError::InvalidState);
+        }
+        self.open(peer, envelope, header, now)
+    }
+
+    /// Opens the response to what [`Sessions::seal_request`] sealed.
+    ///
+    /// # Errors
+    /// What is wrong with it; an `error` message yields the code it carries.
+    pub fn open_response(
+        &mut self,
+        peer: &PeerId,
+        asked: SealedRef,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<Opened, WireError> {
+        let (envelope, header) = parse(bytes)?;
+        if header.msg_type == MsgType::Error {
+            return Err(error_code(&envelope)?);
+        }
+        if header.re != Some(asked.seq) || header.session_id != Some(asked.session) {
+            return Err(WireError::InvalidState);
+        }
+        self.open(peer, &envelope, &header, now)
+    }
+
+    fn open(
+        &mut self,
+        peer: &PeerId,
+        envelope: &Envelope,
+        header: &Header,
+        now: Now,
+    ) -> Result<Opened, WireError> {
+        if header.seal != Seal::Session {
+            return Err(WireError::EncryptionRequired);
+        }
+        let id = header.session_id.ok_or(WireError::Malformed)?;
+        if header.recipient_id != Some(self.entity) {
+            return Err(WireError::WrongRecipient);
+        }
+        let live = self.live.get_mut(&id).ok_or(WireError::SessionNotFound)?;
+        if live.info.peer != *peer {
+            return Err(WireError::SessionNotFound);
+        }
+        if header.sender_id != live.info.entity {
+            return Err(WireError::UnknownSender);
+        }
+        if live.is_expired(now.mono) {
+            return Err(WireError::SessionExpired);
+        }
+        live.open(id, envelope, header)
+    }
+
+    /// An error message, signed, for who cannot be answered in a session.
+    pub fn error(&self, code: WireError, now: Now, nonce: Nonce) -> Vec<u8> {
+        let header = self.clear_header(MsgType::Error, None, now, nonce);
+        let data = cbor::encode(&ErrorBody { code });
+        self.sign_clear(header, data, "error").to_bytes()
+    }
+
+    /// Drops what has run out of time.
+    pub fn tick(&mut self, now: Now) {
+        let mono = now.mono;
+        let fresh = |since: Mono| mono.since(since) < HANDSHAKE_TIMEOUT_MS;
+        // Ours end with their exchange; this is the backstop.
+        self.outgoing
+            .retain(|_, out| mono.since(out.since) < 3 * HANDSHAKE_TIMEOUT_MS);
+        self.half_open.retain(|_, half| fresh(half.since));
+        self.verifying
+            .retain(|_, verifying| fresh(verifying.since()));
+        self.replay.expire(mono);
+        let newest = &self.newest;
+        self.live.retain(|id, live| {
+            let kept_ms = match newest.get(&live.info.peer) == Some(id) {
+                true => SESSION_LIFE_MS,
+                false => live
+                    .replaced
+                    .map_or(0, |at| at.since(live.since) + REPLACED_KEEP_MS),
+            };
+            mono.since(live.since) < kept_ms
+        });
+        let live = &self.live;
+        self.newest.retain(|_, id| live.contains_key(id));
+    }
+
+    /// When [`Sessions::tick`] is next worth calling.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let half = self
+            .half_open
+            .values()
+            .map(|half| half.since + HANDSHAKE_TIMEOUT_MS)
+            .min();
+        let live = self
+            .live
+            .values()
+            .map(|live| live.since + SESSION_LIFE_MS)
+            .min();
+        [half, live].into_iter().flatten().min()
+    }
+
+    /// Makes a session the one for sending; the one before stays open for what is under way.
+    fn install(&mut self, id: SessionId, live: Live, now: Mono) -> SessionInfo {
+        let info = live.info;
+        if let Some(old) = self.newest.insert(info.peer, id)
+            && let Some(old) = self.live.get_mut(&old)
+        {
+            old.replaced = Some(now);
+        }
+        self.live.insert(id, live);
+        if self.live.len() > SESSIONS_MAX {
+            let oldest = self
+                .live
+                .iter()
+                .min_by_key(|(_, live)| live.since)
+                .map(|(id, _)| *id);
+            if let Some(oldest) = oldest {
+                self.live.remove(&oldest);
+                self.newest.retain(|_, id| *id != oldest);
+            }
+        }
+        info
+    }
+
+    fn clear_header(
+        &self,
+        msg_type: MsgType,
+        recipient_id: Option<EntityId>,
+        now: Now,
+        nonce: Nonce,
+    ) -> Header {
+        Header {
+            version: PROTOCOL_VERSION.into(),
+            msg_type,
+            sender_id: self.entity,
+            recipient_id,
+            session_id: None,
+            epoch: None,
+            sequence_num: None,
+            re: None,
+            timestamp: now.wall,
+            nonce,
+            seal: Seal::None,
+        }
+    }
+
+    fn sign_clear(&self, header: Header, data: Vec<u8>, purpose: &'static str) -> Envelope {
+        let mut envelope = Envelope {
+            header: cbor::encode(&header),
+            data,
+            signature: None,
+            tag: None,
+        };
+        envelope.signature = Some(self.key.sign(purpose, &envelope.digest()));
+        envelope
+    }
+
+    /// Checks S3, S4 and S5.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        Violation::unless(
+            self.half_open.len() <= HALF_OPEN_MAX
+                && self.live.len() <= SESSIONS_MAX
+                && self.replay.len() <= REPLAY_MAX,
+            "S4",
+            || "a session table is over its bound".into(),
+        )?;
+        for live in self.live.values() {
+            Violation::unless(live.bound, "S3", || {
+                format!("{} does not speak for {}", live.info.peer, live.info.entity)
+            })?;
+            live.check()?;
+        }
+        for (peer, id) in &self.newest {
+            let fits = self
+                .live
+                .get(id)
+                .is_some_and(|live| live.info.peer == *peer);
+            Violation::unless(fits, "S5", || format!("{peer} has no such session {id}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads an envelope.
+///
+/// # Errors
+/// The code for what is wrong with it.
+pub fn parse(bytes: &[u8]) -> Result<(Envelope, Header), WireError> {
+    let (envelope, header) = Envelope::from_bytes(bytes).map_err(|error| match error {
+        cbor::CborError::TooLarge { .. } => WireError::PayloadTooLarge,
+        _ => WireError::Malformed,
+    })?;
+    if header.version != PROTOCOL_VERSION {
+        return Err(WireError::InvalidVersion);
+    }
+    Ok((envelope, header))
+}
+
+/// The code that an error message carries. A hint: whoever holds the connection may say it.
+fn error_code(envelope: &Envelope) -> Result<WireError, WireError> {
+    cbor::decode::<ErrorBody>(&envelope.data, 256)
+        .map(|body| body.code)
+        .map_err(|_| WireError::Malformed)
+}

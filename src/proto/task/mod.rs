@@ -1,0 +1,60 @@
+//! Handing over work so that none is lost: the requester's log and the worker's.
+//!
+//! The requester's log is the single writer of a task. A task is *submitted* until a worker is
+//! chosen, *working* while an assignment is open, and then *completed*, *failed* or *canceled*
+//! for good. Each assignment has a fencing token, stored before the offer leaves; only a result
+//! under the current token is taken. An offer grants nothing until it is accepted and lapses
+//! without an answer. A lease is a duration: the requester counts it from receiving an acceptance
+//! or a renewal, the worker counts 90 % of it from sending the renewal that was answered (an
+//! acceptance whose arrival it cannot know grants it nothing). A lease governs reassignment, not
+//! computation: a worker whose requester is away computes on and keeps its result until it is
+//! acknowledged.
+//!
+//! # Invariants
+//! Checked after every step of the simulator.
+//! - **T1** An acknowledged submission is on the requester's disk until its record is pruned, long
+//!   after the task is terminal.
+//! - **T2** A terminal state and its result never change.
+//! - **T3** A task's token never falls, and an offer carries a token that is on the requester's disk.
+//! - **T4** A completed task's result came under the task's token, from the worker it was given.
+//! - **T5** An accepted offer is on the worker's disk (or its tombstone); an acknowledged result is
+//!   on the requester's disk.
+//! - **T6** At most one worker holds a live lease on a task.
+//! - **T7** A requester's open assignments to a worker and the tasks that wait are exactly the tasks
+//!   that are not terminal.
+//!
+//! # Bounds
+//! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `TERMINAL_MAX_TASKS`, `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`,
+//! `LIST_MAX_ITEMS`, `ATTEMPTS_MAX` of [`crate::types::limits`].
+
+mod queue;
+mod record;
+mod requester;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use record::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
+pub use requester::{
+    Candidate, NewTask, Requester, RequesterConfig, RequesterEffect, SubmitOutcome,
+};
+pub use worker::{Worker, WorkerConfig, WorkerEffect};
+
+/// A stored row of ours does not read: the store was damaged or written by another program.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a stored {what} does not read: {why}")]
+pub struct RowError {
+    pub what: &'static str,
+    pub why: String,
+}
+
+/// A defect that a test plants to see the checkers catch it.
+#[cfg(test)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// The requester takes results under any token.
+    SkipFencing,
+    /// The worker answers an offer before its flush.
+    AckBeforeFlush,
+}

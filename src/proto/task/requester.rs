@@ -1,0 +1,918 @@
+//! The requester's side: queue, assignment, leases, results. See the module's header for the rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RowError;
+use super::queue::{Queue, Ready};
+use super::record::{AttemptRecord, Fresh, TaskRecord};
+use crate::proto::{Step, Violation};
+use crate::types::limits::{
+    ATTEMPTS_MAX, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, REASON_MAX_BYTES, RESULT_MAX_BYTES,
+    TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS,
+};
+use crate::types::{
+    BatchId, BootId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Priority, Row,
+    TaskId, TaskState,
+};
+use crate::wire::{
+    AcceptAnswer, AckAnswer, CancelItem, RefuseReason, RenewAnswer, RenewItem, ResultItem,
+    TaskOutcome,
+};
+
+/// How long a worker that was busy or unreachable is passed over, at most.
+const AVOID_BUSY_MS: u64 = 1_000;
+const AVOID_UNREACHABLE_MS: u64 = 3_000;
+const AVOID_UNFIT_MS: u64 = 30_000;
+
+/// The requester's settings, in milliseconds and counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequesterConfig {
+    pub lease_ms: u64,
+    pub offer_lapse_ms: u64,
+    pub failures_max: u32,
+    pub losses_max: u32,
+    pub backoff_ms: u64,
+    pub backoff_max_ms: u64,
+}
+
+/// A task to be queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    pub id: TaskId,
+    pub capability: Capability,
+    pub input: Vec<u8>,
+    pub to: Option<EntityId>,
+    pub priority: Priority,
+    pub deadline_ms: u64,
+}
+
+/// What became of a submission.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubmitOutcome {
+    /// Queued; acknowledge once this batch is durable.
+    Queued(BatchId),
+    /// A task of this id exists already: the submission was a repetition.
+    Known(BatchId),
+    /// Too many tasks, or too many bytes of them.
+    Full,
+}
+
+/// What the requester asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RequesterEffect {
+    /// Offer these to the worker, once `after` is durable.
+    Delegate {
+        worker: EntityId,
+        tasks: Vec<TaskId>,
+        after: BatchId,
+    },
+    /// Tell the worker to stop.
+    Cancel {
+        worker: EntityId,
+        items: Vec<CancelItem>,
+        after: BatchId,
+    },
+    /// The task is terminal; whoever waits may be told once `after` is durable.
+    Finished { task: TaskId, after: BatchId },
+    /// A worker lost a task.
+    Lost {
+        task: TaskId,
+        worker: EntityId,
+        why: &'static str,
+    },
+}
+
+/// Where a task is at the moment. Not stored: a restart derives it from the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// In the queue.
+    Waiting,
+    /// Backing off, or without a worker until then.
+    Resting {
+        until: Mono,
+    },
+    Offered {
+        worker: EntityId,
+        lapses: Mono,
+    },
+    /// `boot` is the worker's as it last told; none after our own restart.
+    Leased {
+        worker: EntityId,
+        boot: Option<BootId>,
+        until: Mono,
+    },
+    Over,
+}
+
+impl Phase {
+    fn due(self) -> Option<Mono> {
+        match self {
+            Phase::Resting { until } | Phase::Leased { until, .. } => Some(until),
+            Phase::Offered { lapses, .. } => Some(lapses),
+            Phase::Waiting | Phase::Over => None,
+        }
+    }
+
+    fn worker(self) -> Option<EntityId> {
+        match self {
+            Phase::Offered { worker, .. } | Phase::Leased { worker, .. } => Some(worker),
+            _ => None,
+        }
+    }
+}
+
+struct Task {
+    record: TaskRecord,
+    input: Vec<u8>,
+    result: Option<Vec<u8>>,
+    deadline: Mono,
+    phase: Phase,
+    /// The newest batch that wrote one of its rows.
+    written: BatchId,
+    /// Where it stands in `Requester::due`.
+    due: Option<Mono>,
+}
+
+/// A worker that offers a capability, as the caller knows it now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    pub worker: EntityId,
+    pub slots: u32,
+}
+
+/// The requester's core.
+pub struct Requester {
+    config: RequesterConfig,
+    tasks: BTreeMap<TaskId, Task>,
+    queue: Queue,
+    /// The tasks each worker has of us, offered or leased.
+    at_worker: BTreeMap<EntityId, BTreeSet<TaskId>>,
+    due: BTreeSet<(Mono, TaskId)>,
+    /// Terminal tasks in the order they ended.
+    over: BTreeSet<(u64, TaskId)>,
+    /// Workers passed over until then.
+    avoid: BTreeMap<EntityId, Mono>,
+    bytes: usize,
+    effects: Vec<RequesterEffect>,
+    #[cfg(test)]
+    pub(crate) planted: Option<super::Planted>,
+}
+
+impl Requester {
+    /// An empty log.
+    pub fn new(config: RequesterConfig) -> Requester {
+        Requester {
+            config,
+            tasks: BTreeMap::new(),
+            queue: Queue::default(),
+            at_worker: BTreeMap::new(),
+            due: BTreeSet::new(),
+            over: BTreeSet::new(),
+            avoid: BTreeMap::new(),
+            bytes: 0,
+            effects: Vec::new(),
+            #[cfg(test)]
+            planted: None,
+        }
+    }
+
+    /// Takes one stored row back; rows of other keyspaces are left alone. Call
+    /// [`Requester::resume`] after the last.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn load(&mut self, row: &Row, now: Now) -> Result<(), RowError> {
+        let id = |key: &[u8]| {
+            uuid::Uuid::from_slice(key)
+                .map(TaskId)
+                .map_err(|_| RowError {
+                    what: "task",
+                    why: "its key has another length".into(),
+                })
+        };
+        match row.space {
+            Keyspace::Task => {
+                let record = TaskRecord::from_row(&row.value)?;
+                let left_ms = record.deadline.0.saturating_sub(now.wall.0);
+                let task = Task {
+                    deadline: now.mono + left_ms,
+                    phase: Phase::Over,
+                    written: BatchId::NONE,
+                    due: None,
+                    input: Vec::new(),
+                    result: None,
+                    record,
+                };
+                self.tasks.insert(id(&row.key)?, task);
+            }
+            Keyspace::TaskInput | Keyspace::TaskResult => {
+                let id = id(&row.key)?;
+                // Rows come in the order of their keyspaces: the record is there already, or
+                // this is what a pruned task left behind.
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    self.bytes += row.value.len();
+                    match row.space {
+                        Keyspace::TaskInput => task.input = row.value.clone(),
+                        _ => task.result = Some(row.value.clone()),
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Derives every phase after a start: an open assignment keeps its token and gets a fresh
+    /// lease, because the worker may be computing.
+    pub fn resume(&mut self, now: Now) {
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            let record = &self.tasks[&id].record;
+            let phase = match (record.state, record.worker) {
+                (state, _) if state.is_terminal() => {
+                    let ended = record.ended.unwrap_or(record.submitted).0;
+                    self.over.insert((ended, id));
+                    Phase::Over
+                }
+                (TaskState::Working, Some(worker)) => {
+                    let until = now.mono + self.config.lease_ms;
+                    Phase::Leased {
+                        worker,
+                        boot: None,
+                        until,
+                    }
+                }
+                _ => Phase::Waiting,
+            };
+            self.enter(id, phase);
+        }
+    }
+
+    /// Queues a task.
+    pub fn submit(&mut self, new: NewTask, step: &mut Step<'_>) -> SubmitOutcome {
+        if let Some(known) = self.tasks.get(&new.id) {
+            return SubmitOutcome::Known(known.written);
+        }
+        let open = self.tasks.len() - self.over.len();
+        if open >= QUEUE_MAX_TASKS || self.bytes + new.input.len() > QUEUE_MAX_BYTES {
+            return SubmitOutcome::Full;
+        }
+        let record = TaskRecord::new(Fresh {
+            id: new.id,
+            capability: new.capability,
+            to: new.to,
+            priority: new.priority,
+            submitted: step.now.wall,
+            deadline: step.now.wall + new.deadline_ms,
+            input_bytes: new.input.len() as u64,
+        });
+        let key = new.id.0.as_bytes().to_vec();
+        let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
+        let written = step.put(Keyspace::Task, key, record.to_row());
+        self.bytes += new.input.len();
+        let deadline = step.now.mono + new.deadline_ms;
+        let task = Task {
+            record,
+            input: new.input,
+            result: None,
+            deadline,
+            phase: Phase::Over,
+            written,
+            due: None,
+        };
+        self.tasks.insert(new.id, task);
+        self.enter(new.id, Phase::Waiting);
+        SubmitOutcome::Queued(written)
+    }
+
+    /// Gives waiting tasks to workers with room. `candidates` lists who offers a capability now.
+    pub fn assign(
+        &mut self,
+        step: &mut Step<'_>,
+        mut candidates: impl FnMut(&Capability) -> Vec<Candidate>,
+    ) {
+        let mut offers: BTreeMap<EntityId, Vec<TaskId>> = BTreeMap::new();
+        for capability in self.queue.capabilities() {
+            let mut free: Vec<(EntityId, usize)> = candidates(&capability)
+                .into_iter()
+                .filter(|c| {
+                    self.avoid
+                        .get(&c.worker)
+                        .is_none_or(|until| *until <= step.now.mono)
+                })
+                .map(|c| {
+                    let taken = self.at_worker.get(&c.worker).map_or(0, BTreeSet::len);
+                    (c.worker, (c.slots as usize).saturating_sub(taken))
+                })
+                .collect();
+            let mut ready = self.queue.ready(&capability);
+            while free.iter().any(|(_, room)| *room > 0) {
+                let Some(id) = ready.next(&self.queue) else {
+                    break;
+                };
+                let task = &self.tasks[&id];
+                if let Some(at) = choose(&task.record, &free, step) {
+                    free[at].1 -= 1;
+                    offers.entry(free[at].0).or_default().push(id);
+                    self.open_attempt(id, free[at].0, step);
+                }
+            }
+        }
+        for (worker, tasks) in offers {
+            self.effects.push(RequesterEffect::Delegate {
+                worker,
+                tasks,
+                after: step.batch,
+            });
+        }
+    }
+
+    /// Stores the assignment and its token; the offer may leave once that is durable.
+    fn open_attempt(&mut self, id: TaskId, worker: EntityId, step: &mut Step<'_>) {
+        let lapses = step.now.mono + self.config.offer_lapse_ms;
+        let task = self
+            .tasks
+            .get_mut(&id)
+            .expect("the queue names known tasks");
+        let record = &mut task.record;
+        record.token = FencingToken(record.token.0 + 1);
+        record.worker = Some(worker);
+        record.state = TaskState::Working;
+        if record.attempts.len() >= ATTEMPTS_MAX {
+            record.attempts.remove(0);
+        }
+        record.attempts.push(AttemptRecord {
+            worker,
+            token: record.token,
+            started: step.now.wall,
+            ended: None,
+            outcome: "offered".into(),
+        });
+        self.store(id, step);
+        self.enter(id, Phase::Offered { worker, lapses });
+    }
+
+    /// The offer could not be sent, or its answer did not come. An offer that may have arrived
+    /// stands until it lapses.
+    pub fn offer_failed(
+        &mut self,
+        worker: EntityId,
+        offers: &[(TaskId, FencingToken)],
+        step: &mut Step<'_>,
+        sent: bool,
+    ) {
+        if sent {
+            return;
+        }
+        self.pass_over(worker, AVOID_UNREACHABLE_MS, step);
+        for (id, token) in offers {
+            if self.is_offered(*id, *token) {
+                self.withdraw(*id, 0, step);
+            }
+        }
+    }
+
+    /// The worker answered an offer.
+    pub fn answered(
+        &mut self,
+        worker: EntityId,
+        boot: BootId,
+        offers: &[(TaskId, FencingToken)],
+        answers: &[AcceptAnswer],
+        step: &mut Step<'_>,
+    ) {
+        for ((id, token), answer) in offers.iter().zip(answers) {
+            if !self.is_offered(*id, *token) {
+                continue;
+            }
+            match answer {
+                AcceptAnswer::Accepted => {
+                    let until = step.now.mono + self.config.lease_ms;
+                    self.set_outcome(*id, "working", false, step);
+                    self.enter(
+                        *id,
+                        Phase::Leased {
+                            worker,
+                            boot: Some(boot),
+                            until,
+                        },
+                    );
+                }
+                AcceptAnswer::Refused(reason) => {
+                    let avoid_ms = match reason {
+                        RefuseReason::Busy | RefuseReason::Stale => AVOID_BUSY_MS,
+                        RefuseReason::UnknownCapability
+                        | RefuseReason::TooLarge
+                        | RefuseReason::NotAllowed => AVOID_UNFIT_MS,
+                    };
+                    self.pass_over(worker, avoid_ms, step);
+                    self.withdraw(*id, 0, step);
+                }
+            }
+        }
+    }
+
+    /// The worker tells all it holds of ours. Returns the answers, and what they rest on.
+    pub fn renewed(
+        &mut self,
+        worker: EntityId,
+        boot: BootId,
+        items: &[RenewItem],
+        step: &mut Step<'_>,
+    ) -> (Vec<RenewAnswer>, BatchId) {
+        let mut after = BatchId::NONE;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let current = self.is_current(item.task_id, item.token, worker);
+            if let Some(task) = self.tasks.get(&item.task_id) {
+                after = after.max(task.written);
+            }
+            if !current {
+                answers.push(RenewAnswer::Fenced);
+                continue;
+            }
+            self.reopen(item.task_id);
+            let until = step.now.mono + self.config.lease_ms;
+            self.set_outcome(item.task_id, "working", false, step);
+            self.enter(
+                item.task_id,
+                Phase::Leased {
+                    worker,
+                    boot: Some(boot),
+                    until,
+                },
+            );
+            answers.push(RenewAnswer::Renewed {
+                lease_ms: self.config.lease_ms,
+            });
+        }
+        self.lose_unclaimed(worker, boot, items, step);
+        (answers, after)
+    }
+
+    /// A worker thought lost renews before its task went elsewhere: the attempt goes on. Not
+    /// stored; after a restart of ours the task would wait for a worker, as it did a moment ago.
+    fn reopen(&mut self, id: TaskId) {
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.state = TaskState::Working;
+        if let Some(attempt) = record.attempts.last_mut() {
+            attempt.ended = None;
+        }
+    }
+
+    /// A worker that came back with another boot id has lost what it does not claim.
+    fn lose_unclaimed(
+        &mut self,
+        worker: EntityId,
+        boot: BootId,
+        items: &[RenewItem],
+        step: &mut Step<'_>,
+    ) {
+        let held: Vec<TaskId> = self
+            .at_worker
+            .get(&worker)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        for id in held {
+            let Phase::Leased { boot: told, .. } = self.tasks[&id].phase else {
+                continue;
+            };
+            if told != Some(boot) && !items.iter().any(|item| item.task_id == id) {
+                self.lose(id, "the worker restarted without it", step);
+            }
+        }
+    }
+
+    /// A run ended. Returns the answers, and what they rest on.
+    pub fn ended(
+        &mut self,
+        worker: EntityId,
+        items: Vec<ResultItem>,
+        step: &mut Step<'_>,
+    ) -> (Vec<AckAnswer>, BatchId) {
+        let mut after = BatchId::NONE;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let ResultItem {
+                task_id: id,
+                token,
+                outcome,
+            } = item;
+            let Some(task) = self.tasks.get(&id) else {
+                answers.push(AckAnswer::Fenced);
+                continue;
+            };
+            let repeated =
+                task.record.result_token == Some(token) && task.record.worker == Some(worker);
+            let answer = if repeated {
+                AckAnswer::Kept
+            } else if self.is_current(id, token, worker) || self.skips_fencing(id) {
+                self.take(id, token, outcome, step);
+                AckAnswer::Kept
+            } else {
+                AckAnswer::Fenced
+            };
+            answers.push(answer);
+            after = after.max(self.tasks[&id].written);
+        }
+        (answers, after)
+    }
+
+    fn take(&mut self, id: TaskId, token: FencingToken, outcome: TaskOutcome, step: &mut Step<'_>) {
+        match outcome {
+            TaskOutcome::Completed { result } if result.len() <= RESULT_MAX_BYTES => {
+                let task = self.tasks.get_mut(&id).expect("the caller found it");
+                task.record.result_bytes = Some(result.len() as u64);
+                task.record.result_token = Some(token);
+                self.bytes += result.len();
+                task.written = step.put(
+                    Keyspace::TaskResult,
+                    id.0.as_bytes().to_vec(),
+                    result.clone(),
+                );
+                task.result = Some(result);
+                self.set_outcome(id, "completed", true, step);
+                self.finish(id, TaskState::Completed, None, step);
+            }
+            TaskOutcome::Completed { .. } => self.fail(id, "the result is too large", step),
+            TaskOutcome::Failed { reason } => self.fail(id, &reason, step),
+            TaskOutcome::Released => {
+                self.set_outcome(id, "released", true, step);
+                self.rest(id, 0, step);
+            }
+        }
+    }
+
+    fn fail(&mut self, id: TaskId, reason: &str, step: &mut Step<'_>) {
+        let reason = &reason[..reason.floor_char_boundary(REASON_MAX_BYTES)];
+        self.set_outcome(id, &format!("failed: {reason}"), true, step);
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.failures += 1;
+        let failures = record.failures;
+        if failures >= self.config.failures_max {
+            let why = format!("failed {failures} times, at last: {reason}");
+            self.finish(id, TaskState::Failed, Some(why), step);
+        } else {
+            let wait =
+                step.backoff_ms(failures, self.config.backoff_ms, self.config.backoff_max_ms);
+            self.rest(id, wait, step);
+        }
+    }
+
+    fn lose(&mut self, id: TaskId, why: &'static str, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let worker = task.record.worker.expect("an assignment names its worker");
+        task.record.losses += 1;
+        let losses = task.record.losses;
+        self.set_outcome(id, &format!("lost: {why}"), true, step);
+        self.effects.push(RequesterEffect::Lost {
+            task: id,
+            worker,
+            why,
+        });
+        if losses >= self.config.losses_max {
+            let why = format!("{losses} workers were lost while they had it");
+            self.finish(id, TaskState::Failed, Some(why), step);
+        } else {
+            self.rest(id, 0, step);
+        }
+    }
+
+    /// Nobody ran it: the attempt is taken back as if it had not been.
+    fn withdraw(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        task.record.attempts.pop();
+        self.rest(id, wait_ms, step);
+    }
+
+    /// Stops a task. Nothing happens to one that is terminal.
+    ///
+    /// Returns what an acknowledgement rests on, and whether the task was still open; none for an
+    /// unknown task.
+    pub fn cancel(&mut self, id: TaskId, step: &mut Step<'_>) -> Option<(BatchId, bool)> {
+        let task = self.tasks.get(&id)?;
+        let open = !task.record.state.is_terminal();
+        if open {
+            self.set_outcome(id, "canceled", true, step);
+            self.finish(
+                id,
+                TaskState::Canceled,
+                Some("canceled by its requester".into()),
+                step,
+            );
+        }
+        Some((self.tasks[&id].written, open))
+    }
+
+    /// Does what the time demands.
+    pub fn tick(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        while let Some((at, id)) = self.due.first().copied() {
+            if at > now {
+                break;
+            }
+            let task = &self.tasks[&id];
+            if task.deadline <= now {
+                self.out_of_time(id, step);
+                continue;
+            }
+            match task.phase {
+                Phase::Resting { .. } => self.enter(id, Phase::Waiting),
+                Phase::Offered { .. } => self.lose(id, "it did not answer the offer", step),
+                Phase::Leased { .. } => self.lose(id, "its lease ran out", step),
+                Phase::Waiting | Phase::Over => unreachable!("these are due at the deadline only"),
+            }
+        }
+        self.avoid.retain(|_, until| *until > now);
+        self.prune(step);
+    }
+
+    fn out_of_time(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let record = &self.tasks[&id].record;
+        let why = if record.attempts.is_empty() {
+            "no worker was found before the deadline"
+        } else {
+            "the deadline passed"
+        };
+        self.set_outcome(id, "lost: the deadline passed", true, step);
+        self.finish(id, TaskState::Failed, Some(why.into()), step);
+    }
+
+    fn finish(
+        &mut self,
+        id: TaskId,
+        state: TaskState,
+        reason: Option<String>,
+        step: &mut Step<'_>,
+    ) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let told = task
+            .phase
+            .worker()
+            .filter(|_| state != TaskState::Completed);
+        task.record.state = state;
+        task.record.ended = Some(step.now.wall);
+        task.record.reason = reason;
+        let token = task.record.token;
+        self.store(id, step);
+        self.enter(id, Phase::Over);
+        self.over.insert((step.now.wall.0, id));
+        if let Some(worker) = told {
+            let items = vec![CancelItem { task_id: id, token }];
+            self.effects.push(RequesterEffect::Cancel {
+                worker,
+                items,
+                after: step.batch,
+            });
+        }
+        self.effects.push(RequesterEffect::Finished {
+            task: id,
+            after: step.batch,
+        });
+    }
+
+    fn rest(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        task.record.state = TaskState::Submitted;
+        self.store(id, step);
+        let phase = match wait_ms {
+            0 => Phase::Waiting,
+            _ => Phase::Resting {
+                until: step.now.mono + wait_ms,
+            },
+        };
+        self.enter(id, phase);
+    }
+
+    fn prune(&mut self, step: &mut Step<'_>) {
+        while let Some((ended, id)) = self.over.first().copied() {
+            let old = step.now.wall.0.saturating_sub(ended) > TERMINAL_KEEP_MS;
+            if !old && self.over.len() <= TERMINAL_MAX_TASKS {
+                break;
+            }
+            self.over.pop_first();
+            if let Some(task) = self.tasks.remove(&id) {
+                self.bytes -= task.input.len() + task.result.as_ref().map_or(0, Vec::len);
+                for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
+                    step.delete(space, id.0.as_bytes().to_vec());
+                }
+            }
+        }
+    }
+
+    fn store(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        task.written = step.put(
+            Keyspace::Task,
+            id.0.as_bytes().to_vec(),
+            task.record.to_row(),
+        );
+    }
+
+    /// Notes what became of the newest attempt. Stored with the next change of state.
+    fn set_outcome(&mut self, id: TaskId, outcome: &str, over: bool, step: &Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        if let Some(attempt) = task.record.attempts.last_mut()
+            && attempt.ended.is_none()
+        {
+            attempt.outcome = outcome.to_owned();
+            attempt.ended = over.then_some(step.now.wall);
+        }
+    }
+
+    /// Moves a task to `phase` and every index with it.
+    fn enter(&mut self, id: TaskId, phase: Phase) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        if let Some(worker) = task.phase.worker()
+            && let Some(held) = self.at_worker.get_mut(&worker)
+        {
+            held.remove(&id);
+            if held.is_empty() {
+                self.at_worker.remove(&worker);
+            }
+        }
+        if let Some(worker) = phase.worker() {
+            self.at_worker.entry(worker).or_default().insert(id);
+        }
+        let ready = Ready {
+            priority: task.record.priority,
+            id,
+        };
+        if task.phase == Phase::Waiting {
+            self.queue.remove(&task.record.capability, ready);
+        }
+        if phase == Phase::Waiting {
+            self.queue.insert(task.record.capability.clone(), ready);
+        }
+        if let Some(due) = task.due.take() {
+            self.due.remove(&(due, id));
+        }
+        if phase != Phase::Over {
+            let due = phase
+                .due()
+                .map_or(task.deadline, |due| due.min(task.deadline));
+            self.due.insert((due, id));
+            task.due = Some(due);
+        }
+        task.phase = phase;
+    }
+
+    fn pass_over(&mut self, worker: EntityId, up_to_ms: u64, step: &mut Step<'_>) {
+        let wait = up_to_ms / 4 + step.backoff_ms(0, up_to_ms - up_to_ms / 4, up_to_ms);
+        self.avoid.insert(worker, step.now.mono + wait);
+    }
+
+    fn is_offered(&self, id: TaskId, token: FencingToken) -> bool {
+        self.tasks.get(&id).is_some_and(|task| {
+            task.record.token == token && matches!(task.phase, Phase::Offered { .. })
+        })
+    }
+
+    /// Whether `worker` has the task's current token: the fencing check.
+    fn is_current(&self, id: TaskId, token: FencingToken, worker: EntityId) -> bool {
+        self.tasks.get(&id).is_some_and(|task| {
+            let record = &task.record;
+            !record.state.is_terminal() && record.token == token && record.worker == Some(worker)
+        })
+    }
+
+    #[cfg(test)]
+    fn skips_fencing(&self, id: TaskId) -> bool {
+        self.planted == Some(super::Planted::SkipFencing)
+            && !self.tasks[&id].record.state.is_terminal()
+    }
+
+    #[cfg(not(test))]
+    fn skips_fencing(&self, _: TaskId) -> bool {
+        false
+    }
+
+    /// Takes what the requester asks for since the last call.
+    pub fn effects(&mut self) -> Vec<RequesterEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Requester::tick`] is next needed.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let due = self.due.first().map(|(at, _)| *at);
+        // A waiting task may be assigned once a worker is no longer passed over.
+        let avoid = self
+            .avoid
+            .values()
+            .min()
+            .copied()
+            .filter(|_| !self.queue.is_empty());
+        [due, avoid].into_iter().flatten().min()
+    }
+
+    /// One task's record, and the batch it rests on.
+    pub fn task(&self, id: TaskId) -> Option<(&TaskRecord, BatchId)> {
+        self.tasks.get(&id).map(|task| (&task.record, task.written))
+    }
+
+    /// Every task's record, in order of submission.
+    pub fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, BatchId)> {
+        self.tasks.values().map(|task| (&task.record, task.written))
+    }
+
+    /// A task's input.
+    pub fn input(&self, id: TaskId) -> Option<&[u8]> {
+        self.tasks.get(&id).map(|task| &task.input[..])
+    }
+
+    /// A completed task's result.
+    pub fn result(&self, id: TaskId) -> Option<&[u8]> {
+        self.tasks.get(&id).and_then(|task| task.result.as_deref())
+    }
+
+    /// What is left until a task's deadline.
+    pub fn remaining_ms(&self, id: TaskId, now: Mono) -> Option<u64> {
+        self.tasks.get(&id).map(|task| now.until(task.deadline))
+    }
+
+    /// How long a lease runs.
+    pub fn lease_ms(&self) -> u64 {
+        self.config.lease_ms
+    }
+
+    /// The capabilities that tasks wait for.
+    pub fn wanted(&self) -> Vec<Capability> {
+        self.queue.capabilities()
+    }
+
+    /// The workers that have tasks of ours.
+    pub fn workers(&self) -> impl Iterator<Item = EntityId> {
+        self.at_worker.keys().copied()
+    }
+
+    /// Checks T4 and T7 on this log.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        let mut indexed = self.queue.len();
+        for (id, task) in &self.tasks {
+            let record = &task.record;
+            let completed = record.state == TaskState::Completed;
+            let fits =
+                !completed || (record.result_token == Some(record.token) && task.result.is_some());
+            Violation::unless(fits, "T4", || {
+                format!(
+                    "task {id} completed under token {:?}, its token is {:?}",
+                    record.result_token, record.token
+                )
+            })?;
+            let over = task.phase == Phase::Over;
+            Violation::unless(over == record.state.is_terminal(), "T7", || {
+                format!(
+                    "task {id} is {} and in phase {:?}",
+                    record.state.as_str(),
+                    task.phase
+                )
+            })?;
+            if let Some(worker) = task.phase.worker() {
+                let known = self
+                    .at_worker
+                    .get(&worker)
+                    .is_some_and(|held| held.contains(id));
+                Violation::unless(known, "T7", || format!("task {id} is not with its worker"))?;
+            }
+            indexed += usize::from(matches!(task.phase, Phase::Resting { .. } | Phase::Over));
+        }
+        let at_workers: usize = self.at_worker.values().map(BTreeSet::len).sum();
+        Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {
+            format!(
+                "{indexed} waiting or over and {at_workers} at workers of {}",
+                self.tasks.len()
+            )
+        })
+    }
+}
+
+/// Among the workers with room: the least tried for this task, then the freer of two at random.
+fn choose(record: &TaskRecord, free: &[(EntityId, usize)], step: &mut Step<'_>) -> Option<usize> {
+    use rand::RngExt as _;
+    let tries = |worker: &EntityId| {
+        record
+            .attempts
+            .iter()
+            .filter(|attempt| attempt.worker == *worker)
+            .count()
+    };
+    let fit =
+        |(worker, room): &(EntityId, usize)| *room > 0 && record.to.is_none_or(|to| to == *worker);
+    let least = free
+        .iter()
+        .filter(|f| fit(f))
+        .map(|(worker, _)| tries(worker))
+        .min()?;
+    let pool: Vec<usize> = (0..free.len())
+        .filter(|at| fit(&free[*at]) && tries(&free[*at].0) == least)
+        .collect();
+    let mut pick = || pool[step.rng.random_range(0..pool.len())];
+    let (a, b) = (pick(), pick());
+    Some(if free[a].1 >= free[b].1 { a } else { b })
+}

@@ -1,0 +1,631 @@
+//! The worker's side: what we hold for others, from the acceptance to the acknowledged result.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::RowError;
+use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
+use crate::proto::{Step, Violation};
+use crate::types::limits::{
+    INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX, WORKER_MAX_TASKS,
+};
+use crate::types::{
+    BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
+};
+use crate::wire::{
+    AcceptAnswer, AckAnswer, CancelItem, DelegateItem, Offer, RefuseReason, RenewAnswer, RenewItem,
+    TaskOutcome, cbor,
+};
+
+/// First and longest wait before a result is sent again.
+const RESEND_MS: u64 = 500;
+const RESEND_MAX_MS: u64 = 10_000;
+/// A requester cannot ask for a longer run than this.
+const REMAINING_MAX_MS: u64 = TERMINAL_KEEP_MS;
+
+/// The worker's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerConfig {
+    pub capabilities: Vec<Offer>,
+    pub renew_ms: u64,
+}
+
+/// What the worker asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerEffect {
+    Run {
+        run: RunId,
+        key: HeldKey,
+        capability: Capability,
+        timeout_ms: u64,
+    },
+    Kill {
+        run: RunId,
+    },
+    /// Tell the requester all we hold of it.
+    Renew {
+        requester: EntityId,
+        items: Vec<RenewItem>,
+        after: BatchId,
+    },
+    /// Hand over what ended, once `after` is durable.
+    Results {
+        requester: EntityId,
+        tasks: Vec<(TaskId, FencingToken)>,
+        after: BatchId,
+    },
+}
+
+/// Where a held task is. Not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running {
+        run: RunId,
+    },
+    /// To be sent at `resend`, again and again until it is acknowledged.
+    Ended {
+        resend: Mono,
+        tries: u32,
+    },
+    Tombstone,
+}
+
+struct Held {
+    record: HeldRecord,
+    input: Vec<u8>,
+    outcome: Option<TaskOutcome>,
+    phase: Phase,
+    deadline: Mono,
+    /// Until when the lease is surely ours: counted from the sending of a renewal that was
+    /// answered. Nothing that needs the lease may begin after it.
+    lease_until: Option<Mono>,
+    written: BatchId,
+}
+
+/// The worker's core.
+pub struct Worker {
+    config: WorkerConfig,
+    held: BTreeMap<HeldKey, Held>,
+    runs: BTreeMap<RunId, HeldKey>,
+    next_run: u64,
+    /// When each requester is next told what we hold.
+    renew_at: BTreeMap<EntityId, Mono>,
+    resend: BTreeSet<(Mono, HeldKey)>,
+    /// By the time they became tombstones.
+    tombstones: BTreeSet<(u64, HeldKey)>,
+    effects: Vec<WorkerEffect>,
+    #[cfg(test)]
+    pub(crate) planted: Option<super::Planted>,
+}
+
+impl Worker {
+    /// Holds nothing yet.
+    pub fn new(config: WorkerConfig) -> Worker {
+        Worker {
+            config,
+            held: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            next_run: 1,
+            renew_at: BTreeMap::new(),
+            resend: BTreeSet::new(),
+            tombstones: BTreeSet::new(),
+            effects: Vec::new(),
+            #[cfg(test)]
+            planted: None,
+        }
+    }
+
+    /// Takes one stored row back; call [`Worker::resume`] after the last.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn load(&mut self, row: &Row, now: Now) -> Result<(), RowError> {
+        match row.space {
+            Keyspace::Held => {
+                let record = HeldRecord::from_row(&row.value)?;
+                let left_ms = record.deadline.0.saturating_sub(now.wall.0);
+                let held = Held {
+                    record,
+                    input: Vec::new(),
+                    outcome: None,
+                    phase: Phase::Tombstone,
+                    deadline: now.mono + left_ms,
+                    lease_until: None,
+                    written: BatchId::NONE,
+                };
+                self.held.insert(held_key(&row.key)?, held);
+            }
+            Keyspace::HeldInput => {
+                if let Some(held) = self.held.get_mut(&held_key(&row.key)?) {
+                    held.input = row.value.clone();
+                }
+            }
+            Keyspace::HeldResult => {
+                let outcome = read("held result", &row.value)?;
+                if let Some(held) = self.held.get_mut(&held_key(&row.key)?) {
+                    held.outcome = Some(outcome);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// After a start: what was accepted runs again, what ended is sent again.
+    pub fn resume(&mut self, step: &mut Step<'_>) {
+        let keys: Vec<HeldKey> = self.held.keys().copied().collect();
+        for key in keys {
+            let held = &self.held[&key];
+            match (held.record.state, held.outcome.is_some()) {
+                (HeldState::Tombstone, _) => {
+                    self.tombstones.insert((held.record.since.0, key));
+                }
+                (_, true) => self.await_ack(key, step.now.mono, 0),
+                (_, false) if self.slots(&held.record.capability).is_none() => {
+                    self.end(key, TaskOutcome::Released, step);
+                }
+                (_, false) => self.run(key, step.now.mono),
+            }
+            if self.held[&key].phase != Phase::Tombstone {
+                self.renew_at.entry(key.requester).or_insert(step.now.mono);
+            }
+        }
+    }
+
+    /// Answers an offer. The answers may leave once the returned batch is durable.
+    pub fn offered(
+        &mut self,
+        requester: EntityId,
+        items: Vec<DelegateItem>,
+        step: &mut Step<'_>,
+    ) -> (Vec<AcceptAnswer>, BatchId) {
+        let mut after = BatchId::NONE;
+        let answers = items
+            .into_iter()
+            .map(|item| {
+                let key = HeldKey {
+                    requester,
+                    task: item.task_id,
+                };
+                let answer = match self.judge(key, &item) {
+                    Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
+                    Judgement::Known => AcceptAnswer::Accepted,
+                    Judgement::Adopt => {
+                        self.adopt(key, item.token, step);
+                        AcceptAnswer::Accepted
+                    }
+                    Judgement::Take => {
+                        self.take(key, item, step);
+                        AcceptAnswer::Accepted
+                    }
+                };
+                let written = self
+                    .held
+                    .get(&key)
+                    .map_or(BatchId::NONE, |held| held.written);
+                after = after.max(written);
+                answer
+            })
+            .collect();
+        if self.forgets_to_wait() {
+            after = BatchId::NONE;
+        }
+        (answers, after)
+    }
+
+    fn judge(&self, key: HeldKey, item: &DelegateItem) -> Judgement {
+        if let Some(held) = self.held.get(&key) {
+            return match (held.phase, item.token.cmp(&held.record.token)) {
+                (_, std::cmp::Ordering::Less) => Judgement::Refuse(RefuseReason::Stale),
+                (Phase::Tombstone, std::cmp::Ordering::Equal) => {
+                    Judgement::Refuse(RefuseReason::Stale)
+                }
+                (Phase::Tombstone, _) => self.judge_new(key, item),
+                (_, std::cmp::Ordering::Equal) => Judgement::Known,
+                (_, std::cmp::Ordering::Greater) => Judgement::Adopt,
+            };
+        }
+        self.judge_new(key, item)
+    }
+
+    fn judge_new(&self, key: HeldKey, item: &DelegateItem) -> Judgement {
+        let Some(slots) = self.slots(&item.capability) else {
+            return Judgement::Refuse(RefuseReason::UnknownCapability);
+        };
+        if item.input.len() > INPUT_MAX_BYTES {
+            return Judgement::Refuse(RefuseReason::TooLarge);
+        }
+        let running = |held: &&Held| {
+            matches!(held.phase, Phase::Running { .. }) && held.record.capability == item.capability
+        };
+        let taken = self.held.values().filter(running).count();
+        let of_requester = self.live_of(key.requester).count();
+        let live = self.held.len() - self.tombstones.len();
+        if taken >= slots as usize || live >= WORKER_MAX_TASKS || of_requester >= LIST_MAX_ITEMS {
+            return Judgement::Refuse(RefuseReason::Busy);
+        }
+        Judgement::Take
+    }
+
+    fn take(&mut self, key: HeldKey, item: DelegateItem, step: &mut Step<'_>) {
+        let remaining_ms = item.remaining_ms.min(REMAINING_MAX_MS);
+        let deadline = step.now.wall + remaining_ms;
+        let record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
+        let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
+        let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
+        let held = Held {
+            record,
+            input: item.input,
+            outcome: None,
+            phase: Phase::Tombstone,
+            deadline: step.now.mono + remaining_ms,
+            lease_until: None,
+            written,
+        };
+        if let Some(old) = self.held.insert(key, held) {
+            self.tombstones.remove(&(old.record.since.0, key));
+        }
+        self.run(key, step.now.mono);
+        self.renew_at
+            .entry(key.requester)
+            .or_insert(step.now.mono + self.config.renew_ms);
+    }
+
+    /// The requester assigned it to us once more (our first answer was lost): the same run goes
+    /// on under the new token.
+    fn adopt(&mut self, key: HeldKey, token: FencingToken, step: &mut Step<'_>) {
+        let held = self.held.get_mut(&key).expect("judged as held");
+        held.record.token = token;
+        held.lease_until = None;
+        held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+    }
+
+    fn run(&mut self, key: HeldKey, now: Mono) {
+        let run = RunId(self.next_run);
+        self.next_run += 1;
+        let held = self.held.get_mut(&key).expect("the caller holds it");
+        held.phase = Phase::Running { run };
+        self.runs.insert(run, key);
+        let timeout_ms = now.until(held.deadline);
+        let capability = held.record.capability.clone();
+        self.effects.push(WorkerEffect::Run {
+            run,
+            key,
+            capability,
+            timeout_ms,
+        });
+    }
+
+    /// A run ended by itself.
+    pub fn run_ended(&mut self, run: RunId, outcome: TaskOutcome, step: &mut Step<'_>) {
+        if let Some(key) = self.runs.remove(&run) {
+            self.end(key, outcome, step);
+        }
+    }
+
+    fn end(&mut self, key: HeldKey, outcome: TaskOutcome, step: &mut Step<'_>) {
+        let held = self.held.get_mut(&key).expect("the caller holds it");
+        held.record.state = HeldState::Ended;
+        held.record.since = step.now.wall;
+        let _ = step.put(Keyspace::HeldResult, key.to_bytes(), cbor::encode(&outcome));
+        held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+        held.outcome = Some(outcome);
+        self.await_ack(key, step.now.mono, 0);
+    }
+
+    fn await_ack(&mut self, key: HeldKey, resend: Mono, tries: u32) {
+        let held = self.held.get_mut(&key).expect("the caller holds it");
+        if let Phase::Ended { resend, .. } = held.phase {
+            self.resend.remove(&(resend, key));
+        }
+        held.phase = Phase::Ended { resend, tries };
+        self.resend.insert((resend, key));
+    }
+
+    /// The requester answered (or did not answer, when `answers` is none) what we handed over.
+    pub fn acknowledged(
+        &mut self,
+        requester: EntityId,
+        tasks: &[(TaskId, FencingToken)],
+        answers: Option<&[AckAnswer]>,
+        step: &mut Step<'_>,
+    ) {
+        for (at, (task, token)) in tasks.iter().enumerate() {
+            let key = HeldKey {
+                requester,
+                task: *task,
+            };
+            let Some(held) = self.held.get(&key) else {
+                continue;
+            };
+            let Phase::Ended { tries, .. } = held.phase else {
+                continue;
+            };
+            let answer = answers.and_then(|answers| answers.get(at));
+            match answer {
+                Some(AckAnswer::Kept | AckAnswer::Fenced) if held.record.token == *token => {
+                    self.bury(key, step);
+                }
+                Some(_) => self.await_ack(key, step.now.mono, 0),
+                None => {
+                    let wait = RESEND_MS + step.backoff_ms(tries, RESEND_MS, RESEND_MAX_MS);
+                    self.await_ack(key, step.now.mono + wait, tries + 1);
+                }
+            }
+        }
+    }
+
+    /// The requester answered a renewal that left at `sent`.
+    pub fn renewed(
+        &mut self,
+        requester: EntityId,
+        items: &[RenewItem],
+        answers: &[RenewAnswer],
+        sent: Mono,
+        step: &mut Step<'_>,
+    ) {
+        for (item, answer) in items.iter().zip(answers) {
+            let key = HeldKey {
+                requester,
+                task: item.task_id,
+            };
+            let Some(held) = self.held.get_mut(&key) else {
+                continue;
+            };
+            if held.record.token != item.token || held.phase == Phase::Tombstone {
+                continue;
+            }
+            match answer {
+                RenewAnswer::Renewed { lease_ms } => {
+                    held.lease_until = Some(sent + lease_ms / 10 * 9);
+                }
+                RenewAnswer::Fenced => self.bury(key, step),
+            }
+        }
+    }
+
+    /// The requester wants these stopped.
+    pub fn canceled(&mut self, requester: EntityId, items: &[CancelItem], step: &mut Step<'_>) {
+        for item in items {
+            let key = HeldKey {
+                requester,
+                task: item.task_id,
+            };
+            let current = self.held.get(&key).is_some_and(|held| {
+                held.phase != Phase::Tombstone && held.record.token <= item.token
+            });
+            if current {
+                self.bury(key, step);
+            }
+        }
+    }
+
+    /// Nothing more is to be done with it; what remains knows late duplicates.
+    fn bury(&mut self, key: HeldKey, step: &mut Step<'_>) {
+        let held = self.held.get_mut(&key).expect("the caller holds it");
+        match held.phase {
+            Phase::Running { run } => {
+                self.runs.remove(&run);
+                self.effects.push(WorkerEffect::Kill { run });
+            }
+            Phase::Ended { resend, .. } => {
+                self.resend.remove(&(resend, key));
+            }
+            Phase::Tombstone => return,
+        }
+        held.phase = Phase::Tombstone;
+        held.record.state = HeldState::Tombstone;
+        held.record.since = step.now.wall;
+        held.input = Vec::new();
+        held.outcome = None;
+        held.lease_until = None;
+        step.delete(Keyspace::HeldInput, key.to_bytes());
+        step.delete(Keyspace::HeldResult, key.to_bytes());
+        held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+        self.tombstones.insert((held.record.since.0, key));
+        if self.live_of(key.requester).next().is_none() {
+            self.renew_at.remove(&key.requester);
+        }
+    }
+
+    /// A session with `requester` came up: tell it at once what we hold, and hand over what ended.
+    pub fn requester_is_back(&mut self, requester: EntityId, now: Mono) {
+        if let Some(at) = self.renew_at.get_mut(&requester) {
+            *at = now;
+        }
+        let ended: Vec<HeldKey> = self
+            .live_of(requester)
+            .filter(|(_, held)| matches!(held.phase, Phase::Ended { .. }))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in ended {
+            self.await_ack(key, now, 0);
+        }
+    }
+
+    /// Does what the time demands.
+    pub fn tick(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let due: Vec<EntityId> = self
+            .renew_at
+            .iter()
+            .filter(|(_, at)| **at <= now)
+            .map(|(requester, _)| *requester)
+            .collect();
+        for requester in due {
+            self.renew_at.insert(requester, now + self.config.renew_ms);
+            let mut after = BatchId::NONE;
+            let items = self
+                .live_of(requester)
+                .take(LIST_MAX_ITEMS)
+                .map(|(key, held)| {
+                    after = after.max(held.written);
+                    RenewItem {
+                        task_id: key.task,
+                        token: held.record.token,
+                    }
+                })
+                .collect();
+            self.effects.push(WorkerEffect::Renew {
+                requester,
+                items,
+                after,
+            });
+        }
+        self.send_results(step);
+        self.prune(step);
+    }
+
+    fn send_results(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let mut due: BTreeMap<EntityId, (Vec<(TaskId, FencingToken)>, BatchId)> = BTreeMap::new();
+        while let Some((at, key)) = self.resend.first().copied() {
+            if at > now {
+                break;
+            }
+            let held = &self.held[&key];
+            let Phase::Ended { tries, .. } = held.phase else {
+                unreachable!("only ended tasks are to be sent")
+            };
+            let too_old = step.now.wall.0.saturating_sub(held.record.since.0) > TERMINAL_KEEP_MS;
+            if too_old {
+                self.bury(key, step);
+                continue;
+            }
+            let list = due.entry(key.requester).or_default();
+            list.0.push((key.task, held.record.token));
+            list.1 = list.1.max(held.written);
+            // The answer, or the lack of one, sets the time anew.
+            self.await_ack(key, now + 2 * RESEND_MAX_MS, tries);
+        }
+        for (requester, (tasks, after)) in due {
+            self.effects.push(WorkerEffect::Results {
+                requester,
+                tasks,
+                after,
+            });
+        }
+    }
+
+    fn prune(&mut self, step: &mut Step<'_>) {
+        while let Some((since, key)) = self.tombstones.first().copied() {
+            let old = step.now.wall.0.saturating_sub(since) > TERMINAL_KEEP_MS;
+            if !old && self.tombstones.len() <= TOMBSTONES_MAX {
+                break;
+            }
+            self.tombstones.pop_first();
+            self.held.remove(&key);
+            step.delete(Keyspace::Held, key.to_bytes());
+        }
+    }
+
+    fn live_of(&self, requester: EntityId) -> impl Iterator<Item = (&HeldKey, &Held)> {
+        let first = HeldKey {
+            requester,
+            task: TaskId(uuid::Uuid::nil()),
+        };
+        self.held
+            .range(first..)
+            .take_while(move |(key, _)| key.requester == requester)
+            .filter(|(_, held)| held.phase != Phase::Tombstone)
+    }
+
+    fn slots(&self, capability: &Capability) -> Option<u32> {
+        self.config
+            .capabilities
+            .iter()
+            .find(|o| o.name == *capability)
+            .map(|o| o.slots)
+    }
+
+    #[cfg(test)]
+    fn forgets_to_wait(&self) -> bool {
+        self.planted == Some(super::Planted::AckBeforeFlush)
+    }
+
+    #[cfg(not(test))]
+    fn forgets_to_wait(&self) -> bool {
+        false
+    }
+
+    /// Takes what the worker asks for since the last call.
+    pub fn effects(&mut self) -> Vec<WorkerEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Worker::tick`] is next needed.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        let renew = self.renew_at.values().min().copied();
+        let resend = self.resend.first().map(|(at, _)| *at);
+        [renew, resend].into_iter().flatten().min()
+    }
+
+    /// A held task's input.
+    pub fn input(&self, key: HeldKey) -> Option<&[u8]> {
+        self.held.get(&key).map(|held| &held.input[..])
+    }
+
+    /// A held task's outcome, under the token it is to be handed over with.
+    pub fn outcome(&self, key: HeldKey) -> Option<&TaskOutcome> {
+        self.held.get(&key).and_then(|held| held.outcome.as_ref())
+    }
+
+    /// How many tasks are held: running, or ended and not acknowledged.
+    pub fn len(&self) -> usize {
+        self.held.len() - self.tombstones.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The requesters we hold tasks of.
+    pub fn requesters(&self) -> impl Iterator<Item = EntityId> {
+        self.renew_at.keys().copied()
+    }
+
+    /// The tasks whose lease is surely ours at `now`.
+    pub fn live_leases(&self, now: Mono) -> impl Iterator<Item = HeldKey> {
+        self.held
+            .iter()
+            .filter(move |(_, held)| held.lease_until.is_some_and(|until| now < until))
+            .map(|(key, _)| *key)
+    }
+
+    /// Checks that every index agrees with the held tasks.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        for (key, held) in &self.held {
+            let holds = match held.phase {
+                Phase::Running { run } => {
+                    self.runs.get(&run) == Some(key) && held.outcome.is_none()
+                }
+                Phase::Ended { resend, .. } => {
+                    self.resend.contains(&(resend, *key)) && held.outcome.is_some()
+                }
+                Phase::Tombstone => self.tombstones.contains(&(held.record.since.0, *key)),
+            };
+            Violation::unless(holds, "T7", || {
+                format!(
+                    "held task {} does not fit its phase {:?}",
+                    key.task, held.phase
+                )
+            })?;
+            let told = held.phase == Phase::Tombstone || self.renew_at.contains_key(&key.requester);
+            Violation::unless(told, "T7", || format!("task {} is never renewed", key.task))?;
+        }
+        Ok(())
+    }
+}
+
+/// What to do with an offer.
+enum Judgement {
+    Refuse(RefuseReason),
+    /// Accepted before under this token.
+    Known,
+    /// Held under an older token.
+    Adopt,
+    Take,
+}

@@ -1,0 +1,333 @@
+//! Wake-ups: asking a peer's agent to resume its work, and being asked.
+//!
+//! ```text
+//! sender:  sending ──▶ delivered ──▶ hook_started ──▶ resumed | failed
+//!             └─(three attempts)──▶ undelivered     already_awake, rate_limited, not_allowed: final
+//! ```
+//! # Invariants
+//! - **K1** A wake-up is acted on once, however often it arrives (its nonce names it).
+//! - **K2** At most ten a minute per peer and `max_per_hour` in all run the hook, one at a time.
+//! - **K3** At most `WAKES_MAX` are remembered on either side.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use crate::proto::Step;
+use crate::types::limits::{WAKE_REASON_MAX_BYTES, WAKES_MAX, WAKES_PER_PEER_PER_MINUTE};
+use crate::types::{EntityId, HookId, Mono, Nonce, WakeId};
+use crate::wire::{WakeStatus, WakeUp};
+
+const ATTEMPTS: u32 = 3;
+const RETRY_MS: u64 = 5_000;
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+
+/// A wake-up of ours, as its sender sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent {
+    pub to: EntityId,
+    pub reason: String,
+    /// None until it is delivered.
+    pub status: Option<WakeStatus>,
+    /// All attempts were in vain.
+    pub undelivered: bool,
+    pub since: Mono,
+    pub changed: Mono,
+    nonce: Nonce,
+    tries: u32,
+    /// When it is sent next; none while it is under way or delivered.
+    next_try: Option<Mono>,
+}
+
+/// A wake-up of somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    pub id: WakeId,
+    pub from: EntityId,
+    pub reason: String,
+    pub status: WakeStatus,
+    pub at: Mono,
+    hook: Option<HookId>,
+}
+
+/// What a wake-up asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WakeEffect {
+    /// Send our wake-up.
+    Send {
+        id: WakeId,
+        to: EntityId,
+        body: WakeUp,
+    },
+    /// Tell the sender of a later phase.
+    Update {
+        to: EntityId,
+        nonce: Nonce,
+        status: WakeStatus,
+    },
+    /// Run the hook.
+    Hook {
+        hook: HookId,
+        from: EntityId,
+        reason: String,
+    },
+    /// Somebody may await this.
+    Changed { id: WakeId },
+}
+
+/// How a wake-up may be met here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WakeRules {
+    pub hook: bool,
+    pub max_per_hour: u32,
+}
+
+/// Every wake-up, sent and received.
+pub struct Wakes {
+    rules: WakeRules,
+    sent: BTreeMap<WakeId, Sent>,
+    received: BTreeMap<Nonce, Received>,
+    next_hook: u64,
+    effects: Vec<WakeEffect>,
+}
+
+impl Wakes {
+    /// None yet.
+    pub fn new(rules: WakeRules) -> Wakes {
+        Wakes {
+            rules,
+            sent: BTreeMap::new(),
+            received: BTreeMap::new(),
+            next_hook: 1,
+            effects: Vec::new(),
+        }
+    }
+
+    /// Begins to wake `to`.
+    pub fn send(&mut self, id: WakeId, to: EntityId, reason: String, step: &mut Step<'_>) {
+        if self.sent.len() >= WAKES_MAX
+            && let Some(oldest) = self
+                .sent
+                .iter()
+                .min_by_key(|(_, w)| w.since)
+                .map(|(id, _)| *id)
+        {
+            self.sent.remove(&oldest);
+        }
+        let now = step.now.mono;
+        let sent = Sent {
+            to,
+            reason,
+            status: None,
+            undelivered: false,
+            since: now,
+            changed: now,
+            nonce: step.nonce(),
+            tries: 0,
+            next_try: Some(now),
+        };
+        self.sent.insert(id, sent);
+    }
+
+    /// Our wake-up got no answer.
+    pub fn send_failed(&mut self, id: WakeId, now: Mono) {
+        let Some(sent) = self.sent.get_mut(&id) else {
+            return;
+        };
+        if sent.status.is_some() || sent.undelivered {
+            return;
+        }
+        if sent.tries >= ATTEMPTS {
+            sent.undelivered = true;
+            sent.changed = now;
+            self.effects.push(WakeEffect::Changed { id });
+        } else {
+            sent.next_try = Some(now + (RETRY_MS << (sent.tries - 1)));
+        }
+    }
+
+    /// The other side told of a phase: in answer to our wake-up, or later.
+    pub fn told(&mut self, from: EntityId, nonce: Nonce, status: WakeStatus, now: Mono) {
+        let found = self
+            .sent
+            .iter_mut()
+            .find(|(_, sent)| sent.nonce == nonce && sent.to == from);
+        let Some((id, sent)) = found else { return };
+        // Phases only go forward, whatever order the messages come in.
+        let forward = sent
+            .status
+            .is_none_or(|have| !have.is_final() && have < status);
+        if forward {
+            sent.status = Some(status);
+            sent.undelivered = false;
+            sent.next_try = None;
+            sent.changed = now;
+            self.effects.push(WakeEffect::Changed { id: *id });
+        }
+    }
+
+    /// Somebody wants to wake us. `allowed` is the policy's word on who it is.
+    pub fn receive(
+        &mut self,
+        id: WakeId,
+        from: EntityId,
+        wake: WakeUp,
+        allowed: bool,
+        now: Mono,
+    ) -> WakeStatus {
+        if let Some(known) = self.received.get(&wake.nonce) {
+            return if known.from == from {
+                known.status
+            } else {
+                WakeStatus::NotAllowed
+            };
+        }
+        if !allowed || wake.reason.len() > WAKE_REASON_MAX_BYTES {
+            return WakeStatus::NotAllowed;
+        }
+        let recent = |since_ms: u64, of: Option<EntityId>| {
+            let counts = |w: &&Received| {
+                now.since(w.at) < since_ms && of.is_none_or(|entity| entity == w.from)
+            };
+            self.received.values().filter(counts).count()
+        };
+        if recent(MINUTE_MS, Some(from)) >= WAKES_PER_PEER_PER_MINUTE
+            || recent(HOUR_MS, None) >= self.rules.max_per_hour as usize
+        {
+            return WakeStatus::RateLimited;
+        }
+        let running = self.received.values().any(|w| w.hook.is_some());
+        let hook = (self.rules.hook && !running).then(|| {
+            self.next_hook += 1;
+            HookId(self.next_hook)
+        });
+        let status = if running {
+            WakeStatus::AlreadyAwake
+        } else {
+            WakeStatus::Delivered
+        };
+        let reason = wake.reason.clone();
+        self.remember(
+            wake.nonce,
+            Received {
+                id,
+                from,
+                reason: wake.reason,
+                status,
+                at: now,
+                hook,
+            },
+        );
+        if let Some(hook) = hook {
+            self.effects.push(WakeEffect::Hook { hook, from, reason });
+            self.advance(wake.nonce, WakeStatus::HookStarted);
+        }
+        status
+    }
+
+    fn remember(&mut self, nonce: Nonce, received: Received) {
+        if self.received.len() >= WAKES_MAX {
+            let idle = self.received.iter().filter(|(_, w)| w.hook.is_none());
+            if let Some(oldest) = idle.min_by_key(|(_, w)| w.at).map(|(nonce, _)| *nonce) {
+                self.received.remove(&oldest);
+            }
+        }
+        self.received.insert(nonce, received);
+    }
+
+    fn advance(&mut self, nonce: Nonce, status: WakeStatus) {
+        if let Some(received) = self.received.get_mut(&nonce)
+            && !received.status.is_final()
+        {
+            received.status = status;
+            self.effects.push(WakeEffect::Update {
+                to: received.from,
+                nonce,
+                status,
+            });
+        }
+    }
+
+    /// The hook ended.
+    pub fn hook_ended(&mut self, hook: HookId, ok: bool) {
+        let found = self.received.iter_mut().find(|(_, w)| w.hook == Some(hook));
+        let Some((nonce, received)) = found else {
+            return;
+        };
+        received.hook = None;
+        let nonce = *nonce;
+        self.advance(
+            nonce,
+            if ok {
+                WakeStatus::Resumed
+            } else {
+                WakeStatus::Failed
+            },
+        );
+    }
+
+    /// The local agent says that it resumed. Returns whether there was such a wake-up.
+    pub fn resumed(&mut self, id: Option<WakeId>) -> bool {
+        let nonce = match id {
+            Some(id) => self
+                .received
+                .iter()
+                .find(|(_, w)| w.id == id)
+                .map(|(nonce, _)| *nonce),
+            None => {
+                let open = self.received.iter().filter(|(_, w)| !w.status.is_final());
+                open.max_by_key(|(_, w)| (w.at, w.id))
+                    .map(|(nonce, _)| *nonce)
+            }
+        };
+        if let Some(nonce) = nonce {
+            self.advance(nonce, WakeStatus::Resumed);
+        }
+        nonce.is_some()
+    }
+
+    /// Sends what is due.
+    pub fn tick(&mut self, now: Mono) {
+        for (id, sent) in &mut self.sent {
+            if sent.next_try.is_some_and(|at| at <= now) {
+                sent.next_try = None;
+                sent.tries += 1;
+                let body = WakeUp {
+                    nonce: sent.nonce,
+                    reason: sent.reason.clone(),
+                };
+                self.effects.push(WakeEffect::Send {
+                    id: *id,
+                    to: sent.to,
+                    body,
+                });
+            }
+        }
+        self.received
+            .retain(|_, w| w.hook.is_some() || now.since(w.at) < HOUR_MS);
+    }
+
+    /// When [`Wakes::tick`] is next needed.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.sent.values().filter_map(|sent| sent.next_try).min()
+    }
+
+    /// Takes what is asked for since the last call.
+    pub fn effects(&mut self) -> Vec<WakeEffect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// A wake-up of ours.
+    pub fn sent(&self, id: &WakeId) -> Option<&Sent> {
+        self.sent.get(id)
+    }
+
+    /// Wake-ups of others, the newest first.
+    pub fn received(&self) -> Vec<&Received> {
+        let mut all: Vec<&Received> = self.received.values().collect();
+        all.sort_by_key(|w| std::cmp::Reverse((w.at, w.id)));
+        all
+    }
+}

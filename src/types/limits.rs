@@ -1,0 +1,92 @@
+//! A limit on every size, count and time. Units stand last in the names.
+
+/// One exchange frame, request or response, sealed.
+pub const FRAME_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// The CBOR of one message before sealing.
+pub const BODY_MAX_BYTES: usize = FRAME_MAX_BYTES - 64 * 1024;
+/// Nesting of CBOR: our deepest message has 6 levels.
+pub const CBOR_MAX_DEPTH: usize = 16;
+
+/// One task's input; larger ones wait for chunked transfer.
+pub const INPUT_MAX_BYTES: usize = 1024 * 1024;
+/// One task's result.
+pub const RESULT_MAX_BYTES: usize = 1024 * 1024;
+/// What of a failed command's error output is kept.
+pub const STDERR_TAIL_BYTES: usize = 4 * 1024;
+/// The text that says why something failed.
+pub const REASON_MAX_BYTES: usize = 5 * 1024;
+
+/// Tasks that are not terminal, in one requester's queue.
+pub const QUEUE_MAX_TASKS: usize = 20_000;
+/// Their inputs and results together, in memory.
+pub const QUEUE_MAX_BYTES: usize = 512 * 1024 * 1024;
+/// Terminal tasks a requester keeps for look-up; the oldest goes first.
+pub const TERMINAL_MAX_TASKS: usize = 20_000;
+/// Tasks a worker holds for others: running, or done and not yet acknowledged.
+pub const WORKER_MAX_TASKS: usize = 4_096;
+/// Tombstones of acknowledged tasks a worker keeps against late duplicates.
+pub const TOMBSTONES_MAX: usize = 20_000;
+/// Items in one list message (delegate, renew, result, cancel).
+pub const LIST_MAX_ITEMS: usize = 256;
+/// Attempts kept with a task.
+pub const ATTEMPTS_MAX: usize = 64;
+/// How long a terminal task and a worker's tombstone are kept: 8 days.
+pub const TERMINAL_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
+
+/// One signed registry entry.
+pub const ENTRY_MAX_BYTES: usize = 4 * 1024;
+/// Entries a node stores.
+pub const REGISTRY_MAX_ENTRIES: usize = 8_192;
+/// A registry entry's life.
+pub const ENTRY_MAX_LIFE_MS: u64 = 24 * 3600 * 1000;
+/// Capabilities in one entry.
+pub const CAPABILITIES_MAX: usize = 32;
+/// Addresses in one entry.
+pub const ADDRESSES_MAX: usize = 16;
+/// Entries in one registry message, by their bytes together.
+pub const SYNC_MAX_BYTES: usize = 512 * 1024;
+
+/// Half-open handshakes, in all.
+pub const HALF_OPEN_MAX: usize = 1_024;
+/// Half-open handshakes of one peer.
+pub const HALF_OPEN_PER_PEER_MAX: usize = 4;
+/// A handshake that takes longer is dropped.
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
+/// How far a handshake's timestamp may be from ours.
+pub const CLOCK_SKEW_MAX_MS: u64 = 120_000;
+/// How long a handshake's nonce is remembered.
+pub const REPLAY_KEEP_MS: u64 = 300_000;
+/// Nonces remembered, in all.
+pub const REPLAY_MAX: usize = 65_536;
+/// Nonces remembered of one entity.
+pub const REPLAY_PER_ENTITY_MAX: usize = 64;
+/// Live sessions.
+pub const SESSIONS_MAX: usize = 2_048;
+/// A session's life.
+pub const SESSION_LIFE_MS: u64 = 30 * 60 * 1000;
+/// When a session in use is replaced by a fresh one.
+pub const SESSION_RENEW_MS: u64 = 25 * 60 * 1000;
+/// Sequence numbers behind the newest that are still accepted once.
+pub const REPLAY_WINDOW: u64 = 1_024;
+
+/// Messages that wait for a session with one peer.
+pub const OUTBOX_PER_PEER_MAX: usize = 256;
+/// Requests of one peer that we are still working on.
+pub const INBOUND_PER_PEER_MAX: usize = 128;
+/// Requests under way to one peer.
+pub const OUTBOUND_PER_PEER_MAX: usize = 64;
+/// An exchange that takes longer has failed with an unknown outcome.
+pub const EXCHANGE_TIMEOUT_MS: u64 = 10_000;
+
+/// Peers the address book holds.
+pub const PEERS_MAX: usize = 8_192;
+/// Connections we open by ourselves beyond bootstrap and work in hand.
+pub const TARGET_PEERS: usize = 16;
+/// Commands from the API that wait for their reply.
+pub const COMMANDS_MAX: usize = 4_096;
+/// Wake-ups remembered, sent or received.
+pub const WAKES_MAX: usize = 1_024;
+/// The reason text of a wake-up.
+pub const WAKE_REASON_MAX_BYTES: usize = 1_024;
+/// Wake-ups one peer may send in a minute.
+pub const WAKES_PER_PEER_PER_MINUTE: usize = 10;

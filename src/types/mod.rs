@@ -1,0 +1,18 @@
+//! L0: plain values that every layer shares. No I/O, no cryptography, nothing above is imported.
+
+mod batch;
+mod id;
+pub mod limits;
+mod task;
+mod text;
+mod time;
+
+pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
+pub use id::{
+    BootId, CommandId, EntityId, ExchangeId, FencingToken, GossipId, HookId, IdError, InboundId,
+    JobId, Nonce, RunId, SessionId, TaskId, WakeId,
+};
+pub use libp2p::{Multiaddr, PeerId};
+pub use task::{Priority, TaskState};
+pub use text::{Capability, NetworkName, NodeName, TextError};
+pub use time::{Mono, Now, Wall};

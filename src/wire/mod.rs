@@ -1,0 +1,23 @@
+//! L1: what travels. The envelope, the bodies of its messages, the error codes, and the one
+//! encoding: deterministic CBOR (RFC 8949 §4.2), checked on the way in.
+
+pub mod cbor;
+mod entry;
+mod envelope;
+mod error;
+mod handshake;
+mod registry;
+mod task;
+mod wake;
+
+pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
+pub use envelope::{Envelope, Header, MsgType, Seal, SealedPlain};
+pub use error::{ErrorBody, WireError};
+pub use handshake::{Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, SUITE};
+pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
+pub use task::{
+    AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,
+    ResultItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskRenew,
+    TaskRenewAck, TaskResult, TaskResultAck,
+};
+pub use wake::{WakeStatus, WakeUp, WakeUpAck, WakeUpdate};
