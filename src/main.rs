@@ -1,1 +1,5 @@
-fn main() {}
+//! The `junto` program.
+
+fn main() -> std::process::ExitCode {
+    junto::cli::main()
+}

@@ -28,16 +28,47 @@ impl Handle {
     /// The node's own, `busy` when its queue of commands is full, `stopping` when it is gone.
     pub async fn call(&self, command: Command) -> CommandResult {
         let (reply, answer) = oneshot::channel();
-        self.calls.try_send(Call { command, reply }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => {
-                CommandError::new(CommandErrorCode::Busy, "the node is busy: try again")
-            }
-            mpsc::error::TrySendError::Closed(_) => stopping(),
-        })?;
+        self.calls
+            .try_send(Call { command, reply })
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    CommandError::new(CommandErrorCode::Busy, "the node is busy: try again")
+                }
+                mpsc::error::TrySendError::Closed(_) => stopping(),
+            })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }
 }
 
 fn stopping() -> CommandError {
     CommandError::new(CommandErrorCode::Stopping, "the node is stopping")
+}
+
+#[cfg(test)]
+impl Handle {
+    /// A door to no node: `answer` takes each command in turn, on a task of its own, until the
+    /// last handle is gone.
+    pub(crate) fn stub(
+        mut answer: impl FnMut(Command) -> CommandResult + Send + 'static,
+    ) -> Handle {
+        Handle::stub_async(move |command| std::future::ready(answer(command)))
+    }
+
+    /// As [`Handle::stub`], for answers that take their time: each is awaited beside the others.
+    pub(crate) fn stub_async<F>(mut answer: impl FnMut(Command) -> F + Send + 'static) -> Handle
+    where
+        F: Future<Output = CommandResult> + Send + 'static,
+    {
+        let (calls, mut queue) = mpsc::channel::<Call>(64);
+        tokio::spawn(async move {
+            while let Some(call) = queue.recv().await {
+                let answered = answer(call.command);
+                tokio::spawn(async move {
+                    // Whoever asked may have gone: nothing to tell then.
+                    let _ = call.reply.send(answered.await);
+                });
+            }
+        });
+        Handle::new(calls)
+    }
 }

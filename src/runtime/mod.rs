@@ -1,23 +1,38 @@
 //! L4: the shell around the core. One driver owns the core and the swarm; everything slow (disk,
 //! signatures, commands) runs beside it and answers by an input.
 
+mod clock;
+mod compute;
+mod driver;
+pub mod executor;
+mod handle;
+mod log;
+mod persist;
+
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use crate::crypto::Identity;
-use crate::proto::node::NodeConfig;
-use crate::types::{Capability, Multiaddr};
-
-mod handle;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+
+use self::driver::Driver;
+use crate::crypto::Identity;
+use crate::net::{Net, NetConfig, NetError};
+use crate::proto::node::NodeConfig;
+use crate::proto::task::RowError;
+use crate::store::{Store, StoreError};
+use crate::types::{Capability, Multiaddr};
 
 /// A node to run.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     pub identity: Identity,
-    /// The folder that holds `store/`. The caller holds its lock.
-    pub home: PathBuf,
     pub node: NodeConfig,
     /// Where to listen; port 0 takes a free one.
     pub listen: Vec<Multiaddr>,
@@ -25,6 +40,9 @@ pub struct RuntimeConfig {
     pub serve: BTreeMap<Capability, CommandSpec>,
     /// The wake hook's command.
     pub on_wake: Option<String>,
+    /// The program that ends the commands' processes when this one dies: ourselves, by our path.
+    /// None: only a clean stop ends them.
+    pub guard_exe: Option<PathBuf>,
 }
 
 /// How a capability's command is run.
@@ -34,4 +52,76 @@ pub struct CommandSpec {
     pub command: String,
     /// A run that takes longer is cut, whatever the task's deadline.
     pub timeout_ms: u64,
+}
+
+/// Opens the store: at start, and again after the disk refused a write.
+pub type StoreOpener = Arc<dyn Fn() -> Result<Box<dyn Store>, StoreError> + Send + Sync>;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the store is damaged: {0}; restore a backup, or move the folder aside to start empty")]
+    Row(#[from] RowError),
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error("the system refused what a node needs: {0}")]
+    Thread(std::io::Error),
+}
+
+/// A running node.
+pub struct Running {
+    handle: Handle,
+    listen: Vec<Multiaddr>,
+    stop: CancellationToken,
+    driver: JoinHandle<()>,
+}
+
+/// Starts a node: opens its store, listens, and begins to serve.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, StartError> {
+    let net = Net::start(NetConfig {
+        keypair: config.identity.transport_keypair(),
+        network: config.node.network.clone(),
+        listen: config.listen.clone(),
+        mdns: config.mdns,
+    })
+    .await?;
+    let listen = net.local_addrs().to_vec();
+    let guard_exe = config.guard_exe.clone();
+    let (driver, calls) = Driver::start(config, open, net, guard_exe).await?;
+    let stop = CancellationToken::new();
+    let driver = tokio::spawn(driver.run(stop.clone()));
+    Ok(Running {
+        handle: Handle::new(calls),
+        listen,
+        stop,
+        driver,
+    })
+}
+
+impl Running {
+    /// The door to the node.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Where it listens, without its peer id.
+    pub fn listen(&self) -> &[Multiaddr] {
+        &self.listen
+    }
+
+    /// Waits until the node ends by itself, which only a defect makes it do.
+    pub async fn ended(&mut self) {
+        let _ = (&mut self.driver).await;
+    }
+
+    /// Stops the node: ends the commands it runs, makes durable what is queued.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        let _ = self.driver.await;
+    }
 }

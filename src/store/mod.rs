@@ -1,15 +1,31 @@
 //! L3: the store applies batches of rows and hands them back at start. It knows no row's meaning.
+//!
+//! Two backends, one contract (`tests.rs` runs it over both): [`SledStore`] on disk, and
+//! [`MemoryStore`] for tests, which forgets nothing as long as one clone of it lives.
 
+mod blobs;
+mod floor;
 mod memory;
+mod opening;
 mod sled;
+mod tally;
+#[cfg(test)]
+mod tests;
 
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
 
-use crate::types::{Row, WriteBatch};
+use std::io;
+
+use crate::types::{Keyspace, Row, WriteBatch, WriteOp};
 
 /// The layout of rows this program writes. A store with a higher number is refused by name.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// The row in [`Keyspace::Meta`] that holds the schema version: `u32`, big-endian.
+const SCHEMA_KEY: &[u8] = b"schema";
+/// The row in [`Keyspace::Meta`] that says what the rows add up to (`tally`).
+const TALLY_KEY: &[u8] = b"tally";
 
 /// What went wrong with the store, in a sentence that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -18,17 +34,24 @@ pub enum StoreError {
     #[error("the store at {path} is in use by another process: stop that one first")]
     InUse { path: String },
     /// Its bytes do not make sense.
-    #[error("the store at {path} is damaged ({what}): restore a backup, or move the folder aside to start empty")]
+    #[error(
+        "the store at {path} is damaged ({what}): restore a backup, or move the folder aside to start empty"
+    )]
     Damaged { path: String, what: String },
     /// A newer program wrote it.
-    #[error("the store at {path} has schema {found}, this program knows up to {SCHEMA_VERSION}: update Junto")]
+    #[error(
+        "the store at {path} has schema {found}, this program knows up to {SCHEMA_VERSION}: update Junto"
+    )]
     Newer { path: String, found: u32 },
     /// The disk refused.
     #[error("the store at {path} cannot be written or read: {source}")]
-    Io { path: String, source: std::io::Error },
+    Io { path: String, source: io::Error },
 }
 
 /// A durable table of rows. Blocking: the runtime gives it a thread of its own.
+///
+/// The rows `schema` and `tally` of [`Keyspace::Meta`] belong to the store itself: `load` leaves
+/// them out and `apply` refuses a batch that touches them.
 pub trait Store: Send {
     /// Every row.
     ///
@@ -42,4 +65,21 @@ pub trait Store: Send {
     /// # Errors
     /// [`StoreError`]; the caller must reload before it promises anything again.
     fn apply(&mut self, batches: &[WriteBatch]) -> Result<(), StoreError>;
+}
+
+/// Whether the row is one of the store's own.
+fn is_own_row(space: Keyspace, key: &[u8]) -> bool {
+    space == Keyspace::Meta && (key == SCHEMA_KEY || key == TALLY_KEY)
+}
+
+/// Refuses batches that touch a row of the store's own.
+fn check_rows(batches: &[WriteBatch]) -> io::Result<()> {
+    let touches_own = |op: &WriteOp| match op {
+        WriteOp::Put { space, key, .. } | WriteOp::Delete { space, key } => is_own_row(*space, key),
+    };
+    if batches.iter().flat_map(|batch| &batch.ops).any(touches_own) {
+        let text = "the rows `schema` and `tally` belong to the store itself";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
 }

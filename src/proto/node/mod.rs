@@ -101,6 +101,10 @@ impl Node {
     ) -> Result<(Node, Vec<Output>), RowError> {
         use rand::RngExt as _;
         let task = &config.task;
+        let boot = BootId(rng.random());
+        // The numbers of one life are not those of another: an answer to a question that a life
+        // before asked finds nobody.
+        let first_id = (boot.0 & 0xffff_ffff) << 24 | 1;
         let mut requester = Requester::new(RequesterConfig {
             lease_ms: task.lease_ms,
             offer_lapse_ms: task.offer_lapse_ms,
@@ -112,6 +116,7 @@ impl Node {
         let mut worker = Worker::new(WorkerConfig {
             capabilities: config.capabilities.clone(),
             renew_ms: task.renew_ms,
+            first_run: first_id,
         });
         let mut registry = Registry::new(Announcement {
             identity: identity.clone(),
@@ -136,7 +141,7 @@ impl Node {
         };
         let mut node = Node {
             sessions: Sessions::new(&identity),
-            boot: BootId(rng.random()),
+            boot,
             config,
             identity,
             started: now.mono,
@@ -151,13 +156,13 @@ impl Node {
             gate: Gate::default(),
             out: Vec::new(),
             exchanges: BTreeMap::new(),
-            next_exchange: 1,
+            next_exchange: first_id,
             in_flight: BTreeMap::new(),
             outbox: BTreeMap::new(),
             delayed: Vec::new(),
             session_at: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            next_job: 1,
+            next_job: first_id,
             await_task: BTreeMap::new(),
             await_wake: BTreeMap::new(),
             needed: BTreeSet::new(),

@@ -27,6 +27,9 @@ const REMAINING_MAX_MS: u64 = TERMINAL_KEEP_MS;
 pub struct WorkerConfig {
     pub capabilities: Vec<Offer>,
     pub renew_ms: u64,
+    /// The first run's number: another at each start, so that a late word of an earlier life's
+    /// run finds nobody.
+    pub first_run: u64,
 }
 
 /// What the worker asks for.
@@ -101,10 +104,10 @@ impl Worker {
     /// Holds nothing yet.
     pub fn new(config: WorkerConfig) -> Worker {
         Worker {
+            next_run: config.first_run,
             config,
             held: BTreeMap::new(),
             runs: BTreeMap::new(),
-            next_run: 1,
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
             tombstones: BTreeSet::new(),

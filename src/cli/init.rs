@@ -1,0 +1,200 @@
+//! `init` and `id`: a home without a running node.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::exit::{Exit, Failure, Outcome};
+use super::output;
+use crate::config::{
+    Config, FirstRun, Flags, Home, IdentityError, NodeFile, PassphraseOptions, TerminalPrompt,
+    load_or_create, read_key_file,
+};
+use crate::crypto::{Identity, KeyFile};
+use crate::types::{EntityId, NetworkName, NodeName, PeerId};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto init --name alice --passphrase-file ~/.junto-passphrase")]
+pub(super) struct InitArgs {
+    /// What people call this node.
+    #[arg(long)]
+    name: Option<NodeName>,
+    /// The network the node belongs to.
+    #[arg(long, value_name = "NAME")]
+    network: Option<NetworkName>,
+    #[command(flatten)]
+    passphrase: PassphraseArgs,
+}
+
+/// Where the key's passphrase comes from.
+#[derive(Debug, Clone, Args)]
+pub(super) struct PassphraseArgs {
+    /// Do not protect a new key by a passphrase.
+    #[arg(long, conflicts_with = "passphrase_file")]
+    pub(super) no_passphrase: bool,
+    /// Read the key's passphrase from a file (also JUNTO_PASSPHRASE_FILE, JUNTO_PASSPHRASE).
+    #[arg(long, value_name = "FILE")]
+    pub(super) passphrase_file: Option<PathBuf>,
+}
+
+impl PassphraseArgs {
+    pub(super) fn options(&self, config: &Config) -> Result<PassphraseOptions, IdentityError> {
+        PassphraseOptions::new(self.no_passphrase, self.passphrase_file.clone(), config)
+    }
+}
+
+/// Makes what is missing of a home; what is there stays.
+pub(super) fn init(home: &Home, args: InitArgs, json: bool) -> Outcome {
+    home.create()?;
+    if let Some(file) = read_key_file(home)? {
+        if args.name.is_some() || args.network.is_some() {
+            let text = format!("{} holds a node already", home.path().display());
+            return Err(Failure::failed(text).hint(format!(
+                "change its name or network in {}",
+                home.config_file().display()
+            )));
+        }
+        eprintln!(
+            "{} holds a node already; nothing was changed.",
+            home.path().display()
+        );
+        return show(home, &file, json);
+    }
+    // Held while the key is made, so that a node does not start with another one meanwhile.
+    let _lock = home.lock()?;
+    let config_file = home.config_file();
+    let named = args.name.is_some() || args.network.is_some();
+    let first = FirstRun {
+        name: args.name.clone(),
+        network: args.network.clone(),
+    };
+    let written = Config::write_new(&config_file, &first)?;
+    if named && !written {
+        let text = format!("{} is there already", config_file.display());
+        return Err(Failure::failed(text).hint("write the name and the network into it"));
+    }
+    let config = Config::load(home, Flags::default())?;
+    load_or_create(
+        home,
+        &args.passphrase.options(&config)?,
+        &mut TerminalPrompt,
+    )?;
+    eprintln!(
+        "A new node lives in {}. Start it with `junto up`.",
+        home.path().display()
+    );
+    let file = read_key_file(home)?.ok_or_else(|| Failure::failed("the new key is gone"))?;
+    show(home, &file, json)
+}
+
+/// Says who the node of this home is.
+pub(super) fn id(home: &Home, json: bool) -> Outcome {
+    let Some(file) = read_key_file(home)? else {
+        let text = format!("there is no identity in {}", home.path().display());
+        return Err(Failure::failed(text).hint("make one with `junto init` or `junto up`"));
+    };
+    show(home, &file, json)
+}
+
+fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
+    let node = describe(home, file)?;
+    if json {
+        output::json(&node)?;
+        return Ok(Exit::Done);
+    }
+    output::line(&format!("name         {}", node.name))?;
+    output::line(&format!("peer id      {}", node.peer_id))?;
+    output::line(&format!("entity id    {}", node.entity_id))?;
+    output::line(&format!("fingerprint  {}", node.fingerprint))?;
+    for addr in &node.listen {
+        output::line(&format!("listening    {addr}"))?;
+    }
+    if let Some(api) = &node.api {
+        output::line(&format!("api          http://{api}"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The running node's own words, or what the files say.
+fn describe(home: &Home, file: &KeyFile) -> Result<NodeFile, Failure> {
+    if let Some(node) = home.running()? {
+        return Ok(NodeFile { pid: None, ..node });
+    }
+    let damaged = || Failure::failed(format!("{} is damaged", home.key_file().display()));
+    let peer: PeerId = file.peer_id.parse().map_err(|_| damaged())?;
+    let entity: EntityId = file.entity_id.parse().map_err(|_| damaged())?;
+    // A broken configuration must not hide who the node is.
+    let config = Config::load(home, Flags::default()).unwrap_or_else(|error| {
+        tracing::warn!("{error}");
+        Config::default()
+    });
+    Ok(NodeFile {
+        pid: None,
+        name: config.node_name(&peer).to_string(),
+        peer_id: peer.to_string(),
+        entity_id: entity.to_string(),
+        fingerprint: Identity::fingerprint(&entity),
+        listen: Vec::new(),
+        api: None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(name: Option<&str>) -> InitArgs {
+        InitArgs {
+            name: name.map(|name| name.parse().expect("a name")),
+            network: None,
+            passphrase: PassphraseArgs {
+                no_passphrase: true,
+                passphrase_file: None,
+            },
+        }
+    }
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().expect("a folder");
+        let home = Home::locate(Some(&dir.path().join("h"))).expect("a path");
+        (dir, home)
+    }
+
+    #[test]
+    fn init_makes_everything_once_and_id_tells_it() {
+        let (_dir, home) = home();
+        assert_eq!(
+            id(&home, false).expect_err("nothing yet").exit,
+            Exit::Failed
+        );
+        assert_eq!(init(&home, args(Some("alice")), true), Ok(Exit::Done));
+        let file = read_key_file(&home).expect("readable").expect("there");
+        let node = describe(&home, &file).expect("described");
+        assert_eq!(
+            (node.name.as_str(), node.listen.len(), &node.api),
+            ("alice", 0, &None)
+        );
+        assert_eq!(node.peer_id, file.peer_id);
+        assert_eq!(
+            init(&home, args(None), false),
+            Ok(Exit::Done),
+            "again is no error"
+        );
+        assert_eq!(
+            init(&home, args(Some("bob")), false)
+                .expect_err("too late")
+                .exit,
+            Exit::Failed
+        );
+        let again = read_key_file(&home).expect("readable").expect("there");
+        assert_eq!(again.peer_id, file.peer_id);
+    }
+
+    #[test]
+    fn who_the_node_is_does_not_depend_on_its_settings() {
+        let (_dir, home) = home();
+        init(&home, args(None), true).expect("made");
+        std::fs::write(home.config_file(), "nonsense = [").expect("written");
+        assert_eq!(id(&home, true), Ok(Exit::Done));
+    }
+}

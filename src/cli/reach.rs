@@ -1,0 +1,229 @@
+//! `ping` and `wake`: one peer, and whether it answers.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::args::{span_ms, wake_reason};
+use super::client::connect;
+use super::exit::{Exit, Failure, Outcome};
+use super::output;
+use crate::api::client::{ApiClient, ClientError};
+use crate::config::Home;
+use crate::proto::node::{PeerRef, WakeView};
+
+/// One question for the next phase; the rest of the time is asked for again.
+const PHASE_WAIT_MAX: Duration = Duration::from_secs(20);
+/// Between two questions that got the same answer.
+const PHASE_PAUSE_MIN: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto ping alice --count 10")]
+pub(super) struct PingArgs {
+    /// A peer id, an entity id or a unique name.
+    peer: PeerRef,
+    /// How often.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=10))]
+    count: u8,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto wake alice --reason 'the build is ready'")]
+pub(super) struct WakeArgs {
+    /// A peer id, an entity id or a unique name.
+    peer: PeerRef,
+    /// What the woken agent gets to read.
+    #[arg(long, default_value = "", hide_default_value = true, value_parser = wake_reason)]
+    reason: String,
+    /// How long to watch until the agent resumed.
+    #[arg(long, value_name = "TIME", default_value = "90s", value_parser = span_ms)]
+    timeout: u64,
+}
+
+/// Measures round trips.
+pub(super) async fn ping(home: &Home, args: PingArgs, json: bool) -> Outcome {
+    let pong = connect(home)?
+        .ping(&args.peer.to_string(), args.count)
+        .await?;
+    if json {
+        output::json(&pong)?;
+    } else {
+        for rtt_us in &pong.rtt_us {
+            output::line(&format!("{}: {}", pong.peer_id, show_us(*rtt_us)))?;
+        }
+        if let (Some(min), Some(max)) = (pong.rtt_us.iter().min(), pong.rtt_us.iter().max()) {
+            output::line(&format!(
+                "fastest {}, slowest {}",
+                show_us(*min),
+                show_us(*max)
+            ))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn show_us(us: u64) -> String {
+    format!("{}.{:03} ms", us / 1_000, us % 1_000)
+}
+
+/// The document of `wake --json`.
+#[derive(Serialize)]
+struct WakeReport<'a> {
+    id: &'a str,
+    phase: &'a str,
+    elapsed_ms: u64,
+}
+
+/// Wakes, and follows the phases to the last one.
+pub(super) async fn wake(home: &Home, args: WakeArgs, json: bool) -> Outcome {
+    let client = connect(home)?;
+    let end = Instant::now() + Duration::from_millis(args.timeout);
+    let mut view = client.wake(&args.peer.to_string(), &args.reason).await?;
+    let mut shown = String::new();
+    loop {
+        if shown != view.phase {
+            tell(&view, json)?;
+            shown.clone_from(&view.phase);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if is_last(&view.phase) || left.is_zero() {
+            break;
+        }
+        view = next_phase(&client, view, left.min(PHASE_WAIT_MAX)).await?;
+    }
+    if json {
+        let WakeView {
+            id,
+            phase,
+            elapsed_ms,
+            ..
+        } = &view;
+        output::json(&WakeReport {
+            id,
+            phase,
+            elapsed_ms: *elapsed_ms,
+        })?;
+    }
+    conclude(&view.phase, &args.peer)
+}
+
+/// The wake-up's next phase, or what is known when none came within `wait`.
+async fn next_phase(
+    client: &ApiClient,
+    view: WakeView,
+    wait: Duration,
+) -> Result<WakeView, Failure> {
+    let asked = Instant::now();
+    let next = match client.wake_phase(&view.id, &view.phase, wait).await {
+        Ok(next) => next,
+        Err(ClientError::Timeout) => view.clone(),
+        Err(error) => return Err(error.into()),
+    };
+    if next.phase == view.phase {
+        // A node that answers early must not be asked in a tight loop.
+        tokio::time::sleep_until(asked + PHASE_PAUSE_MIN.min(wait)).await;
+    }
+    Ok(next)
+}
+
+fn tell(view: &WakeView, json: bool) -> std::io::Result<()> {
+    let text = format!(
+        "{:>7} ms  {}",
+        view.elapsed_ms,
+        view.phase.replace('_', " ")
+    );
+    if json {
+        eprintln!("{}", output::clean(&text));
+        return Ok(());
+    }
+    output::line(&text)
+}
+
+fn is_last(phase: &str) -> bool {
+    !matches!(phase, "sending" | "delivered" | "hook_started")
+}
+
+/// What a phase nothing followed means to the caller.
+fn conclude(phase: &str, peer: &PeerRef) -> Outcome {
+    let (exit, why) = match phase {
+        "resumed" | "already_awake" => return Ok(Exit::Done),
+        "sending" | "undelivered" => (
+            Exit::Unreachable,
+            format!("{peer} could not be reached: nothing was delivered"),
+        ),
+        "delivered" => (
+            Exit::Unreachable,
+            format!("{peer} has the wake-up, but its agent did not resume in time"),
+        ),
+        "hook_started" => (
+            Exit::Unreachable,
+            format!("{peer} started its hook, but its agent did not resume in time"),
+        ),
+        "failed" => (Exit::Failed, format!("the wake hook of {peer} failed")),
+        "rate_limited" => (
+            Exit::Failed,
+            format!("{peer} was woken too often lately: try again later"),
+        ),
+        "not_allowed" => (
+            Exit::Failed,
+            format!("{peer} does not let this node wake it"),
+        ),
+        other => (
+            Exit::Failed,
+            format!("the wake-up of {peer} ended as {other}"),
+        ),
+    };
+    Err(Failure::new(exit, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_gives_the_status_of_the_interface() {
+        let peer: PeerRef = "bob".parse().expect("a name");
+        let status = |phase| {
+            conclude(phase, &peer)
+                .unwrap_or_else(|failure| failure.exit)
+                .status()
+        };
+        for (phase, expected) in [
+            ("resumed", 0),
+            ("already_awake", 0),
+            ("failed", 1),
+            ("rate_limited", 1),
+            ("not_allowed", 1),
+            ("undelivered", 4),
+            ("sending", 4),
+            ("delivered", 4),
+            ("hook_started", 4),
+        ] {
+            assert_eq!(status(phase), expected, "{phase}");
+        }
+    }
+
+    #[test]
+    fn only_three_phases_are_followed_by_others() {
+        for phase in ["sending", "delivered", "hook_started"] {
+            assert!(!is_last(phase));
+        }
+        for phase in [
+            "resumed",
+            "already_awake",
+            "rate_limited",
+            "failed",
+            "undelivered",
+        ] {
+            assert!(is_last(phase));
+        }
+    }
+
+    #[test]
+    fn round_trips_are_shown_in_milliseconds() {
+        assert_eq!(show_us(1_234), "1.234 ms");
+        assert_eq!(show_us(7), "0.007 ms");
+    }
+}

@@ -1,0 +1,276 @@
+//! `task submit`: from an input to a kept task, and with `--wait` to its result.
+//!
+//! A submission is repeated under the id chosen here until the node has said that it keeps the
+//! task, so a lost answer makes no second task. Waiting survives a restart of the node.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use data_encoding::BASE64;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::super::args::{priority, span_ms};
+use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
+use super::super::exit::{Exit, Failure, Outcome};
+use super::super::output::{self, short, show_bytes};
+use super::{End, Report, write_result};
+use crate::api::body::SubmitBody;
+use crate::api::client::ApiClient;
+use crate::config::Home;
+use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
+use crate::types::Capability;
+use crate::types::limits::INPUT_MAX_BYTES;
+
+/// One question for a task's end; the rest of the time is asked for again.
+const END_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long past its deadline a task's end may take to be seen.
+const DEADLINE_GRACE: Duration = Duration::from_secs(60);
+const SPINNER_TICK: Duration = Duration::from_millis(120);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  junto task submit wc --text 'one two three' --wait\n  \
+    junto task submit wc --input book.txt --priority high --deadline 1h\n  \
+    cat book.txt | junto task submit wc --input - --wait"
+)]
+pub(in crate::cli) struct SubmitArgs {
+    /// What the worker must offer, such as wc.
+    #[arg(value_name = "CAP")]
+    capability: Capability,
+    /// The input, from a file or from stdin.
+    #[arg(long, value_name = "FILE or -", conflicts_with = "text")]
+    input: Option<PathBuf>,
+    /// The input itself.
+    #[arg(long, allow_hyphen_values = true)]
+    text: Option<String>,
+    /// The one worker to take: a peer id, an entity id or a unique name [default: any].
+    #[arg(long, value_name = "PEER")]
+    to: Option<PeerRef>,
+    /// What goes first when the queue is long.
+    #[arg(long, default_value = "normal", value_parser = priority())]
+    priority: Priority,
+    /// How long the task may take in all.
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span_ms)]
+    deadline: u64,
+    /// Wait for the end and write the result to stdout.
+    #[arg(long)]
+    wait: bool,
+}
+
+/// Hands over a task; with `--wait` also follows it to its end.
+pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
+    let task = SubmitBody {
+        capability: args.capability.to_string(),
+        input: Some(BASE64.encode(&read_input(&args)?)),
+        input_text: None,
+        id: Some(Uuid::now_v7()),
+        to: args.to.as_ref().map(ToString::to_string),
+        priority: args.priority,
+        deadline_ms: args.deadline,
+    };
+    // Without a node now, there is none to be waited for.
+    connect(home)?;
+    let task = &task;
+    let ask = |client: ApiClient| async move { client.submit(task).await };
+    let view = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
+    if args.wait {
+        let limit = Duration::from_millis(args.deadline) + DEADLINE_GRACE;
+        let view = await_end(home, view, limit).await?;
+        return report_end(home, &view, json).await;
+    }
+    if json {
+        output::json(&Report {
+            id: &view.id,
+            state: view.state,
+            end: None,
+        })?;
+    } else {
+        output::line(&view.id)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn read_input(args: &SubmitArgs) -> Result<Vec<u8>, Failure> {
+    let bytes = match (&args.input, &args.text) {
+        (Some(path), _) if path == Path::new("-") => read_bounded(io::stdin().lock(), "stdin")?,
+        (Some(path), _) => {
+            let name = path.display().to_string();
+            let file = File::open(path)
+                .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
+            read_bounded(file, &name)?
+        }
+        (None, text) => text.clone().unwrap_or_default().into_bytes(),
+    };
+    if bytes.len() > INPUT_MAX_BYTES {
+        let limit = show_bytes(INPUT_MAX_BYTES as u64);
+        return Err(Failure::failed(format!("the input is larger than {limit}")));
+    }
+    Ok(bytes)
+}
+
+/// At most one byte more than the limit.
+fn read_bounded(from: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    from.take(INPUT_MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
+    Ok(bytes)
+}
+
+/// The task once it has ended, over restarts of the node.
+async fn await_end(home: &Home, mut view: TaskView, limit: Duration) -> Result<TaskView, Failure> {
+    let end = Instant::now() + limit;
+    let spinner = spinner();
+    while !view.state.is_terminal() {
+        spinner.set_message(progress(&view));
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let text = format!(
+                "the task {} is past its deadline and has not ended",
+                view.id
+            );
+            return Err(Failure::new(Exit::Unreachable, text));
+        }
+        let (id, wait) = (view.id.clone(), left.min(END_WAIT_MAX));
+        let id = id.as_str();
+        let ask = |client: ApiClient| async move { client.await_task(id, wait).await };
+        view = keep_asking(home, &WAIT_PAUSES_MS, ask)
+            .await
+            .map_err(|failure| {
+                failure.hint(format!(
+                    "the task is kept: `junto task show {id}` follows it"
+                ))
+            })?;
+    }
+    spinner.finish_and_clear();
+    Ok(view)
+}
+
+fn progress(view: &TaskView) -> String {
+    match view.attempts.last() {
+        Some(attempt) => format!(
+            "{} {}: {} at {}",
+            view.capability,
+            view.state.as_str(),
+            output::clean(&attempt.outcome),
+            short(&attempt.worker)
+        ),
+        None => format!(
+            "{} {}: waiting for a worker",
+            view.capability,
+            view.state.as_str()
+        ),
+    }
+}
+
+/// Turns on stderr while a person watches; otherwise silent.
+fn spinner() -> ProgressBar {
+    if !output::watched() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg} ({elapsed})")
+        .unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let spinner = ProgressBar::new_spinner().with_style(style);
+    spinner.enable_steady_tick(SPINNER_TICK);
+    spinner
+}
+
+async fn report_end(home: &Home, view: &TaskView, json: bool) -> Outcome {
+    if view.state == TaskState::Completed {
+        return write_result(home, &view.id, json).await;
+    }
+    if json {
+        let end = Some(End {
+            attempts: view.attempts.len(),
+            worker: view.attempts.last().map(|attempt| attempt.worker.clone()),
+            reason: view.reason.clone(),
+            result: None,
+        });
+        output::json(&Report {
+            id: &view.id,
+            state: view.state,
+            end,
+        })?;
+    }
+    Err(explain_end(view))
+}
+
+/// Why a task that ended has no result.
+fn explain_end(view: &TaskView) -> Failure {
+    if view.no_worker {
+        let text = format!(
+            "no worker for {} was found before the deadline",
+            view.capability
+        );
+        let hint = format!(
+            "`junto registry find {}` lists who offers it",
+            view.capability
+        );
+        return Failure::new(Exit::Unreachable, text).hint(hint);
+    }
+    let reason = view.reason.as_deref().unwrap_or("no reason was given");
+    let text = format!(
+        "the task {} is {}: {}",
+        view.id,
+        view.state.as_str(),
+        reason.trim()
+    );
+    Failure::failed(text).hint(format!("`junto task show {}` lists the attempts", view.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failed(no_worker: bool) -> TaskView {
+        TaskView {
+            id: String::from("i"),
+            capability: String::from("wc"),
+            state: TaskState::Failed,
+            priority: Priority::Normal,
+            submitted: String::new(),
+            deadline: String::new(),
+            input_bytes: 0,
+            result_bytes: None,
+            reason: Some(String::from("status 1")),
+            no_worker,
+            attempts: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn want_of_a_worker_is_told_from_failure() {
+        assert_eq!(explain_end(&failed(true)).exit, Exit::Unreachable);
+        let failure = explain_end(&failed(false));
+        assert_eq!(failure.exit, Exit::Failed);
+        assert!(failure.to_string().contains("status 1"));
+    }
+
+    #[test]
+    fn a_larger_input_than_allowed_is_not_read_to_its_end() {
+        let read = read_bounded(io::repeat(b'x'), "endless").expect("bounded");
+        assert_eq!(read.len(), INPUT_MAX_BYTES + 1);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_has_ended_is_not_asked_for() {
+        let home = Home::locate(Some(Path::new("/nowhere"))).expect("a path");
+        let ended = await_end(&home, failed(false), Duration::ZERO)
+            .await
+            .expect("ended");
+        assert_eq!(ended.state, TaskState::Failed);
+        let open = TaskView {
+            state: TaskState::Working,
+            ..failed(false)
+        };
+        let late = await_end(&home, open, Duration::ZERO)
+            .await
+            .expect_err("past its deadline");
+        assert_eq!(late.exit, Exit::Unreachable);
+    }
+}

@@ -1,0 +1,140 @@
+//! Ranges: what a single value's form cannot tell.
+
+use super::duration::show_duration_ms;
+use super::error::Fault;
+use super::{Config, ServeSection, TaskSection, WakeSection};
+use crate::proto::node::PeerRef;
+use crate::types::Capability;
+use crate::types::limits::CAPABILITIES_MAX;
+
+const SECOND_MS: u64 = 1_000;
+const HOUR_MS: u64 = 3_600 * SECOND_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+
+const LISTEN_MAX: usize = 16;
+const BOOTSTRAP_MAX: usize = 64;
+const COMMAND_MAX_BYTES: usize = 8 * 1024;
+
+impl Config {
+    /// Whether every value is in its range.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        self.check_net()?;
+        if !self.api.listen.ip().is_loopback() && !self.api.allow_remote {
+            let what = format!(
+                "{} can be reached from other machines; use 127.0.0.1, or set api.allow_remote = \
+                 true if that is what you want",
+                self.api.listen
+            );
+            return Err(Fault::new("api.listen", what));
+        }
+        if self.serve.len() > CAPABILITIES_MAX {
+            let what = format!("at most {CAPABILITIES_MAX} capabilities are allowed");
+            return Err(Fault::new("serve", what));
+        }
+        self.serve
+            .iter()
+            .try_for_each(|(name, serve)| check_serve(name, serve))?;
+        check_wake(&self.wake)?;
+        check_task(&self.task)?;
+        if self.store.url != "sled" {
+            let what = format!(
+                "{:?} is not a store this program knows: use sled",
+                self.store.url
+            );
+            return Err(Fault::new("store.url", what));
+        }
+        Ok(())
+    }
+
+    fn check_net(&self) -> Result<(), Fault> {
+        let listen = self.net.listen.len();
+        if listen == 0 || listen > LISTEN_MAX {
+            return Err(Fault::new(
+                "net.listen",
+                format!("use 1 to {LISTEN_MAX} addresses"),
+            ));
+        }
+        if self.net.bootstrap.len() > BOOTSTRAP_MAX {
+            let what = format!("at most {BOOTSTRAP_MAX} addresses are allowed");
+            return Err(Fault::new("net.bootstrap", what));
+        }
+        Ok(())
+    }
+}
+
+fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
+    let key = |last: &str| format!("serve.{name}.{last}");
+    check_command(&key("command"), &serve.command)?;
+    check_count(&key("slots"), serve.slots, 1, 256)?;
+    check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)
+}
+
+fn check_wake(wake: &WakeSection) -> Result<(), Fault> {
+    if let Some(command) = &wake.command {
+        check_command("wake.command", command)?;
+    }
+    for who in wake.allow.iter().flatten() {
+        who.parse::<PeerRef>().map_err(|error| {
+            Fault::new("wake.allow", format!("{error}, a peer id or an entity id"))
+        })?;
+    }
+    check_count("wake.max_per_hour", wake.max_per_hour, 1, 3_600)?;
+    check_time("wake.timeout", wake.timeout_ms, SECOND_MS, HOUR_MS)
+}
+
+fn check_task(task: &TaskSection) -> Result<(), Fault> {
+    check_time("task.lease", task.lease_ms, SECOND_MS, HOUR_MS)?;
+    check_time("task.renew", task.renew_ms, 100, HOUR_MS)?;
+    if task.renew_ms >= task.lease_ms / 2 {
+        let what = format!(
+            "{} is too long: it must be less than half of task.lease, {}",
+            show_duration_ms(task.renew_ms),
+            show_duration_ms(task.lease_ms)
+        );
+        return Err(Fault::new("task.renew", what));
+    }
+    check_time("task.offer_lapse", task.offer_lapse_ms, SECOND_MS, HOUR_MS)?;
+    check_count("task.failures_max", task.failures_max, 1, 64)?;
+    check_count("task.losses_max", task.losses_max, 1, 1_000)?;
+    check_time("task.backoff", task.backoff_ms, 10, HOUR_MS)?;
+    check_time(
+        "task.backoff_max",
+        task.backoff_max_ms,
+        task.backoff_ms,
+        DAY_MS,
+    )
+}
+
+fn check_command(key: &str, command: &str) -> Result<(), Fault> {
+    let sound =
+        !command.trim().is_empty() && command.len() <= COMMAND_MAX_BYTES && !command.contains('\0');
+    if sound {
+        return Ok(());
+    }
+    Err(Fault::new(
+        key,
+        format!("write a command of 1 to {COMMAND_MAX_BYTES} bytes for /bin/sh"),
+    ))
+}
+
+fn check_count(key: &str, value: u32, min: u32, max: u32) -> Result<(), Fault> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        key,
+        format!("{value} is out of range: use {min} to {max}"),
+    ))
+}
+
+fn check_time(key: &str, value_ms: u64, min_ms: u64, max_ms: u64) -> Result<(), Fault> {
+    if (min_ms..=max_ms).contains(&value_ms) {
+        return Ok(());
+    }
+    let show = show_duration_ms;
+    let (value, min, max) = (show(value_ms), show(min_ms), show(max_ms));
+    Err(Fault::new(
+        key,
+        format!("{value} is out of range: use {min} to {max}"),
+    ))
+}

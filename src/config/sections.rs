@@ -1,0 +1,278 @@
+//! The sections of `junto.toml` and their defaults.
+//!
+//! Fields that hold a time end in `_ms`; their keys do not, because a person writes the unit.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::value;
+use crate::proto::node::{TaskConfig, WakePolicy};
+use crate::types::{Multiaddr, NetworkName, NodeName};
+
+/// `[node]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct NodeSection {
+    #[serde(deserialize_with = "value::some_name")]
+    pub name: Option<NodeName>,
+    #[serde(deserialize_with = "value::network")]
+    pub network: NetworkName,
+}
+
+impl Default for NodeSection {
+    fn default() -> NodeSection {
+        NodeSection {
+            name: None,
+            network: "junto".parse().expect("a valid network name"),
+        }
+    }
+}
+
+/// `[net]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct NetSection {
+    #[serde(deserialize_with = "value::addresses")]
+    pub listen: Vec<Multiaddr>,
+    #[serde(deserialize_with = "value::addresses")]
+    pub bootstrap: Vec<Multiaddr>,
+    #[serde(deserialize_with = "value::flag")]
+    pub mdns: bool,
+}
+
+impl Default for NetSection {
+    fn default() -> NetSection {
+        let listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"]
+            .map(|addr| addr.parse().expect("a valid multiaddr"))
+            .to_vec();
+        NetSection {
+            listen,
+            bootstrap: Vec::new(),
+            mdns: true,
+        }
+    }
+}
+
+/// `[api]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct ApiSection {
+    #[serde(deserialize_with = "value::socket")]
+    pub listen: SocketAddr,
+    /// Whether `listen` may be an address that other machines reach.
+    #[serde(deserialize_with = "value::flag")]
+    pub allow_remote: bool,
+}
+
+impl Default for ApiSection {
+    fn default() -> ApiSection {
+        ApiSection {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            allow_remote: false,
+        }
+    }
+}
+
+/// `[serve.CAPABILITY]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table with a command")]
+pub struct ServeSection {
+    /// Given to `/bin/sh -c`.
+    #[serde(deserialize_with = "value::text")]
+    pub command: String,
+    /// How many run at once.
+    #[serde(default = "default_slots", deserialize_with = "value::count")]
+    pub slots: u32,
+    #[serde(
+        rename = "timeout",
+        default = "default_timeout_ms",
+        deserialize_with = "value::duration_ms"
+    )]
+    pub timeout_ms: u64,
+}
+
+fn default_slots() -> u32 {
+    4
+}
+
+fn default_timeout_ms() -> u64 {
+    3_600_000
+}
+
+/// `[wake]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct WakeSection {
+    #[serde(deserialize_with = "value::some_text")]
+    pub command: Option<String>,
+    /// Names, peer ids or entity ids; absent or `all`: everybody.
+    #[serde(deserialize_with = "value::some_texts")]
+    pub allow: Option<Vec<String>>,
+    #[serde(deserialize_with = "value::count")]
+    pub max_per_hour: u32,
+    #[serde(rename = "timeout", deserialize_with = "value::duration_ms")]
+    pub timeout_ms: u64,
+}
+
+impl Default for WakeSection {
+    fn default() -> WakeSection {
+        let policy = WakePolicy::default();
+        WakeSection {
+            command: None,
+            allow: policy.allow,
+            max_per_hour: policy.max_per_hour,
+            timeout_ms: policy.timeout_ms,
+        }
+    }
+}
+
+/// `[task]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct TaskSection {
+    #[serde(rename = "lease", deserialize_with = "value::duration_ms")]
+    pub lease_ms: u64,
+    #[serde(rename = "renew", deserialize_with = "value::duration_ms")]
+    pub renew_ms: u64,
+    #[serde(rename = "offer_lapse", deserialize_with = "value::duration_ms")]
+    pub offer_lapse_ms: u64,
+    #[serde(deserialize_with = "value::count")]
+    pub failures_max: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub losses_max: u32,
+    #[serde(rename = "backoff", deserialize_with = "value::duration_ms")]
+    pub backoff_ms: u64,
+    #[serde(rename = "backoff_max", deserialize_with = "value::duration_ms")]
+    pub backoff_max_ms: u64,
+}
+
+impl Default for TaskSection {
+    fn default() -> TaskSection {
+        let task = TaskConfig::default();
+        TaskSection {
+            lease_ms: task.lease_ms,
+            renew_ms: task.renew_ms,
+            offer_lapse_ms: task.offer_lapse_ms,
+            failures_max: task.failures_max,
+            losses_max: task.losses_max,
+            backoff_ms: task.backoff_ms,
+            backoff_max_ms: task.backoff_max_ms,
+        }
+    }
+}
+
+/// How a passphrase is come by when nothing else names one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PassphraseMode {
+    #[default]
+    Prompt,
+    /// The key file is not protected.
+    None,
+}
+
+/// `[identity]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct IdentitySection {
+    #[serde(deserialize_with = "value::passphrase_mode")]
+    pub passphrase: PassphraseMode,
+    /// Relative to the home when written in `junto.toml`.
+    #[serde(deserialize_with = "value::some_text")]
+    pub passphrase_file: Option<String>,
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct StoreSection {
+    #[serde(deserialize_with = "value::text")]
+    pub url: String,
+}
+
+impl Default for StoreSection {
+    fn default() -> StoreSection {
+        StoreSection {
+            url: String::from("sled"),
+        }
+    }
+}
+
+/// How much is logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    Off,
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub(super) const ALL: [LogLevel; 6] = [
+        LogLevel::Off,
+        LogLevel::Error,
+        LogLevel::Warn,
+        LogLevel::Info,
+        LogLevel::Debug,
+        LogLevel::Trace,
+    ];
+
+    /// The level's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogLevel::Off => "off",
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warn",
+            LogLevel::Info => "info",
+            LogLevel::Debug => "debug",
+            LogLevel::Trace => "trace",
+        }
+    }
+}
+
+/// How it is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct LogSection {
+    #[serde(deserialize_with = "value::level")]
+    pub level: LogLevel,
+    #[serde(deserialize_with = "value::format")]
+    pub format: LogFormat,
+}
+
+impl TaskSection {
+    pub(super) fn to_core(&self) -> TaskConfig {
+        TaskConfig {
+            lease_ms: self.lease_ms,
+            renew_ms: self.renew_ms,
+            offer_lapse_ms: self.offer_lapse_ms,
+            failures_max: self.failures_max,
+            losses_max: self.losses_max,
+            backoff_ms: self.backoff_ms,
+            backoff_max_ms: self.backoff_max_ms,
+        }
+    }
+}
+
+impl WakeSection {
+    pub(super) fn to_core(&self) -> WakePolicy {
+        let everybody = |allow: &Vec<String>| allow.iter().any(|who| who == "all");
+        WakePolicy {
+            hook: self.command.is_some(),
+            allow: self.allow.clone().filter(|allow| !everybody(allow)),
+            max_per_hour: self.max_per_hour,
+            timeout_ms: self.timeout_ms,
+        }
+    }
+}

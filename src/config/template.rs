@@ -1,0 +1,155 @@
+//! The `junto.toml` a first run writes: every setting with its default, commented out.
+
+use crate::types::{NetworkName, NodeName};
+
+/// What the first run was told and should be kept.
+#[derive(Debug, Clone, Default)]
+pub struct FirstRun {
+    pub name: Option<NodeName>,
+    pub network: Option<NetworkName>,
+}
+
+const NAME_LINE: &str = "# name = \"alice\"";
+const NETWORK_LINE: &str = "# network = \"junto\"";
+
+const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented out shows the default.
+# Flags of `junto up` win over the environment, which wins over this file. A variable is called
+# JUNTO_SECTION__KEY (JUNTO_NET__MDNS=false, JUNTO_SERVE__WC__COMMAND="wc -w": lower case here).
+# Times: 500ms, 20s, 10m, 1h, 2d. `junto doctor` checks this file.
+
+[node]
+# What people call this node; without it: the machine's name and the end of the peer id.
+# name = "alice"
+# Nodes of different networks do not talk to each other.
+# network = "junto"
+
+[net]
+# Port 0 takes a free one at every start; fix it if others should find this node by address.
+# listen = ["/ip4/0.0.0.0/tcp/0", "/ip4/0.0.0.0/udp/0/quic-v1"]
+# Where to meet the network first, such as ["/ip4/192.0.2.7/tcp/4001/p2p/12D3KooW…"].
+# bootstrap = []
+# Find others on the local network.
+# mdns = true
+
+[api]
+# The local HTTP API; port 0 takes a free one (see node.json).
+# listen = "127.0.0.1:0"
+# Let other machines reach the API. It is not encrypted: put a TLS proxy before it.
+# allow_remote = false
+
+# What this node does for others: one section for each capability.
+# [serve.wc]
+# command = "wc -w"     # run by /bin/sh -c: input on stdin, result on stdout
+# slots = 4             # how many run at once, 1 to 256
+# timeout = "1h"
+
+[wake]
+# What runs when somebody wakes this node's agent.
+# command = "notify-send 'wake up'"
+# Who may: names, peer ids or entity ids; "all": everybody.
+# allow = ["all"]
+# max_per_hour = 60
+# timeout = "60s"
+
+[task]
+# A worker that is silent for so long loses its task.
+# lease = "20s"
+# How often a worker says that it is alive; less than half of the lease.
+# renew = "5s"
+# offer_lapse = "10s"
+# Failed attempts, and lost workers, before a task is given up.
+# failures_max = 5
+# losses_max = 20
+# Between attempts; doubles up to the maximum.
+# backoff = "500ms"
+# backoff_max = "30s"
+
+[identity]
+# "prompt": the key is protected by a passphrase; "none": a new key is not.
+# passphrase = "prompt"
+# passphrase_file = "/run/secrets/junto-passphrase"
+
+[store]
+# url = "sled"
+
+[log]
+# level = "info"        # off, error, warn, info, debug or trace
+# format = "text"       # text or json
+"#;
+
+/// The file's text.
+pub(super) fn render(first: &FirstRun) -> String {
+    let mut text = TEMPLATE.to_owned();
+    if let Some(name) = &first.name {
+        let value = toml::Value::String(name.to_string());
+        text = text.replacen(NAME_LINE, &format!("name = {value}"), 1);
+    }
+    if let Some(network) = &first.network {
+        let value = toml::Value::String(network.to_string());
+        text = text.replacen(NETWORK_LINE, &format!("network = {value}"), 1);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{Config, Flags};
+
+    fn read(text: &str) -> Config {
+        let path = Path::new("/h/junto.toml");
+        Config::from_sources(path, Some(text), [], Flags::default()).expect("a valid file")
+    }
+
+    #[test]
+    fn the_written_file_is_the_defaults() {
+        assert_eq!(read(&render(&FirstRun::default())), Config::default());
+    }
+
+    #[test]
+    fn every_commented_setting_is_valid_and_is_the_default() {
+        let setting = |line: &str| {
+            let body = line.strip_prefix("# ").unwrap_or_default();
+            let key = body.split([' ', ']']).next().unwrap_or_default();
+            let named = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+            (named && body[key.len()..].starts_with(" = ")) || body.starts_with("[serve")
+        };
+        let uncomment = |line: &str| {
+            if setting(line) {
+                line[2..].to_owned()
+            } else {
+                line.to_owned()
+            }
+        };
+        let text: Vec<String> = render(&FirstRun::default())
+            .lines()
+            .map(uncomment)
+            .collect();
+        let mut all = read(&text.join("\n"));
+        let defaults = Config::default();
+        assert_eq!(all.serve.len(), 1);
+        assert!(
+            all.serve
+                .values()
+                .all(|serve| serve.slots == 4 && serve.timeout_ms == 3_600_000)
+        );
+        assert_eq!(all.wake.allow.take(), Some(vec![String::from("all")]));
+        assert!(all.wake.command.take().is_some() && all.node.name.take().is_some());
+        assert!(all.identity.passphrase_file.take().is_some());
+        all.serve.clear();
+        assert_eq!(all, defaults);
+    }
+
+    #[test]
+    fn what_the_first_run_was_told_is_kept() {
+        let first = FirstRun {
+            name: "bo\"b".parse().ok(),
+            network: "lab".parse().ok(),
+        };
+        let config = read(&render(&first));
+        assert_eq!(config.node.name, first.name);
+        assert_eq!(Some(config.node.network), first.network);
+    }
+}

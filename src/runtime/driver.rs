@@ -1,0 +1,398 @@
+//! The driver: one task that owns the core and the network, and carries inputs in and outputs out.
+//!
+//! It never awaits a send. What is slow runs elsewhere: the disk on the store's thread, signatures
+//! on the compute threads, commands in processes of their own; each answers by an input.
+//!
+//! When the disk refuses a write, everything that waited on it is dropped, commands are answered
+//! with `storage`, and the core is loaded anew from what the disk really holds before it promises
+//! anything again: the same as a crash and a restart, without the process ending.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::compute::ComputePool;
+use super::executor::{ExecDone, Executor};
+use super::handle::Call;
+use super::persist::{PersistDone, Persister};
+use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
+use crate::crypto::{Rng, WorkOutput};
+use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
+use crate::proto::node::{
+    CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output, Verdict,
+};
+use crate::types::{CommandId, JobId, Multiaddr, PeerId, RunId};
+
+const CALLS_MAX: usize = 1_024;
+const DONE_MAX: usize = 4_096;
+/// A sleep is cut into pieces: the timer below does not run while the machine sleeps.
+const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// How long after a failure of the disk it is tried again.
+const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
+/// See the module's header.
+pub(super) struct Driver {
+    config: RuntimeConfig,
+    open: StoreOpener,
+    node: Node,
+    net: Net,
+    executor: Executor,
+    compute: ComputePool,
+    persister: Option<Persister>,
+    persisted: mpsc::Receiver<PersistDone>,
+    computed: mpsc::Receiver<(JobId, WorkOutput)>,
+    executed: mpsc::Receiver<ExecDone>,
+    exec_done: mpsc::Sender<ExecDone>,
+    calls: mpsc::Receiver<Call>,
+    replies: BTreeMap<CommandId, oneshot::Sender<CommandResult>>,
+    next_command: u64,
+    running: BTreeSet<RunId>,
+    /// For a core that is loaded anew.
+    connected: BTreeMap<PeerId, (Multiaddr, bool)>,
+    listen: Vec<Multiaddr>,
+    /// Why the disk is not used at the moment.
+    broken: Option<String>,
+}
+
+impl Driver {
+    /// Opens everything. Returns the driver, the door to it, and where it listens.
+    pub(super) async fn start(
+        config: RuntimeConfig,
+        open: StoreOpener,
+        net: Net,
+        guard_exe: Option<std::path::PathBuf>,
+    ) -> Result<(Driver, mpsc::Sender<Call>), StartError> {
+        let (calls_tx, calls) = mpsc::channel(CALLS_MAX);
+        let (exec_done, executed) = mpsc::channel(DONE_MAX);
+        let (compute_done, computed) = mpsc::channel(DONE_MAX);
+        let loaded = load(&config, &open).await?;
+        let mut driver = Driver {
+            executor: Executor::start(guard_exe),
+            compute: ComputePool::start(compute_done).map_err(StartError::Thread)?,
+            config,
+            open,
+            node: loaded.node,
+            net,
+            persister: Some(loaded.persister),
+            persisted: loaded.persisted,
+            computed,
+            executed,
+            exec_done,
+            calls,
+            replies: BTreeMap::new(),
+            next_command: 1,
+            running: BTreeSet::new(),
+            connected: BTreeMap::new(),
+            listen: Vec::new(),
+            broken: None,
+        };
+        driver.apply(loaded.outputs);
+        driver.listen = driver.net.local_addrs().to_vec();
+        driver.feed(Input::ListenAddrs {
+            addrs: driver.listen.clone(),
+        });
+        Ok((driver, calls_tx))
+    }
+
+    /// Runs until told to stop.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            if self.broken.is_some() {
+                self.reload(&stop).await;
+            }
+            let sleep = self.sleep();
+            tokio::select! {
+                () = stop.cancelled() => break,
+                event = self.net.next() => self.on_net(event),
+                Some(call) = self.calls.recv() => self.on_call(call),
+                Some(done) = self.persisted.recv() => self.on_persisted(done),
+                Some((job, output)) = self.computed.recv() => {
+                    self.feed(Input::Computed { job, output });
+                }
+                Some(done) = self.executed.recv() => self.on_executed(done),
+                () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
+            }
+        }
+        self.executor.shutdown().await;
+        if let Some(persister) = self.persister.take() {
+            let _ = tokio::task::spawn_blocking(move || persister.stop()).await;
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let Some(deadline) = self.node.next_deadline() else {
+            return SLEEP_MAX;
+        };
+        let left_ms = clock::now().mono.until(deadline);
+        Duration::from_millis(left_ms).min(SLEEP_MAX)
+    }
+
+    fn feed(&mut self, input: Input) {
+        let outputs = self.node.handle(input, clock::now());
+        self.apply(outputs);
+    }
+
+    fn on_call(&mut self, call: Call) {
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        // Whoever no longer waits for an answer makes room for others.
+        if self.replies.len() >= DONE_MAX {
+            self.replies.retain(|_, reply| !reply.is_closed());
+        }
+        self.replies.insert(id, call.reply);
+        self.feed(Input::Command {
+            id,
+            command: call.command,
+        });
+    }
+
+    fn on_persisted(&mut self, done: PersistDone) {
+        match done {
+            PersistDone::Upto(upto) => self.feed(Input::Persisted { upto }),
+            PersistDone::Failed(why) => self.broken = Some(why),
+        }
+    }
+
+    fn on_executed(&mut self, done: ExecDone) {
+        match done {
+            ExecDone::Run { run, outcome } => {
+                self.running.remove(&run);
+                self.feed(Input::RunEnded { run, outcome });
+            }
+            ExecDone::Hook { hook, ok } => self.feed(Input::HookEnded { hook, ok }),
+        }
+    }
+
+    fn on_net(&mut self, event: NetEvent) {
+        self.watch(&event);
+        let input = match event {
+            NetEvent::Connected { peer, addr, dialer } => Input::Connected { peer, addr, dialer },
+            NetEvent::Disconnected { peer } => Input::Disconnected { peer },
+            NetEvent::DialFailed {
+                peer,
+                addrs,
+                reason,
+            } => Input::DialFailed {
+                peer,
+                addrs,
+                reason,
+            },
+            NetEvent::WrongNetwork { peer } => Input::WrongNetwork { peer },
+            NetEvent::Discovered { peer, addrs } => Input::Discovered { peer, addrs },
+            NetEvent::ListenAddrs { addrs } => Input::ListenAddrs { addrs },
+            NetEvent::Request { id, peer, bytes } => Input::Request { id, peer, bytes },
+            NetEvent::Response { id, bytes } => Input::Response { id, bytes },
+            NetEvent::ExchangeFailed { id, failure } => {
+                let failure = match failure {
+                    NetFailure::NotSent => ExchangeFailure::NotSent,
+                    NetFailure::Unknown => ExchangeFailure::Unknown,
+                    NetFailure::Unsupported => ExchangeFailure::Unsupported,
+                };
+                Input::ExchangeFailed { id, failure }
+            }
+            NetEvent::Gossip { id, source, bytes } => Input::Gossip { id, source, bytes },
+            NetEvent::DhtRecord { source, key, value } => Input::DhtRecord { source, key, value },
+        };
+        self.feed(input);
+    }
+
+    /// Keeps what a core that is loaded anew must be told.
+    fn watch(&mut self, event: &NetEvent) {
+        match event {
+            NetEvent::Connected { peer, addr, dialer } => {
+                self.connected.insert(*peer, (addr.clone(), *dialer));
+            }
+            NetEvent::Disconnected { peer } => {
+                self.connected.remove(peer);
+            }
+            NetEvent::ListenAddrs { addrs } => self.listen.clone_from(addrs),
+            _ => {}
+        }
+    }
+
+    fn apply(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            match output {
+                Output::Dial { peer, addrs } => self.net.dial(peer, addrs),
+                Output::Disconnect { peer } => self.net.disconnect(peer),
+                Output::Request {
+                    id,
+                    peer,
+                    addrs,
+                    bytes,
+                } => {
+                    self.net.request(id, peer, addrs, bytes);
+                }
+                Output::Respond { id, bytes } => self.net.respond(id, bytes),
+                Output::Publish { bytes } => self.net.publish(bytes),
+                Output::GossipVerdict {
+                    id,
+                    source,
+                    verdict,
+                } => {
+                    let verdict = match verdict {
+                        Verdict::Accept => NetVerdict::Accept,
+                        Verdict::Ignore => NetVerdict::Ignore,
+                        Verdict::Reject => NetVerdict::Reject,
+                    };
+                    self.net.gossip_verdict(id, source, verdict);
+                }
+                Output::DhtPut {
+                    key,
+                    value,
+                    life_ms,
+                    local_only,
+                } => {
+                    self.net.dht_put(key, value, life_ms, local_only);
+                }
+                Output::DhtProvide { capability } => self.net.dht_provide(&capability),
+                Output::DhtFind { capability } => self.net.dht_find(&capability),
+                Output::Reply { id, result } => {
+                    if let Some(reply) = self.replies.remove(&id) {
+                        // Whoever asked may have gone.
+                        let _ = reply.send(result);
+                    }
+                }
+                Output::Note(note) => log::note(&note),
+                output => self.apply_local(output),
+            }
+        }
+    }
+
+    /// What stays on this machine: the disk, the processors, commands.
+    fn apply_local(&mut self, output: Output) {
+        match output {
+            Output::Persist { id, writes } => {
+                let taken = self.persister.as_ref().map(|p| p.submit(id, writes));
+                if !matches!(taken, Some(Ok(()))) && self.broken.is_none() {
+                    self.broken = Some("the store takes no more writes".into());
+                }
+            }
+            Output::Compute { job, work } => {
+                if let Some(output) = self.compute.run(job, work) {
+                    self.feed(Input::Computed { job, output });
+                }
+            }
+            Output::Run { run, spec } => {
+                if let Some(command) = self.config.serve.get(&spec.capability) {
+                    self.running.insert(run);
+                    self.executor
+                        .spawn_run(run, spec, command, self.exec_done.clone());
+                }
+            }
+            Output::Kill { run } => {
+                self.running.remove(&run);
+                self.executor.kill(run);
+            }
+            Output::Hook { hook, spec } => {
+                if let Some(command) = &self.config.on_wake {
+                    self.executor
+                        .spawn_hook(hook, spec, command, self.exec_done.clone());
+                }
+            }
+            _ => unreachable!("`apply` took the others"),
+        }
+    }
+
+    /// The disk refused: everything that was promised to nobody is dropped, and the core begins
+    /// again from what is really stored, once that can be read and written.
+    async fn reload(&mut self, stop: &CancellationToken) {
+        let why = self.broken.clone().unwrap_or_default();
+        error!("the disk refused a write, nothing new is accepted: {why}");
+        self.refuse_all(&why);
+        for run in std::mem::take(&mut self.running) {
+            self.executor.kill(run);
+        }
+        if let Some(persister) = self.persister.take() {
+            let _ = tokio::task::spawn_blocking(move || persister.stop()).await;
+        }
+        let mut retry =
+            tokio::time::interval_at(tokio::time::Instant::now() + RELOAD_AFTER, RELOAD_AFTER);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                event = self.net.next() => self.watch(&event),
+                Some(call) = self.calls.recv() => {
+                    let _ = call.reply.send(Err(storage_error(&why)));
+                }
+                Some(_) = self.executed.recv() => {}
+                Some(_) = self.computed.recv() => {}
+                _ = retry.tick() => match load(&self.config, &self.open).await {
+                    Ok(loaded) => {
+                        self.begin_again(loaded);
+                        return;
+                    }
+                    Err(error) => warn!("the store is still of no use: {error}"),
+                },
+            }
+        }
+    }
+
+    fn begin_again(&mut self, loaded: Loaded) {
+        info!("the store works again");
+        self.broken = None;
+        self.node = loaded.node;
+        self.persister = Some(loaded.persister);
+        self.persisted = loaded.persisted;
+        self.apply(loaded.outputs);
+        self.feed(Input::ListenAddrs {
+            addrs: self.listen.clone(),
+        });
+        for (peer, (addr, dialer)) in self.connected.clone() {
+            self.feed(Input::Connected { peer, addr, dialer });
+        }
+    }
+
+    fn refuse_all(&mut self, why: &str) {
+        for (_, reply) in std::mem::take(&mut self.replies) {
+            let _ = reply.send(Err(storage_error(why)));
+        }
+    }
+}
+
+fn storage_error(why: &str) -> CommandError {
+    let message = format!("the disk refuses writes ({why}): free space or mend it, then try again");
+    CommandError::new(CommandErrorCode::Storage, message)
+}
+
+/// A core fresh from the disk.
+struct Loaded {
+    node: Node,
+    outputs: Vec<Output>,
+    persister: Persister,
+    persisted: mpsc::Receiver<PersistDone>,
+}
+
+async fn load(config: &RuntimeConfig, open: &StoreOpener) -> Result<Loaded, StartError> {
+    let open = std::sync::Arc::clone(open);
+    let (store, rows) = tokio::task::spawn_blocking(move || {
+        let mut store = open()?;
+        // Proves that the disk takes writes, not only that it can be read.
+        store.apply(&[])?;
+        let rows = store.load()?;
+        Ok::<_, StartError>((store, rows))
+    })
+    .await
+    .map_err(|_| StartError::Thread(std::io::Error::other("opening the store was cut short")))??;
+    let rng = Rng::try_from_rng(&mut rand::rngs::SysRng)
+        .map_err(|error| StartError::Thread(std::io::Error::other(error.to_string())))?;
+    let (node, outputs) = Node::new(
+        config.node.clone(),
+        config.identity.clone(),
+        rows,
+        rng,
+        clock::now(),
+    )?;
+    let (done, persisted) = mpsc::channel(DONE_MAX);
+    let persister = Persister::spawn(store, done).map_err(StartError::Thread)?;
+    Ok(Loaded {
+        node,
+        outputs,
+        persister,
+        persisted,
+    })
+}

@@ -1,0 +1,319 @@
+//! One command from its start to the death of its process group.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::guard::Guard;
+use super::stderr::StderrTail;
+use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
+
+/// What of the node's environment a command sees.
+const ENV_KEPT: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER"];
+
+/// Waits for one line on stdin and becomes the command. The node writes that line once the guard
+/// knows the group: if the node dies before, `read` meets the end of the pipe and nothing runs. So
+/// there is no moment at which a command runs and nobody would kill it. POSIX has `read` take no
+/// byte behind the newline from a pipe; the command finds its input untouched.
+const GATE: &str = r#"IFS= read -r go && exec /bin/sh -c "$1""#;
+
+/// Once the group is dead its pipes end, unless a process that left the group holds them.
+const PIPES_GRACE: Duration = Duration::from_secs(1);
+/// A process that got SIGKILL is gone at once, unless it hangs in the kernel.
+const REAP_GRACE: Duration = Duration::from_secs(1);
+
+/// A command to run.
+pub(super) struct Job {
+    pub(super) command: String,
+    pub(super) env: Vec<(&'static str, String)>,
+    pub(super) input: Vec<u8>,
+    /// Whether stdout is the result; otherwise it is not read at all.
+    pub(super) keep_output: bool,
+    pub(super) timeout: Duration,
+}
+
+/// How it ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    Completed(Vec<u8>),
+    Failed(String),
+    /// We were told to.
+    Killed,
+}
+
+/// What made us stop waiting.
+enum Stop {
+    Exited(io::Result<ExitStatus>),
+    TooLarge,
+    TimedOut,
+    Killed,
+}
+
+/// More than a result may be came out.
+struct TooLarge;
+
+/// What the command has written so far.
+#[derive(Default)]
+struct Written {
+    result: Vec<u8>,
+    errors: StderrTail,
+}
+
+impl Job {
+    /// Runs the command to its end, or until `stop`.
+    pub(super) async fn run(
+        self,
+        guard: &Guard,
+        stop: &CancellationToken,
+        on_progress: impl FnMut(u8),
+    ) -> Ended {
+        let mut child = match self.spawn() {
+            Ok(child) => child,
+            Err(error) => return Ended::Failed(format!("the command cannot be started: {error}")),
+        };
+        let Some(mut group) = Group::of(&child, guard) else {
+            return Ended::Failed(String::from("the command ended before it began"));
+        };
+        let mut written = Written::default();
+        let stopped = {
+            let pipes = Pipes::of(&mut child);
+            let mut pumping = pin!(pipes.pump(self.input, &mut written, on_progress));
+            let (stopped, pumped) = watch(&mut child, pumping.as_mut(), self.timeout, stop).await;
+            // Also after the shell ended by itself: what it left in the background goes too. Its
+            // number cannot be another's by now: while a member lives it is taken, and the kernel
+            // gives a free one out again only after it has been through all others.
+            group.kill();
+            let rest = if pumped {
+                None
+            } else {
+                timeout(PIPES_GRACE, pumping).await.ok()
+            };
+            match (stopped, rest) {
+                (Stop::Exited(_), Some(Err(TooLarge))) => Stop::TooLarge,
+                (stopped, _) => stopped,
+            }
+        };
+        if !matches!(stopped, Stop::Exited(_)) {
+            // Past the grace, tokio reaps it whenever it goes.
+            let _ = timeout(REAP_GRACE, child.wait()).await;
+        }
+        judge(stopped, written, self.timeout)
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let kept = ENV_KEPT
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        Command::new("/bin/sh")
+            .args(["-c", GATE, "sh", &self.command])
+            .env_clear()
+            .envs(kept)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(if self.keep_output {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
+            .stderr(Stdio::piped())
+            .spawn()
+    }
+}
+
+/// Waits for whatever comes first: the command's end, too much output, the timeout, the word to
+/// stop. Also says whether the pipes have ended by then.
+async fn watch(
+    child: &mut Child,
+    mut pumping: Pin<&mut impl Future<Output = Result<(), TooLarge>>>,
+    limit: Duration,
+    stop: &CancellationToken,
+) -> (Stop, bool) {
+    let mut pumped = false;
+    let mut deadline = pin!(sleep(limit));
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return (Stop::Killed, pumped),
+            () = &mut deadline => return (Stop::TimedOut, pumped),
+            // A command may close its output long before it ends.
+            outcome = &mut pumping, if !pumped => match outcome {
+                Ok(()) => pumped = true,
+                Err(TooLarge) => return (Stop::TooLarge, true),
+            },
+            status = child.wait() => return (Stop::Exited(status), pumped),
+        }
+    }
+}
+
+fn judge(stopped: Stop, written: Written, limit: Duration) -> Ended {
+    let (what, errors) = match stopped {
+        Stop::Killed => return Ended::Killed,
+        Stop::Exited(Ok(status)) if status.success() => return Ended::Completed(written.result),
+        Stop::Exited(Ok(status)) => (describe(status), written.errors),
+        Stop::Exited(Err(error)) => {
+            return Ended::Failed(format!("the command's end cannot be awaited: {error}"));
+        }
+        Stop::TooLarge => {
+            let mib = RESULT_MAX_BYTES / (1024 * 1024);
+            return Ended::Failed(format!("the result is larger than {mib} MiB"));
+        }
+        Stop::TimedOut => (
+            format!("ran longer than {}, was stopped", text_of(limit)),
+            written.errors,
+        ),
+    };
+    let tail = errors.into_text();
+    Ended::Failed(if tail.is_empty() {
+        what
+    } else {
+        join_bounded(&what, &tail)
+    })
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => {
+            let name = Signal::try_from(signal).map_or("an unnamed signal", Signal::as_str);
+            format!("ended by signal {signal} ({name})")
+        }
+        (None, None) => status.to_string(),
+    }
+}
+
+fn text_of(limit: Duration) -> String {
+    let ms = limit.as_millis();
+    if ms.is_multiple_of(1000) {
+        format!("{} s", ms / 1000)
+    } else {
+        format!("{ms} ms")
+    }
+}
+
+/// Puts the tail behind what happened, without its beginning if it does not fit.
+fn join_bounded(what: &str, tail: &str) -> String {
+    let room = REASON_MAX_BYTES.saturating_sub(what.len() + 2);
+    let mut from = tail.len().saturating_sub(room);
+    while !tail.is_char_boundary(from) {
+        from += 1;
+    }
+    format!("{what}: {}", &tail[from..])
+}
+
+/// The process group of one command. Killed when it is dropped, so that a task that is torn down
+/// with its runtime leaves nothing behind.
+struct Group<'a> {
+    alive: Option<Pid>,
+    guard: &'a Guard,
+}
+
+impl<'a> Group<'a> {
+    /// The group whose leader `child` is, made known to the guard.
+    fn of(child: &Child, guard: &'a Guard) -> Option<Group<'a>> {
+        let leader = i32::try_from(child.id()?).ok()?;
+        guard.add(leader);
+        Some(Group {
+            alive: Some(Pid::from_raw(leader)),
+            guard,
+        })
+    }
+
+    fn kill(&mut self) {
+        if let Some(group) = self.alive.take() {
+            // An error says that nobody is left in it.
+            let _ = killpg(group, Signal::SIGKILL);
+            self.guard.remove(group.as_raw());
+        }
+    }
+}
+
+impl Drop for Group<'_> {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Our ends of a command's pipes.
+struct Pipes {
+    stdin: Option<ChildStdin>,
+    stdout: Option<ChildStdout>,
+    stderr: Option<ChildStderr>,
+}
+
+impl Pipes {
+    fn of(child: &mut Child) -> Pipes {
+        Pipes {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+        }
+    }
+
+    /// Feeds the input and reads both outputs until they end, or until one is too large.
+    async fn pump(
+        self,
+        input: Vec<u8>,
+        written: &mut Written,
+        on_progress: impl FnMut(u8),
+    ) -> Result<(), TooLarge> {
+        let feed = async {
+            feed(self.stdin, &input).await;
+            Ok(())
+        };
+        let errors = async {
+            read_errors(self.stderr, &mut written.errors, on_progress).await;
+            Ok(())
+        };
+        let result = read_result(self.stdout, &mut written.result);
+        tokio::try_join!(feed, errors, result).map(|_| ())
+    }
+}
+
+/// Opens the gate, writes the input and closes the pipe.
+async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
+    let Some(mut stdin) = stdin else { return };
+    // A command need not read its input: a pipe that it closed is no failure.
+    if stdin.write_all(b"\n").await.is_ok() {
+        let _ = stdin.write_all(input).await;
+    }
+}
+
+async fn read_result(
+    stdout: Option<impl AsyncRead + Unpin>,
+    result: &mut Vec<u8>,
+) -> Result<(), TooLarge> {
+    let Some(stdout) = stdout else { return Ok(()) };
+    // A read that fails ends the output as its end would.
+    let _ = stdout
+        .take(RESULT_MAX_BYTES as u64 + 1)
+        .read_to_end(result)
+        .await;
+    if result.len() > RESULT_MAX_BYTES {
+        Err(TooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+async fn read_errors(
+    stderr: Option<impl AsyncRead + Unpin>,
+    tail: &mut StderrTail,
+    mut on_progress: impl FnMut(u8),
+) {
+    let Some(mut stderr) = stderr else { return };
+    let mut chunk = vec![0; 8 * 1024];
+    while let Ok(bytes @ 1..) = stderr.read(&mut chunk).await {
+        tail.push(&chunk[..bytes], &mut on_progress);
+    }
+}

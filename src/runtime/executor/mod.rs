@@ -1,0 +1,200 @@
+//! Runs the commands behind capabilities and the wake hook.
+//!
+//! Each command runs in `/bin/sh -c`, in a process group of its own, with an environment that holds
+//! nothing of the node's. Its input comes on stdin, its result is what it writes to stdout.
+//!
+//! Invariants
+//! 1. A run ends in exactly one [`ExecDone`], unless it was killed: then in none.
+//! 2. When a run has ended, however it did, its whole process group has been killed.
+//! 3. When the node dies, by kill -9 too, every group is killed: by the guard, a process that sees
+//!    the end of a pipe only the node holds. A command starts only after the guard knows of it.
+//! 4. Nothing a command does (fill its output, ignore its input, leave children behind that hold
+//!    its pipes) makes the executor wait longer than the timeout and a second, or hold more than
+//!    one result and one stderr tail in memory.
+//!
+//! A process that leaves its group (`setsid`) is out of reach: a command does that only on purpose.
+//! How many commands run at a time is the core's decision; the executor starts what it is told.
+
+mod command;
+mod guard;
+mod stderr;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::command::{Ended, Job};
+use self::guard::Guard;
+pub use self::guard::guard_main;
+use super::CommandSpec;
+use crate::proto::node::{HookSpec, RunOutcome, RunSpec};
+use crate::types::{HookId, RunId, TaskId};
+
+/// The hidden subcommand under which this program becomes the guard ([`guard_main`]).
+pub const GUARD_SUBCOMMAND: &str = "__guard";
+
+/// How long [`Executor::shutdown`] waits for what it killed.
+const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// A command ended by itself, or was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecDone {
+    Run { run: RunId, outcome: RunOutcome },
+    Hook { hook: HookId, ok: bool },
+}
+
+/// Starts and stops commands. Dropping it kills them all.
+pub struct Executor {
+    guard: Arc<Guard>,
+    runs: Arc<Runs>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// The runs under way, and how to end each.
+#[derive(Default)]
+struct Runs(Mutex<BTreeMap<RunId, CancellationToken>>);
+
+impl Runs {
+    fn table(&self) -> MutexGuard<'_, BTreeMap<RunId, CancellationToken>> {
+        // Each use is a single operation of the map: a panic elsewhere leaves it whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Executor {
+    /// Starts the guard, `guard_exe` with [`GUARD_SUBCOMMAND`]. Without one (or if it cannot be
+    /// started, which is logged) commands outlive a node that is killed with SIGKILL.
+    pub fn start(guard_exe: Option<PathBuf>) -> Executor {
+        Executor {
+            guard: Arc::new(Guard::start(guard_exe)),
+            runs: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+        }
+    }
+
+    /// Runs a capability's command; how it ended goes to `done`. Call it within a tokio runtime.
+    pub fn spawn_run(
+        &self,
+        run: RunId,
+        spec: RunSpec,
+        command: &CommandSpec,
+        done: mpsc::Sender<ExecDone>,
+    ) {
+        let job = Job {
+            command: command.command.clone(),
+            env: vec![
+                ("JUNTO_TASK_ID", spec.task_id.to_string()),
+                ("JUNTO_REQUESTER", spec.requester.to_string()),
+                ("JUNTO_CAPABILITY", spec.capability.to_string()),
+                ("JUNTO_TRACEPARENT", traceparent(spec.task_id)),
+            ],
+            input: spec.input,
+            keep_output: true,
+            timeout: Duration::from_millis(spec.timeout_ms.min(command.timeout_ms)),
+        };
+        let stop = self.stop.child_token();
+        self.runs.table().insert(run, stop.clone());
+        let (runs, guard) = (Arc::clone(&self.runs), Arc::clone(&self.guard));
+        self.tasks.spawn(async move {
+            let task = spec.task_id;
+            let on_progress = |percent| tracing::debug!(%task, percent, "progress");
+            let ended = job.run(&guard, &stop, on_progress).await;
+            runs.table().remove(&run);
+            let outcome = match ended {
+                Ended::Completed(result) => RunOutcome::Completed { result },
+                Ended::Failed(reason) => RunOutcome::Failed { reason },
+                Ended::Killed => return,
+            };
+            tell(&done, ExecDone::Run { run, outcome }, &stop).await;
+        });
+    }
+
+    /// Runs the wake hook; whether it ended with status 0 goes to `done`.
+    pub fn spawn_hook(
+        &self,
+        hook: HookId,
+        spec: HookSpec,
+        command: &str,
+        done: mpsc::Sender<ExecDone>,
+    ) {
+        let job = Job {
+            command: command.to_owned(),
+            env: vec![
+                ("JUNTO_WAKE_FROM", spec.from.to_string()),
+                // Another's text: without the NUL that an environment cannot hold, nor controls.
+                (
+                    "JUNTO_WAKE_REASON",
+                    spec.reason.replace(char::is_control, " "),
+                ),
+            ],
+            input: Vec::new(),
+            keep_output: false,
+            timeout: Duration::from_millis(spec.timeout_ms),
+        };
+        let (guard, stop) = (Arc::clone(&self.guard), self.stop.child_token());
+        self.tasks.spawn(async move {
+            let ok = match job.run(&guard, &stop, |_| {}).await {
+                Ended::Completed(_) => true,
+                Ended::Failed(reason) => {
+                    tracing::warn!(%hook, reason, "the wake hook failed");
+                    false
+                }
+                Ended::Killed => return,
+            };
+            tell(&done, ExecDone::Hook { hook, ok }, &stop).await;
+        });
+    }
+
+    /// Ends a run, its children too. It reports nothing any more, unless it had ended before.
+    pub fn kill(&self, run: RunId) {
+        if let Some(stop) = self.runs.table().remove(&run) {
+            stop.cancel();
+        }
+    }
+
+    /// Kills every command, and waits up to 3 s until they and the guard are gone.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(SHUTDOWN_WAIT, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                left = self.tasks.len(),
+                "commands are not gone after SIGKILL"
+            );
+        }
+        self.guard.stop().await;
+    }
+}
+
+impl Drop for Executor {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Hands over how a command ended; waits while the driver's queue is full.
+async fn tell(done: &mpsc::Sender<ExecDone>, what: ExecDone, stop: &CancellationToken) {
+    tokio::select! {
+        // A driver that is gone needs no answer.
+        _ = done.send(what) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// A W3C trace context: the task is the trace, this run a span of it.
+fn traceparent(task: TaskId) -> String {
+    let span = rand::random::<u64>().max(1);
+    format!("00-{}-{span:016x}-01", task.0.simple())
+}

@@ -1,0 +1,137 @@
+//! What a command says on stderr: lines of progress, and a tail that explains a failure.
+
+use std::collections::VecDeque;
+
+use crate::types::limits::STDERR_TAIL_BYTES;
+
+/// A line that is longer is no progress line.
+const PROGRESS_LINE_MAX_BYTES: usize = 1_024;
+
+/// The last bytes of stderr without the lines of progress.
+///
+/// Bounds: the tail, one unfinished line of at most [`PROGRESS_LINE_MAX_BYTES`], and what one call
+/// of [`StderrTail::push`] brings.
+#[derive(Debug, Default)]
+pub(super) struct StderrTail {
+    kept: VecDeque<u8>,
+    /// The line that has begun, as long as it may be one of progress.
+    line: Vec<u8>,
+    /// Whether the line that has begun is in `kept` already, for its length.
+    passing: bool,
+}
+
+impl StderrTail {
+    /// Takes in what was read. Calls `on_progress` with the percentage of each line of progress.
+    pub(super) fn push(&mut self, bytes: &[u8], mut on_progress: impl FnMut(u8)) {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let ends = piece.ends_with(b"\n");
+            if self.passing {
+                self.keep(piece);
+                self.passing = !ends;
+                continue;
+            }
+            self.line.extend_from_slice(piece);
+            if ends {
+                match percent_of(&self.line) {
+                    Some(percent) => {
+                        self.line.clear();
+                        on_progress(percent);
+                    }
+                    None => self.keep_line(),
+                }
+            } else if self.line.len() > PROGRESS_LINE_MAX_BYTES {
+                self.keep_line();
+                self.passing = true;
+            }
+        }
+    }
+
+    /// The tail as a person may see it: without control characters but newline and tab.
+    pub(super) fn into_text(mut self) -> String {
+        if percent_of(&self.line).is_none() {
+            self.keep_line();
+        }
+        let text = String::from_utf8_lossy(self.kept.make_contiguous());
+        let shown = |c: &char| !c.is_control() || matches!(c, '\n' | '\t');
+        text.chars()
+            .filter(shown)
+            .collect::<String>()
+            .trim()
+            .to_owned()
+    }
+
+    fn keep_line(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.keep(&line);
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let fits = bytes.len().saturating_sub(STDERR_TAIL_BYTES);
+        self.kept.extend(&bytes[fits..]);
+        let surplus = self.kept.len().saturating_sub(STDERR_TAIL_BYTES);
+        self.kept.drain(..surplus);
+    }
+}
+
+/// Reads `progress N` with or without a text behind it; N from 0 to 100.
+fn percent_of(line: &[u8]) -> Option<u8> {
+    let rest = std::str::from_utf8(line).ok()?.strip_prefix("progress ")?;
+    let percent = rest.split_ascii_whitespace().next()?.parse().ok()?;
+    (percent <= 100).then_some(percent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pieces: &[&[u8]]) -> (Vec<u8>, String) {
+        let (mut tail, mut progress) = (StderrTail::default(), Vec::new());
+        pieces
+            .iter()
+            .for_each(|piece| tail.push(piece, |percent| progress.push(percent)));
+        (progress, tail.into_text())
+    }
+
+    #[test]
+    fn progress_lines_are_taken_out_wherever_a_read_ends() {
+        let (progress, text) = read(&[
+            b"one\nprog",
+            b"ress 40 rea",
+            b"ding\ntwo\nprogress 100\nprogress 5",
+        ]);
+        assert_eq!((progress, text.as_str()), (vec![40, 100], "one\ntwo"));
+    }
+
+    #[test]
+    fn what_only_looks_like_progress_is_kept() {
+        let all = "progress 101\nprogress\nprogress x y\n progress 4\nprogress -1";
+        let (progress, text) = read(&[all.as_bytes()]);
+        assert_eq!((progress, text.as_str()), (vec![], all));
+    }
+
+    #[test]
+    fn only_the_last_bytes_are_kept() {
+        let long = vec![b'a'; 1_000_000];
+        let (_, text) = read(&[&long, b"the end\n"]);
+        assert_eq!(text.len(), STDERR_TAIL_BYTES - 1);
+        assert!(text.ends_with("aathe end"));
+        let lines = "0123456789\n".repeat(10_000);
+        let (_, text) = read(&[lines.as_bytes()]);
+        assert!(text.len() <= STDERR_TAIL_BYTES && text.ends_with("\n0123456789"));
+    }
+
+    #[test]
+    fn a_long_line_is_not_held_back() {
+        let mut tail = StderrTail::default();
+        (0..10_000).for_each(|_| tail.push(&[b'x'; 500], |_| {}));
+        assert!(tail.line.is_empty() && tail.kept.len() == STDERR_TAIL_BYTES);
+        tail.push(b"\nprogress 7\n", |percent| assert_eq!(percent, 7));
+        assert!(tail.into_text().ends_with('x'));
+    }
+
+    #[test]
+    fn controls_and_broken_text_do_not_reach_a_person() {
+        let (_, text) = read(&[b"a\x1b[31mb\x00\tc\xff\r\nd\n"]);
+        assert_eq!(text, "a[31mb\tc\u{fffd}\nd");
+    }
+}

@@ -1,0 +1,619 @@
+//! Real processes. Every wait is bounded; whatever a test starts is gone at its end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use super::*;
+use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES, STDERR_TAIL_BYTES};
+use crate::types::{EntityId, TaskId};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const NODE_DIR: &str = "JUNTO_TEST_NODE_DIR";
+
+struct Bench {
+    executor: Executor,
+    sender: mpsc::Sender<ExecDone>,
+    done: mpsc::Receiver<ExecDone>,
+}
+
+fn bench(guard_exe: Option<PathBuf>) -> Bench {
+    let (sender, done) = mpsc::channel(16);
+    Bench {
+        executor: Executor::start(guard_exe),
+        sender,
+        done,
+    }
+}
+
+fn spec(input: &[u8]) -> RunSpec {
+    RunSpec {
+        task_id: TaskId(uuid::Uuid::from_u128(0xabcd)),
+        requester: EntityId([7; 32]),
+        capability: "wc".parse().unwrap(),
+        input: input.to_vec(),
+        timeout_ms: 60_000,
+    }
+}
+
+impl Bench {
+    fn start(&self, run: u64, command: &str, input: &[u8], timeout_ms: u64) {
+        let command = CommandSpec {
+            command: command.to_owned(),
+            timeout_ms,
+        };
+        self.executor
+            .spawn_run(RunId(run), spec(input), &command, self.sender.clone());
+    }
+
+    async fn next(&mut self) -> ExecDone {
+        tokio::time::timeout(PATIENCE, self.done.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    async fn run(&mut self, command: &str, input: &[u8], timeout_ms: u64) -> RunOutcome {
+        self.start(1, command, input, timeout_ms);
+        match self.next().await {
+            ExecDone::Run { outcome, .. } => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn completed(&mut self, command: &str, input: &[u8]) -> Vec<u8> {
+        match self.run(command, input, 60_000).await {
+            RunOutcome::Completed { result } => result,
+            RunOutcome::Failed { reason } => panic!("{command}: {reason}"),
+        }
+    }
+
+    async fn failed(&mut self, command: &str, timeout_ms: u64) -> String {
+        match self.run(command, b"", timeout_ms).await {
+            RunOutcome::Failed { reason } => reason,
+            RunOutcome::Completed { result } => panic!("{command}: {} bytes", result.len()),
+        }
+    }
+}
+
+/// Whether the process runs; a zombie does not.
+fn runs(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state stands behind the name in brackets.
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < until, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Numbers that processes wrote into files of their own; as soon as all are there.
+fn pids(files: &[&Path]) -> Vec<i32> {
+    let read = |path: &&Path| {
+        std::fs::read_to_string(path)
+            .ok()?
+            .trim_end_matches('\n')
+            .parse()
+            .ok()
+    };
+    let mut found = Vec::new();
+    wait_until("the processes have begun", || {
+        found = files.iter().filter_map(read).collect();
+        found.len() == files.len()
+    });
+    found
+}
+
+/// A command whose shell and two descendants sleep; each leaves its number in a file.
+fn sleepers(dir: &Path) -> (String, [PathBuf; 3]) {
+    let files = ["shell", "child", "grandchild"].map(|name| dir.join(name));
+    let [shell, child, grandchild] = files.each_ref().map(|path| path.display().to_string());
+    let note = |path: &str| format!("echo $$ > {path}.new && mv {path}.new {path}");
+    let deepest = format!("{}; exec sleep 1000", note(&grandchild));
+    let middle = format!("sh -c \"$DEEPEST\" & {}; sleep 1000; wait", note(&child));
+    let all = format!(
+        "export DEEPEST='{}'; sh -c '{}' & {}; sleep 1000; wait",
+        deepest,
+        middle,
+        note(&shell)
+    );
+    (all, files)
+}
+
+fn sleeping(files: &[PathBuf; 3]) -> Vec<i32> {
+    pids(&files.each_ref().map(PathBuf::as_path))
+}
+
+fn gone(pids: &[i32]) {
+    wait_until("the processes are gone", || {
+        !pids.iter().any(|pid| runs(*pid))
+    });
+}
+
+#[tokio::test]
+async fn input_comes_in_and_output_is_the_result() {
+    let mut bench = bench(None);
+    assert_eq!(bench.completed("cat", b"").await, b"");
+    assert_eq!(
+        bench.completed("cat", b"\n\none\ntwo").await,
+        b"\n\none\ntwo"
+    );
+    let binary: Vec<u8> = (0..RESULT_MAX_BYTES).map(|i| (i * 7 % 256) as u8).collect();
+    assert!(
+        bench.completed("cat", &binary).await == binary,
+        "a result of exactly the limit"
+    );
+    assert_eq!(
+        bench.completed("wc -c | tr -d ' '", &binary).await,
+        b"1048576\n"
+    );
+    assert_eq!(
+        bench
+            .completed(r#"echo "it's"; printf '%s' "$(cat)""#, b"x")
+            .await,
+        b"it's\nx"
+    );
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_need_not_read_its_input() {
+    let mut bench = bench(None);
+    let input = vec![0; RESULT_MAX_BYTES];
+    assert_eq!(bench.completed("true", &input).await, b"");
+    assert_eq!(
+        bench.completed("exec <&-; echo done", &input).await,
+        b"done\n"
+    );
+    assert_eq!(bench.completed("head -c 3", b"abcdef").await, b"abc");
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_failure_says_how_it_ended_and_what_stderr_said_last() {
+    let mut bench = bench(None);
+    assert_eq!(bench.failed("exit 3", 60_000).await, "exit status 3");
+    let reason = bench
+        .failed("echo ignored; echo why >&2; exit 4", 60_000)
+        .await;
+    assert_eq!(reason, "exit status 4: why");
+    assert_eq!(
+        bench.failed("kill -TERM $$", 60_000).await,
+        "ended by signal 15 (SIGTERM)"
+    );
+    let reason = bench.failed("no-such-command-here", 60_000).await;
+    assert!(reason.starts_with("exit status 127: "), "{reason}");
+    assert!(reason.contains("no-such-command-here"), "{reason}");
+    let reason = bench
+        .failed(
+            "printf 'progress 10 a\\nwhy\\nprogress 20\\n' >&2; exit 1",
+            60_000,
+        )
+        .await;
+    assert_eq!(reason, "exit status 1: why");
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_flood_on_stderr_leaves_a_bounded_tail() {
+    let mut bench = bench(None);
+    let reason = bench
+        .failed(
+            "yes word | head -c 50000000 >&2; echo end >&2; exit 1",
+            60_000,
+        )
+        .await;
+    assert!(
+        reason.ends_with("\nend") && reason.len() <= STDERR_TAIL_BYTES + 20,
+        "{}",
+        reason.len()
+    );
+    let reason = bench
+        .failed(
+            "head -c 100000 /dev/zero | tr '\\0' '\\377' >&2; exit 1",
+            60_000,
+        )
+        .await;
+    assert!(reason.len() <= REASON_MAX_BYTES && reason.starts_with("exit status 1: "));
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_spawned_fails_with_a_sentence() {
+    let mut bench = bench(None);
+    let too_long = format!(": {}", "x".repeat(1 << 20));
+    let reason = bench.failed(&too_long, 60_000).await;
+    assert!(
+        reason.starts_with("the command cannot be started: "),
+        "{reason}"
+    );
+    let reason = bench.failed("a\0b", 60_000).await;
+    assert!(
+        reason.starts_with("the command cannot be started: "),
+        "{reason}"
+    );
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_result_over_the_limit_is_cut_at_once() {
+    let mut bench = bench(None);
+    let started = Instant::now();
+    let reason = bench.failed("yes | head -c 1G", 60_000).await;
+    assert_eq!(reason, "the result is larger than 1 MiB");
+    let one_more = format!("head -c {} /dev/zero", RESULT_MAX_BYTES + 1);
+    assert_eq!(
+        bench.failed(&one_more, 60_000).await,
+        "the result is larger than 1 MiB"
+    );
+    // 1 GiB would take longer than this even unread.
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_command_past_its_timeout_is_killed_with_its_children() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(None);
+    let (command, files) = sleepers(dir.path());
+    let started = Instant::now();
+    let reason = bench
+        .failed(&format!("echo late >&2; {command}"), 1_000)
+        .await;
+    assert_eq!(reason, "ran longer than 1 s, was stopped: late");
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    gone(&sleeping(&files));
+    assert_eq!(
+        bench.failed("sleep 1000", 300).await,
+        "ran longer than 300 ms, was stopped"
+    );
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_shorter_of_the_two_timeouts_counts() {
+    let mut bench = bench(None);
+    let command = CommandSpec {
+        command: String::from("sleep 1000"),
+        timeout_ms: 60_000,
+    };
+    let spec = RunSpec {
+        timeout_ms: 50,
+        ..spec(b"")
+    };
+    bench
+        .executor
+        .spawn_run(RunId(9), spec, &command, bench.sender.clone());
+    let reason = String::from("ran longer than 50 ms, was stopped");
+    let expected = ExecDone::Run {
+        run: RunId(9),
+        outcome: RunOutcome::Failed { reason },
+    };
+    assert_eq!(bench.next().await, expected);
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_background_child_neither_survives_nor_holds_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(None);
+    let pid = dir.path().join("pid");
+    let started = Instant::now();
+    let command = format!("sleep 1000 & echo $! > {}; echo hi", pid.display());
+    assert_eq!(bench.completed(&command, b"").await, b"hi\n");
+    gone(&pids(&[&pid]));
+    assert!(
+        started.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        started.elapsed()
+    );
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_process_that_left_the_group_and_keeps_the_pipes_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(None);
+    let pid = dir.path().join("pid");
+    let started = Instant::now();
+    let command = format!(
+        "setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 30' & \
+         while ! test -e {0}; do sleep 0.01; done; echo hi",
+        pid.display()
+    );
+    assert_eq!(bench.completed(&command, b"").await, b"hi\n");
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    // Out of the executor's reach, so the test ends it.
+    let escaped = nix::unistd::Pid::from_raw(pids(&[&pid])[0]);
+    nix::sys::signal::kill(escaped, nix::sys::signal::Signal::SIGKILL).unwrap();
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_run_is_gone_with_its_children_and_reports_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(None);
+    let (command, files) = sleepers(dir.path());
+    bench.start(1, &command, b"", 60_000);
+    let pids = sleeping(&files);
+    bench.executor.kill(RunId(1));
+    bench.executor.kill(RunId(1));
+    bench.executor.kill(RunId(77));
+    assert_eq!(bench.completed("echo next", b"").await, b"next\n");
+    gone(&pids);
+    assert!(bench.done.try_recv().is_err());
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shutdown_and_drop_leave_nothing_behind() {
+    for by_drop in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let bench = bench(None);
+        let (command, files) = sleepers(dir.path());
+        bench.start(1, &command, b"", 60_000);
+        let pids = sleeping(&files);
+        if by_drop {
+            drop(bench.executor);
+        } else {
+            bench.executor.shutdown().await;
+            assert!(
+                !pids.iter().any(|pid| runs(*pid)),
+                "shutdown waits until they are gone"
+            );
+        }
+        gone(&pids);
+    }
+}
+
+#[test]
+fn a_runtime_that_is_torn_down_takes_its_commands_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (command, files) = sleepers(dir.path());
+    let bench = runtime.block_on(async {
+        let bench = bench(None);
+        bench.start(1, &command, b"", 60_000);
+        bench
+    });
+    let pids = sleeping(&files);
+    runtime.shutdown_background();
+    gone(&pids);
+    drop(bench);
+}
+
+#[tokio::test]
+async fn the_environment_holds_the_task_and_nothing_of_the_node() {
+    // `cargo test` sets this one for every test.
+    assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+    let mut bench = bench(None);
+    let text = String::from_utf8(bench.completed("env", b"").await).unwrap();
+    let allowed = [
+        "PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER", "PWD", "OLDPWD", "SHLVL", "_",
+    ];
+    for line in text.lines() {
+        let (name, value) = line.split_once('=').unwrap();
+        match name {
+            "JUNTO_TASK_ID" => assert_eq!(value, "00000000-0000-0000-0000-00000000abcd"),
+            "JUNTO_REQUESTER" => assert_eq!(value, EntityId([7; 32]).to_string()),
+            "JUNTO_CAPABILITY" => assert_eq!(value, "wc"),
+            "JUNTO_TRACEPARENT" => {
+                assert!(
+                    value.starts_with("00-0000000000000000000000000000abcd-"),
+                    "{value}"
+                );
+                assert!(value.ends_with("-01") && value.len() == 55, "{value}");
+            }
+            name => assert!(allowed.contains(&name), "{name} came through"),
+        }
+    }
+    assert_eq!(text.matches("JUNTO_").count(), 4);
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_hook_learns_who_and_why_and_reports_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bench = bench(None);
+    let seen = dir.path().join("seen");
+    let spec = HookSpec {
+        from: EntityId([3; 32]),
+        reason: String::from("it's $(late)\0;\nnow"),
+        timeout_ms: 60_000,
+    };
+    let command = format!(
+        r#"cat > {0}; printf '%s %s' "$JUNTO_WAKE_FROM" "$JUNTO_WAKE_REASON" >> {0}; yes | head -c 3M"#,
+        seen.display()
+    );
+    bench
+        .executor
+        .spawn_hook(HookId(5), spec.clone(), &command, bench.sender.clone());
+    assert_eq!(
+        bench.next().await,
+        ExecDone::Hook {
+            hook: HookId(5),
+            ok: true
+        }
+    );
+    let expected = format!("{} it's $(late) ; now", EntityId([3; 32]));
+    assert_eq!(std::fs::read_to_string(seen).unwrap(), expected);
+    for (command, timeout_ms) in [("exit 1", 60_000), ("sleep 1000", 100)] {
+        let spec = HookSpec {
+            timeout_ms,
+            ..spec.clone()
+        };
+        bench
+            .executor
+            .spawn_hook(HookId(6), spec, command, bench.sender.clone());
+        assert_eq!(
+            bench.next().await,
+            ExecDone::Hook {
+                hook: HookId(6),
+                ok: false
+            }
+        );
+    }
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
+async fn many_commands_run_side_by_side() {
+    let mut bench = bench(Some(std::env::current_exe().unwrap()));
+    for run in 0..16 {
+        bench.start(run, "cat", run.to_string().as_bytes(), 60_000);
+    }
+    let mut seen = BTreeMap::new();
+    for _ in 0..16 {
+        let ExecDone::Run {
+            run,
+            outcome: RunOutcome::Completed { result },
+        } = bench.next().await
+        else {
+            panic!("a run failed")
+        };
+        seen.insert(run.0, String::from_utf8(result).unwrap());
+    }
+    assert!(seen.iter().all(|(run, result)| run.to_string() == *result) && seen.len() == 16);
+    bench.executor.shutdown().await;
+}
+
+/// Not a test by itself: this binary, called with [`GUARD_SUBCOMMAND`], runs what that word names,
+/// and becomes the guard here.
+#[test]
+#[expect(non_snake_case, reason = "the name must hold the guard's subcommand")]
+fn becomes__guard() {
+    if std::env::args().nth(1).as_deref() == Some(GUARD_SUBCOMMAND) {
+        guard_main();
+    }
+}
+
+/// Not a test by itself: the node that is killed below.
+#[tokio::test]
+async fn node_process() {
+    let Some(dir) = std::env::var_os(NODE_DIR) else {
+        return;
+    };
+    let mut bench = bench(Some(std::env::current_exe().unwrap()));
+    let (command, _) = sleepers(Path::new(&dir));
+    bench.start(1, &command, b"", 600_000);
+    bench.next().await;
+}
+
+#[test]
+fn kill_9_of_the_node_takes_its_commands_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = Command::new(std::env::current_exe().unwrap())
+        .args(["runtime::executor::tests::node_process", "--exact"])
+        .env(NODE_DIR, dir.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let files = ["shell", "child", "grandchild"].map(|name| dir.path().join(name));
+    let pids = sleeping(&files);
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    node.kill().unwrap();
+    node.wait().unwrap();
+    gone(&pids);
+}
+
+#[test]
+fn a_guard_that_is_told_to_end_still_kills_when_its_pipe_ends() {
+    use std::os::unix::process::CommandExt;
+    let mut sleeper = Command::new("sleep")
+        .arg("1000")
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    let mut guard = Command::new(std::env::current_exe().unwrap())
+        // One test thread: the test runs in the main thread, as the guard does in the program.
+        .args([GUARD_SUBCOMMAND, "--test-threads=1"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its first word comes before it blocks the signals; then its state says that it waits.
+    let mut first = String::new();
+    BufReader::new(guard.stdout.take().unwrap())
+        .read_line(&mut first)
+        .unwrap();
+    let mut pipe = guard.stdin.take().unwrap();
+    writeln!(pipe, "+{}", sleeper.id()).unwrap();
+    let pid = i32::try_from(guard.id()).unwrap();
+    let blocks_sigterm = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .unwrap_or("0");
+        u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
+    };
+    wait_until("the guard holds signals back", blocks_sigterm);
+    for signal in ["TERM", "INT", "HUP"] {
+        let sent = Command::new("kill")
+            .args(["-s", signal, &pid.to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+    }
+    assert!(sleeper.try_wait().unwrap().is_none());
+    drop(pipe);
+    wait_until("the sleeper is killed", || {
+        sleeper.try_wait().unwrap().is_some()
+    });
+    wait_until("the guard ends", || guard.try_wait().unwrap().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guard_that_died_is_replaced_and_told_of_what_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = Guard::start(Some(std::env::current_exe().unwrap()));
+    let (command, files) = sleepers(dir.path());
+    let job = |command: String| Job {
+        command,
+        env: vec![],
+        input: vec![],
+        keep_output: true,
+        timeout: PATIENCE,
+    };
+    let stop = CancellationToken::new();
+    let guard = Arc::new(guard);
+    let running = {
+        let (guard, stop) = (Arc::clone(&guard), stop.clone());
+        tokio::spawn(async move { job(command).run(&guard, &stop, |_| {}).await })
+    };
+    let pids = sleeping(&files);
+    guard.kill_for_test();
+    assert_eq!(
+        job(String::from("true")).run(&guard, &stop, |_| {}).await,
+        Ended::Completed(vec![])
+    );
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    // The new guard knows the old group: the end of its pipe is the end of the group.
+    guard.stop().await;
+    gone(&pids);
+    let Ended::Failed(reason) = running.await.unwrap() else {
+        panic!("it was killed")
+    };
+    assert!(
+        reason.starts_with("ended by signal 9 (SIGKILL)"),
+        "{reason}"
+    );
+}

@@ -1,0 +1,35 @@
+//! The core's news as log lines.
+
+use tracing::{debug, info, warn};
+
+use crate::proto::node::Note;
+
+/// Writes one line.
+pub(super) fn note(note: &Note) {
+    match note {
+        Note::SessionUp { peer, entity, name } => {
+            info!(%peer, %entity, name, "session established");
+        }
+        Note::SessionRefused { peer, why } => warn!(%peer, why, "no session came about"),
+        Note::PeerBanned { peer, for_ms } => warn!(%peer, for_ms, "peer banned for misbehaviour"),
+        Note::WrongNetwork { peer } => info!(%peer, "peer belongs to another network"),
+        Note::BootstrapFailed { addr, why } => {
+            warn!(addr, why, "bootstrap peer not reached, trying again");
+        }
+        Note::TaskAssigned {
+            task,
+            worker,
+            token,
+        } => {
+            info!(%task, %worker, token, "task assigned");
+        }
+        Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
+        Note::TaskEnded { task, state } => info!(%task, state, "task ended"),
+        Note::LeaseLost { task, worker, why } => warn!(%task, %worker, why, "worker lost"),
+        // The reason is somebody else's text: for the API to show, not for the log to trust.
+        Note::Woken { from, reason } => {
+            info!(%from, "woken");
+            debug!(%from, ?reason, "woken because");
+        }
+    }
+}

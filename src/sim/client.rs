@@ -1,0 +1,360 @@
+//! The clients of the nodes: they submit, watch, look, cancel, wake and ping, as programs at the
+//! API would.
+//!
+//! A client that got no answer repeats its submission under the same id until it is acknowledged;
+//! a watch that a crash ended is begun again.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt as _;
+
+use super::checker::Checker;
+use super::host::{DOOMED, Host};
+use super::stage::{Event, Stage};
+use crate::crypto::Rng;
+use crate::proto::Violation;
+use crate::proto::node::{
+    Command, CommandResult, Input, PeerRef, Priority, Reply, Submission, TaskState,
+};
+use crate::types::{Capability, CommandId, TaskId};
+
+/// The capability the workers serve, and one that nobody does.
+pub(super) const SERVED: &str = "hash";
+const MISSING: &str = "missing";
+/// The task that asks for it.
+const UNSERVED: usize = 1;
+
+/// A client's next move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ClientEvent {
+    Submit { job: usize },
+    Watch { job: usize },
+    Look { job: usize },
+    Cancel { job: usize },
+    Wake { from: usize, to: usize },
+    Ping { from: usize, to: usize },
+}
+
+/// One task as its client knows it.
+struct Job {
+    host: usize,
+    id: TaskId,
+    submission: Submission,
+    tried: bool,
+    acknowledged: bool,
+    /// Its client saw it end.
+    ended: Option<TaskState>,
+    /// Its client has the result, or there is none to be had.
+    settled: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Submit { job: usize },
+    Watch { job: usize },
+    Look { job: usize },
+    Cancel { job: usize },
+    Result { job: usize },
+    Other,
+}
+
+/// All clients.
+pub(super) struct Clients {
+    jobs: Vec<Job>,
+    asked: BTreeMap<(usize, CommandId), Asked>,
+    next_command: u64,
+}
+
+impl Clients {
+    /// Draws the workload and puts it on the agenda.
+    pub(super) fn draw(
+        tasks: usize,
+        submit_us: u64,
+        hosts: &[Host],
+        checker: &mut Checker,
+        stage: &mut Stage,
+    ) -> Clients {
+        let mut jobs = Vec::with_capacity(tasks);
+        for job in 0..tasks {
+            let at_us = stage.rng.random_range(200_000..submit_us);
+            let drawn = draw_job(job, at_us, hosts, &mut stage.rng);
+            checker.expect(drawn.id, &drawn.submission.input);
+            jobs.push(drawn);
+            stage.at(at_us, Event::Client(ClientEvent::Submit { job }));
+            for _ in 0..2 {
+                let after_us = stage.span_us(100, 30_000);
+                stage.at(at_us + after_us, Event::Client(ClientEvent::Look { job }));
+            }
+            if stage.chance(0.12) {
+                let after_us = stage.span_us(10, 8_000);
+                stage.at(at_us + after_us, Event::Client(ClientEvent::Cancel { job }));
+            }
+        }
+        // A wrong clock at a restart can put a deadline an hour off: its client loses patience.
+        let patience_us = stage.calm_us + 20_000_000;
+        stage.at(
+            patience_us,
+            Event::Client(ClientEvent::Cancel { job: UNSERVED }),
+        );
+        for _ in 0..3 {
+            let from = stage.rng.random_range(0..hosts.len());
+            let to = (from + stage.rng.random_range(1..hosts.len())) % hosts.len();
+            let at_us = stage.rng.random_range(submit_us / 4..submit_us);
+            stage.at(at_us, Event::Client(ClientEvent::Wake { from, to }));
+            stage.at(at_us / 2, Event::Client(ClientEvent::Ping { from, to }));
+        }
+        Clients {
+            jobs,
+            asked: BTreeMap::new(),
+            next_command: 1,
+        }
+    }
+
+    /// A client moves. Returns the command for its node, if the node is there to take it.
+    pub(super) fn moves(
+        &mut self,
+        event: ClientEvent,
+        hosts: &[Host],
+        stage: &mut Stage,
+    ) -> Option<(usize, Input)> {
+        match event {
+            ClientEvent::Submit { job } => self.submit(job, hosts, stage),
+            ClientEvent::Watch { job } => self.watch(job, hosts, stage),
+            ClientEvent::Look { job } => {
+                let id = self.jobs[job].id;
+                self.ask(
+                    self.jobs[job].host,
+                    Asked::Look { job },
+                    Command::Task(id),
+                    hosts,
+                )
+            }
+            ClientEvent::Cancel { job } => {
+                let id = self.jobs[job].id;
+                self.ask(
+                    self.jobs[job].host,
+                    Asked::Cancel { job },
+                    Command::CancelTask(id),
+                    hosts,
+                )
+            }
+            ClientEvent::Wake { from, to } => {
+                let peer = PeerRef::Entity(hosts[to].identity.entity_id);
+                let command = Command::Wake {
+                    peer,
+                    reason: "there is work".into(),
+                };
+                self.ask(from, Asked::Other, command, hosts)
+            }
+            ClientEvent::Ping { from, to } => {
+                let peer = PeerRef::Peer(hosts[to].identity.peer_id);
+                self.ask(from, Asked::Other, Command::Ping(peer), hosts)
+            }
+        }
+    }
+
+    fn ask(
+        &mut self,
+        host: usize,
+        asked: Asked,
+        command: Command,
+        hosts: &[Host],
+    ) -> Option<(usize, Input)> {
+        hosts[host].core.as_ref()?;
+        let id = CommandId(self.next_command);
+        self.next_command += 1;
+        self.asked.insert((host, id), asked);
+        Some((host, Input::Command { id, command }))
+    }
+
+    fn submit(&mut self, job: usize, hosts: &[Host], stage: &mut Stage) -> Option<(usize, Input)> {
+        let what = &mut self.jobs[job];
+        if what.acknowledged {
+            return None;
+        }
+        let again_us = stage.span_us(1_000, 6_000);
+        stage.after(again_us, Event::Client(ClientEvent::Submit { job }));
+        let (host, submission) = (what.host, what.submission.clone());
+        let command = self.ask(
+            host,
+            Asked::Submit { job },
+            Command::Submit(submission),
+            hosts,
+        )?;
+        if std::mem::replace(&mut self.jobs[job].tried, true) {
+            stage.counts.resubmissions += 1;
+        }
+        Some(command)
+    }
+
+    fn watch(&mut self, job: usize, hosts: &[Host], stage: &mut Stage) -> Option<(usize, Input)> {
+        let what = &self.jobs[job];
+        let (host, id) = (what.host, what.id);
+        if what.settled {
+            return None;
+        }
+        let command = match what.ended {
+            Some(_) => self.ask(host, Asked::Result { job }, Command::TaskResult(id), hosts),
+            None => self.ask(host, Asked::Watch { job }, Command::AwaitTask(id), hosts),
+        };
+        if command.is_none() {
+            stage.after(1_000_000, Event::Client(ClientEvent::Watch { job }));
+        }
+        command
+    }
+
+    /// A node is gone, and with it every answer it owed.
+    pub(super) fn crashed(&mut self, host: usize, stage: &mut Stage) {
+        let owed: Vec<(usize, CommandId)> = self
+            .asked
+            .keys()
+            .filter(|(at, _)| *at == host)
+            .copied()
+            .collect();
+        for key in owed {
+            let Some(Asked::Watch { job } | Asked::Result { job }) = self.asked.remove(&key) else {
+                continue;
+            };
+            stage.counts.watches_renewed += 1;
+            stage.after(500_000, Event::Client(ClientEvent::Watch { job }));
+        }
+    }
+
+    /// A node answered.
+    pub(super) fn answered(
+        &mut self,
+        host: usize,
+        id: CommandId,
+        result: CommandResult,
+        checker: &mut Checker,
+        stage: &mut Stage,
+    ) -> Result<(), Violation> {
+        let Some(asked) = self.asked.remove(&(host, id)) else {
+            let detail = format!("node {host} answered command {id} twice, or unasked");
+            return Err(Violation {
+                invariant: "C1",
+                detail,
+            });
+        };
+        match (asked, result) {
+            (Asked::Submit { job }, Ok(_)) => {
+                let what = &mut self.jobs[job];
+                if !std::mem::replace(&mut what.acknowledged, true) {
+                    stage.after(0, Event::Client(ClientEvent::Watch { job }));
+                }
+                checker.acknowledged(host, what.id)
+            }
+            (Asked::Watch { job }, Ok(Reply::Task(view))) => {
+                if !view.state.is_terminal() {
+                    let detail = format!(
+                        "a watch of {} ended in state {}",
+                        view.id,
+                        view.state.as_str()
+                    );
+                    return Err(Violation {
+                        invariant: "C2",
+                        detail,
+                    });
+                }
+                let what = &mut self.jobs[job];
+                what.ended = Some(view.state);
+                what.settled = view.state != TaskState::Completed;
+                stage.after(0, Event::Client(ClientEvent::Watch { job }));
+                checker.told(host, what.id, view.state)
+            }
+            (Asked::Look { job }, Ok(Reply::Task(view))) if view.state.is_terminal() => {
+                checker.told(host, self.jobs[job].id, view.state)
+            }
+            (Asked::Cancel { job }, Ok(_)) => checker.told_stopped(host, self.jobs[job].id),
+            (Asked::Result { job }, Ok(Reply::TaskResult { result, .. })) => {
+                self.jobs[job].settled = true;
+                checker.told_result(host, self.jobs[job].id, &result)
+            }
+            (Asked::Watch { job } | Asked::Result { job }, _) => {
+                stage.after(1_000_000, Event::Client(ClientEvent::Watch { job }));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether every task ended and its client knows.
+    pub(super) fn are_done(&self) -> bool {
+        self.jobs.iter().all(|job| job.settled)
+    }
+
+    /// What is not over, for a report.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        self.jobs
+            .iter()
+            .filter(|job| !job.settled)
+            .map(|job| {
+                let how_far = match (job.acknowledged, job.ended) {
+                    (false, _) => "not acknowledged",
+                    (true, None) => "acknowledged and not over",
+                    (true, Some(_)) => "over, its result not handed out",
+                };
+                format!("{} of node {} is {how_far}", job.id, job.host)
+            })
+            .collect()
+    }
+
+    /// How many tasks were acknowledged, and how many ended so.
+    pub(super) fn tally(&self, state: TaskState) -> u64 {
+        self.jobs
+            .iter()
+            .filter(|job| job.ended == Some(state))
+            .count() as u64
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.jobs.iter().filter(|job| job.acknowledged).count() as u64
+    }
+}
+
+fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
+    let host = rng.random_range(0..hosts.len());
+    let wall_ms = hosts[host].clock.read(at_us).wall.0;
+    let id = TaskId(uuid::Builder::from_unix_timestamp_millis(wall_ms, &rng.random()).into_uuid());
+    let mut input: Vec<u8> = (0..rng.random_range(0..200))
+        .map(|_| rng.random())
+        .collect();
+    let mut deadline_ms = rng.random_range(40_000..120_000);
+    let mut capability = SERVED;
+    // The first tasks bring one each of what must end badly.
+    match job {
+        0 => input = DOOMED.to_vec(),
+        UNSERVED => (capability, deadline_ms) = (MISSING, 15_000),
+        2 => deadline_ms = rng.random_range(500..6_000),
+        3 => input.resize(60_000, 7),
+        _ => {}
+    }
+    let other = (host + rng.random_range(1..hosts.len())) % hosts.len();
+    let serves = !hosts[other].config.capabilities.is_empty();
+    let to =
+        (serves && rng.random_bool(0.1)).then(|| PeerRef::Entity(hosts[other].identity.entity_id));
+    let priority = [
+        Priority::Low,
+        Priority::Normal,
+        Priority::High,
+        Priority::Critical,
+    ][rng.random_range(0..4)];
+    let capability: Capability = capability.parse().expect("a word is a capability");
+    let submission = Submission {
+        id,
+        capability,
+        input,
+        to,
+        priority,
+        deadline_ms,
+    };
+    Job {
+        host,
+        id,
+        submission,
+        tried: false,
+        acknowledged: false,
+        ended: None,
+        settled: false,
+    }
+}
