@@ -4,7 +4,7 @@
 //! runs, `-N` that it is gone. When the node dies, however it does, the kernel closes its end; the
 //! guard meets the end of the pipe, kills every group it knows, and ends.
 //!
-//! It stands in a process group of its own and lets signals pass, so that neither Ctrl-C at the
+//! It stands in a process group of its own and ignores signals, so that neither Ctrl-C at the
 //! terminal nor a signal to the node's group takes it away before its work is done. It holds no
 //! file of the node's but the pipe, and nothing of its environment.
 //!
@@ -14,19 +14,22 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use std::os::unix::process::CommandExt;
-
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::signal::{SigSet, Signal, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::time::sleep;
 
 use super::GUARD_SUBCOMMAND;
+
+/// Becomes the program behind it, deaf to signals from its first instruction on: what is ignored
+/// stays ignored across `exec`.
+const DEAF: &str = r#"trap "" HUP INT QUIT TERM; exec "$0" "$@""#;
 
 const STOP_POLL: Duration = Duration::from_millis(10);
 const STOP_POLLS_MAX: u32 = 100;
@@ -128,6 +131,17 @@ impl Guard {
             .expect("a child can be killed and awaited");
     }
 
+    #[cfg(test)]
+    pub(super) fn pid_for_test(&self) -> u32 {
+        let state = self.state();
+        state
+            .process
+            .as_ref()
+            .expect("the guard was started")
+            .child
+            .id()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // The set is whole after a panic; at worst the guard is replaced once more.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,7 +150,9 @@ impl Guard {
 
 impl Process {
     fn spawn(exe: &PathBuf, groups: &BTreeSet<i32>) -> io::Result<Process> {
-        let mut child = Command::new(exe)
+        let mut child = Command::new("/bin/sh")
+            .args(["-c", DEAF])
+            .arg(exe)
             .arg(GUARD_SUBCOMMAND)
             .env_clear()
             .current_dir("/")
@@ -159,20 +175,9 @@ impl Process {
     }
 }
 
-/// The guard's side: what the program does when it is called with [`GUARD_SUBCOMMAND`]. Call it
-/// first thing in `main`, before there is another thread.
+/// The guard's side: what the program does when it is called with [`GUARD_SUBCOMMAND`]. Reads
+/// stdin to its end; needs no runtime, no settings and no log.
 pub fn guard_main() -> ExitCode {
-    let mut held_back = SigSet::empty();
-    for signal in [
-        Signal::SIGINT,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGQUIT,
-    ] {
-        held_back.add(signal);
-    }
-    // Blocked for good, which here is as good as ignored. It cannot fail with these signals.
-    let _ = held_back.thread_block();
     for group in follow(io::stdin().lock()) {
         // An error says that nobody is left in it.
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);

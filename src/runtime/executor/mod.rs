@@ -9,8 +9,8 @@
 //! 3. When the node dies, by kill -9 too, every group is killed: by the guard, a process that sees
 //!    the end of a pipe only the node holds. A command starts only after the guard knows of it.
 //! 4. Nothing a command does (fill its output, ignore its input, leave children behind that hold
-//!    its pipes) makes the executor wait longer than the timeout and a second, or hold more than
-//!    one result and one stderr tail in memory.
+//!    its pipes) makes the executor wait more than two seconds beyond the timeout, or hold more
+//!    than one result and one stderr tail in memory.
 //!
 //! A process that leaves its group (`setsid`) is out of reach: a command does that only on purpose.
 //! How many commands run at a time is the core's decision; the executor starts what it is told.
@@ -161,7 +161,7 @@ impl Executor {
         }
     }
 
-    /// Kills every command, and waits up to 3 s until they and the guard are gone.
+    /// Kills every command, and waits up to 3 s for their shells and up to 1 s for the guard.
     pub async fn shutdown(self) {
         self.stop.cancel();
         self.tasks.close();

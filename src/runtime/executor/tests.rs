@@ -1,8 +1,8 @@
 //! Real processes. Every wait is bounded; whatever a test starts is gone at its end.
 
-use std::io::{BufRead, BufReader, Write};
+mod guard;
+
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use super::*;
@@ -74,6 +74,15 @@ impl Bench {
             RunOutcome::Failed { reason } => reason,
             RunOutcome::Completed { result } => panic!("{command}: {} bytes", result.len()),
         }
+    }
+}
+
+/// A process that a test which fails does not leave behind.
+struct KilledOnDrop(std::process::Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.kill().and_then(|()| self.0.wait());
     }
 }
 
@@ -375,10 +384,7 @@ async fn shutdown_and_drop_leave_nothing_behind() {
             drop(bench.executor);
         } else {
             bench.executor.shutdown().await;
-            assert!(
-                !pids.iter().any(|pid| runs(*pid)),
-                "shutdown waits until they are gone"
-            );
+            assert!(!runs(pids[0]), "shutdown waits for the shells");
         }
         gone(&pids);
     }
@@ -493,127 +499,4 @@ async fn many_commands_run_side_by_side() {
     }
     assert!(seen.iter().all(|(run, result)| run.to_string() == *result) && seen.len() == 16);
     bench.executor.shutdown().await;
-}
-
-/// Not a test by itself: this binary, called with [`GUARD_SUBCOMMAND`], runs what that word names,
-/// and becomes the guard here.
-#[test]
-#[expect(non_snake_case, reason = "the name must hold the guard's subcommand")]
-fn becomes__guard() {
-    if std::env::args().nth(1).as_deref() == Some(GUARD_SUBCOMMAND) {
-        guard_main();
-    }
-}
-
-/// Not a test by itself: the node that is killed below.
-#[tokio::test]
-async fn node_process() {
-    let Some(dir) = std::env::var_os(NODE_DIR) else {
-        return;
-    };
-    let mut bench = bench(Some(std::env::current_exe().unwrap()));
-    let (command, _) = sleepers(Path::new(&dir));
-    bench.start(1, &command, b"", 600_000);
-    bench.next().await;
-}
-
-#[test]
-fn kill_9_of_the_node_takes_its_commands_along() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut node = Command::new(std::env::current_exe().unwrap())
-        .args(["runtime::executor::tests::node_process", "--exact"])
-        .env(NODE_DIR, dir.path())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let files = ["shell", "child", "grandchild"].map(|name| dir.path().join(name));
-    let pids = sleeping(&files);
-    assert!(pids.iter().all(|pid| runs(*pid)));
-    node.kill().unwrap();
-    node.wait().unwrap();
-    gone(&pids);
-}
-
-#[test]
-fn a_guard_that_is_told_to_end_still_kills_when_its_pipe_ends() {
-    use std::os::unix::process::CommandExt;
-    let mut sleeper = Command::new("sleep")
-        .arg("1000")
-        .process_group(0)
-        .spawn()
-        .unwrap();
-    let mut guard = Command::new(std::env::current_exe().unwrap())
-        // One test thread: the test runs in the main thread, as the guard does in the program.
-        .args([GUARD_SUBCOMMAND, "--test-threads=1"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // Its first word comes before it blocks the signals; then its state says that it waits.
-    let mut first = String::new();
-    BufReader::new(guard.stdout.take().unwrap())
-        .read_line(&mut first)
-        .unwrap();
-    let mut pipe = guard.stdin.take().unwrap();
-    writeln!(pipe, "+{}", sleeper.id()).unwrap();
-    let pid = i32::try_from(guard.id()).unwrap();
-    let blocks_sigterm = || {
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let mask = status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigBlk:"))
-            .unwrap_or("0");
-        u64::from_str_radix(mask.trim(), 16).unwrap() & (1 << 14) != 0
-    };
-    wait_until("the guard holds signals back", blocks_sigterm);
-    for signal in ["TERM", "INT", "HUP"] {
-        let sent = Command::new("kill")
-            .args(["-s", signal, &pid.to_string()])
-            .status()
-            .unwrap();
-        assert!(sent.success());
-    }
-    assert!(sleeper.try_wait().unwrap().is_none());
-    drop(pipe);
-    wait_until("the sleeper is killed", || {
-        sleeper.try_wait().unwrap().is_some()
-    });
-    wait_until("the guard ends", || guard.try_wait().unwrap().is_some());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_guard_that_died_is_replaced_and_told_of_what_runs() {
-    let dir = tempfile::tempdir().unwrap();
-    let guard = Guard::start(Some(std::env::current_exe().unwrap()));
-    let (command, files) = sleepers(dir.path());
-    let job = |command: String| Job {
-        command,
-        env: vec![],
-        input: vec![],
-        keep_output: true,
-        timeout: PATIENCE,
-    };
-    let stop = CancellationToken::new();
-    let guard = Arc::new(guard);
-    let running = {
-        let (guard, stop) = (Arc::clone(&guard), stop.clone());
-        tokio::spawn(async move { job(command).run(&guard, &stop, |_| {}).await })
-    };
-    let pids = sleeping(&files);
-    guard.kill_for_test();
-    assert_eq!(
-        job(String::from("true")).run(&guard, &stop, |_| {}).await,
-        Ended::Completed(vec![])
-    );
-    assert!(pids.iter().all(|pid| runs(*pid)));
-    // The new guard knows the old group: the end of its pipe is the end of the group.
-    guard.stop().await;
-    gone(&pids);
-    let Ended::Failed(reason) = running.await.unwrap() else {
-        panic!("it was killed")
-    };
-    assert!(
-        reason.starts_with("ended by signal 9 (SIGKILL)"),
-        "{reason}"
-    );
 }

@@ -1,0 +1,263 @@
+//! Our handshakes: M1 out, M2 in, M3 out, the ready in.
+
+use super::{
+    AckOutcome, BODY_MAX, Outgoing, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Stage, Theirs, Ticket,
+    Verifying, read_entry,
+};
+use crate::crypto::{Digest, EphemeralSecret, Rng, SigCheck};
+use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
+use crate::proto::session::live::{Established, Live};
+use crate::proto::session::{SessionInfo, Sessions, error_code, parse};
+use crate::types::{EntityId, Nonce, Now, PeerId, SessionId};
+use crate::wire::{
+    Confirm, Envelope, Handshake, HandshakeAck, Header, MsgType, PROTOCOL_VERSION, Ready, SUITE,
+    WireError, cbor,
+};
+
+impl Sessions {
+    /// Begins a handshake with `peer`: M1. None while one is under way.
+    pub fn initiate(
+        &mut self,
+        peer: PeerId,
+        known_as: Option<EntityId>,
+        entry: &[u8],
+        now: Now,
+        rng: &mut Rng,
+    ) -> Option<(SessionId, Vec<u8>)> {
+        use rand::RngExt as _;
+        if self.outgoing.contains_key(&peer) || peer == self.peer {
+            return None;
+        }
+        let secret = EphemeralSecret::generate(rng);
+        let id = SessionId(uuid::Builder::from_random_bytes(rng.random()).into_uuid());
+        let body = Handshake {
+            versions: vec![PROTOCOL_VERSION.into()],
+            suites: vec![SUITE],
+            session_id: id,
+            to_peer: peer,
+            entry: entry.to_vec(),
+            share: secret.share(),
+        };
+        let header = self.clear_header(MsgType::Handshake, known_as, now, Nonce(rng.random()));
+        let m1 = self.sign_clear(header, cbor::encode(&body), PURPOSE_M1);
+        let bytes = m1.to_bytes();
+        let since = now.mono;
+        self.outgoing.insert(
+            peer,
+            Outgoing {
+                id,
+                since,
+                secret,
+                m1,
+                stage: Stage::AwaitAck,
+            },
+        );
+        Some((id, bytes))
+    }
+
+    /// Our handshake with `peer` came to nothing (only if it is still this one).
+    pub fn abandon(&mut self, peer: &PeerId, id: SessionId) {
+        if self.outgoing.get(peer).is_some_and(|out| out.id == id) {
+            self.outgoing.remove(peer);
+        }
+    }
+
+    /// M2 (or an error) came in answer to our M1.
+    pub fn on_ack(&mut self, peer: PeerId, id: SessionId, bytes: &[u8], now: Now) -> AckOutcome {
+        let Some(out) = self.outgoing.get(&peer) else {
+            return AckOutcome::Stale;
+        };
+        if out.id != id || !matches!(out.stage, Stage::AwaitAck) {
+            return AckOutcome::Stale;
+        }
+        match self.judge_m2(peer, id, bytes, now) {
+            Err(code) => {
+                self.outgoing.remove(&peer);
+                AckOutcome::Failed(code)
+            }
+            Ok((m2, theirs, checks)) => {
+                if let Some(out) = self.outgoing.get_mut(&peer) {
+                    out.stage = Stage::Verifying;
+                }
+                let since = now.mono;
+                let ticket = self.wait(Verifying::M2 {
+                    since,
+                    peer,
+                    theirs,
+                    m2: Box::new(m2),
+                });
+                AckOutcome::Verify { ticket, checks }
+            }
+        }
+    }
+
+    pub(super) fn judge_m2(
+        &self,
+        peer: PeerId,
+        id: SessionId,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<((Envelope, HandshakeAck, Digest), Theirs, Vec<SigCheck>), WireError> {
+        let out = &self.outgoing[&peer];
+        let (envelope, header) = parse(bytes)?;
+        match header.msg_type {
+            MsgType::HandshakeAck => {}
+            MsgType::Error => return Err(error_code(&envelope)?),
+            _ => return Err(WireError::InvalidState),
+        }
+        let body: HandshakeAck =
+            cbor::decode(&envelope.data, BODY_MAX).map_err(|_| WireError::Malformed)?;
+        if body.version != PROTOCOL_VERSION || body.suite != SUITE {
+            return Err(WireError::InvalidVersion);
+        }
+        if header.recipient_id != Some(self.entity) {
+            return Err(WireError::WrongRecipient);
+        }
+        let reflected = header.sender_id == self.entity || body.share == out.secret.share();
+        if body.session_id != id || reflected {
+            return Err(WireError::InvalidState);
+        }
+        let m1_header: Header =
+            cbor::decode(&out.m1.header, 1024).expect("our own message reads back");
+        if m1_header
+            .recipient_id
+            .is_some_and(|to| to != header.sender_id)
+        {
+            return Err(WireError::UnknownSender);
+        }
+        let (theirs, mut checks) = read_entry(&body.entry, &header.sender_id, &peer, now)?;
+        let th2 = th2(&th1(&out.m1), &envelope);
+        let signature = envelope.signature.ok_or(WireError::Malformed)?;
+        checks.push(SigCheck {
+            key: theirs.key,
+            purpose: PURPOSE_M2,
+            digest: th2,
+            signature,
+        });
+        Ok(((envelope, body, th2), theirs, checks))
+    }
+
+    /// M2's signatures were checked: M3, and the entry that is now verified.
+    ///
+    /// # Errors
+    /// Why the handshake failed, and with whom; `None` when it is no longer ours.
+    pub fn ack_verified(
+        &mut self,
+        ticket: Ticket,
+        good: bool,
+        now: Now,
+        nonce: Nonce,
+    ) -> Result<(PeerId, SessionId, Vec<u8>, Vec<u8>), Option<(PeerId, SessionId, WireError)>> {
+        let Some(Verifying::M2 {
+            peer, theirs, m2, ..
+        }) = self.verifying.remove(&ticket)
+        else {
+            return Err(None);
+        };
+        let (m2, body, th2) = *m2;
+        let id = body.session_id;
+        let ours = self.outgoing.get(&peer).is_some_and(|out| out.id == id);
+        if !ours {
+            return Err(None);
+        }
+        let result = self.confirm(peer, theirs, &m2, &body, th2, good, now, nonce);
+        match result {
+            Ok((m3, entry)) => Ok((peer, id, m3, entry)),
+            Err(code) => {
+                self.outgoing.remove(&peer);
+                Err(Some((peer, id, code)))
+            }
+        }
+    }
+
+    pub(super) fn confirm(
+        &mut self,
+        peer: PeerId,
+        theirs: Theirs,
+        m2: &Envelope,
+        body: &HandshakeAck,
+        th2: Digest,
+        good: bool,
+        now: Now,
+        nonce: Nonce,
+    ) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+        let out = self.outgoing.get(&peer).expect("the caller found it");
+        if !good {
+            return Err(WireError::InvalidSignature);
+        }
+        let secrets = Secrets::derive(&out.secret, &body.share, &th2)
+            .map_err(|_| WireError::InvalidSignature)?;
+        if !secrets.tag_holds(Side::Responder, &th2, m2) {
+            return Err(WireError::DecryptionFailed);
+        }
+        let id = out.id;
+        let m2_header: Header = cbor::decode(&m2.header, 1024).map_err(|_| WireError::Malformed)?;
+        let header = self.clear_header(MsgType::HandshakeConfirm, Some(theirs.entity), now, nonce);
+        let confirm = Confirm {
+            session_id: id,
+            answers: m2_header.nonce,
+        };
+        let mut m3 = Envelope {
+            header: cbor::encode(&header),
+            data: cbor::encode(&confirm),
+            signature: None,
+            tag: None,
+        };
+        let th3 = th3(&th2, m2, &m3);
+        let signature = self.key.sign(PURPOSE_M3, &th3);
+        m3.tag = Some(secrets.tag(Side::Initiator, &th3, &signature));
+        m3.signature = Some(signature);
+        let established = Established {
+            id,
+            info: SessionInfo {
+                peer,
+                entity: theirs.entity,
+            },
+            side: Side::Initiator,
+            bound: theirs.bound,
+            their_key: theirs.key,
+            th4: th4(&th3, &m3),
+        };
+        let live = Live::new(established, &secrets, now.mono);
+        let out = self.outgoing.get_mut(&peer).expect("the caller found it");
+        out.stage = Stage::AwaitReady(Box::new(live));
+        Ok((m3.to_bytes(), theirs.entry))
+    }
+
+    /// The sealed ready (or an error) came in answer to our M3.
+    ///
+    /// # Errors
+    /// Why the handshake failed; `None` when it is no longer ours.
+    pub fn on_ready(
+        &mut self,
+        peer: PeerId,
+        id: SessionId,
+        bytes: &[u8],
+        now: Now,
+    ) -> Result<SessionInfo, Option<WireError>> {
+        let ours = self
+            .outgoing
+            .get(&peer)
+            .is_some_and(|out| out.id == id && matches!(out.stage, Stage::AwaitReady(_)));
+        if !ours {
+            return Err(None);
+        }
+        let Some(Outgoing {
+            stage: Stage::AwaitReady(mut live),
+            ..
+        }) = self.outgoing.remove(&peer)
+        else {
+            unreachable!("checked above")
+        };
+        let (envelope, header) = parse(bytes).map_err(Some)?;
+        if header.msg_type == MsgType::Error {
+            return Err(Some(error_code(&envelope).unwrap_or(WireError::Malformed)));
+        }
+        if header.session_id != Some(id) || header.msg_type != MsgType::Ready {
+            return Err(Some(WireError::InvalidState));
+        }
+        let opened = live.open(id, &envelope, &header).map_err(Some)?;
+        cbor::decode::<Ready>(&opened.body, 256).map_err(|_| Some(WireError::Malformed))?;
+        Ok(self.install(id, *live, now.mono))
+    }
+}

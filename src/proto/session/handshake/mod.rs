@@ -1,0 +1,151 @@
+//! The three messages. Checks come cheapest first; signatures are checked outside the core, and a
+//! ticket names what waits for them.
+
+mod initiator;
+mod responder;
+
+use super::Sessions;
+use super::keys::Secrets;
+use super::live::Live;
+use crate::crypto::{Digest, EphemeralSecret, PublicKey, SigCheck};
+use crate::types::{EntityId, Mono, Nonce, Now, PeerId, SessionId};
+use crate::wire::{EntryBody, Envelope, Handshake, HandshakeAck, Header, SignedEntry, WireError};
+
+const BODY_MAX: usize = 8 * 1024;
+const PURPOSE_M1: &str = "m1";
+const PURPOSE_M2: &str = "m2";
+const PURPOSE_M3: &str = "m3";
+
+/// Names a handshake message whose signatures are being checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+/// What became of an M1.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandshakeOutcome {
+    /// Have these checked and come back with the verdict.
+    Verify {
+        ticket: Ticket,
+        checks: Vec<SigCheck>,
+    },
+    Refused(WireError),
+}
+
+/// What became of an M2.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AckOutcome {
+    Verify {
+        ticket: Ticket,
+        checks: Vec<SigCheck>,
+    },
+    /// This handshake is over; the code is theirs or what we found.
+    Failed(WireError),
+    /// It is no longer ours: another took its place.
+    Stale,
+}
+
+/// A handshake of ours.
+pub(super) struct Outgoing {
+    pub(super) id: SessionId,
+    pub(super) since: Mono,
+    secret: EphemeralSecret,
+    m1: Envelope,
+    stage: Stage,
+}
+
+enum Stage {
+    AwaitAck,
+    Verifying,
+    AwaitReady(Box<Live>),
+}
+
+/// A handshake of theirs that passed its signatures and awaits M3.
+pub(super) struct HalfOpen {
+    pub(super) since: Mono,
+    peer: PeerId,
+    theirs: Theirs,
+    nonce: Nonce,
+    th2: Digest,
+    m2: Envelope,
+    secrets: Secrets,
+}
+
+/// What a verified entry says of the other side.
+#[derive(Clone)]
+pub(super) struct Theirs {
+    entity: EntityId,
+    key: PublicKey,
+    bound: bool,
+    entry: Vec<u8>,
+}
+
+pub(super) enum Verifying {
+    M1 {
+        since: Mono,
+        peer: PeerId,
+        theirs: Theirs,
+        m1: Box<(Envelope, Header, Handshake)>,
+    },
+    M2 {
+        since: Mono,
+        peer: PeerId,
+        theirs: Theirs,
+        m2: Box<(Envelope, HandshakeAck, Digest)>,
+    },
+}
+
+impl Verifying {
+    pub(super) fn since(&self) -> Mono {
+        match self {
+            Verifying::M1 { since, .. } | Verifying::M2 { since, .. } => *since,
+        }
+    }
+}
+
+impl Sessions {
+    #[allow(
+        clippy::type_complexity,
+        reason = "three parts of one message, taken apart at once"
+    )]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "the whole state of a handshake at its end"
+    )]
+
+    fn wait(&mut self, verifying: Verifying) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket += 1;
+        self.verifying.insert(ticket, verifying);
+        ticket
+    }
+}
+
+/// Reads the entry of a handshake and checks that it is the sender's and names the peer.
+fn read_entry(
+    bytes: &[u8],
+    sender: &EntityId,
+    peer: &PeerId,
+    now: Now,
+) -> Result<(Theirs, Vec<SigCheck>), WireError> {
+    let (body, checks): (EntryBody, _) =
+        SignedEntry::parse(bytes).map_err(|_| WireError::Malformed)?;
+    let bound = body.speaks_through(peer);
+    if body.entity_id != *sender || !bound {
+        return Err(WireError::UnknownSender);
+    }
+    if body.expires <= now.wall {
+        return Err(WireError::HandshakeTimeout);
+    }
+    let entity = body.entity_id;
+    Ok((
+        Theirs {
+            entity,
+            key: body.key,
+            bound,
+            entry: bytes.to_vec(),
+        },
+        checks,
+    ))
+}

@@ -1,0 +1,202 @@
+//! What workers report: renewals and results, judged by the fencing token; failures and losses.
+
+use super::{Phase, Requester, RequesterEffect};
+use crate::proto::Step;
+use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
+use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
+use crate::wire::{AckAnswer, RenewAnswer, RenewItem, ResultItem, TaskOutcome};
+
+impl Requester {
+    /// The worker tells all it holds of ours. Returns the answers, and what they rest on.
+    pub fn renewed(
+        &mut self,
+        worker: EntityId,
+        boot: BootId,
+        items: &[RenewItem],
+        step: &mut Step<'_>,
+    ) -> (Vec<RenewAnswer>, BatchId) {
+        let mut after = BatchId::NONE;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let current = self.is_current(item.task_id, item.token, worker);
+            if let Some(task) = self.tasks.get(&item.task_id) {
+                after = after.max(task.written);
+            }
+            if !current {
+                answers.push(RenewAnswer::Fenced);
+                continue;
+            }
+            self.reopen(item.task_id);
+            let until = step.now.mono + self.config.lease_ms;
+            self.set_outcome(item.task_id, "working", false, step);
+            self.enter(
+                item.task_id,
+                Phase::Leased {
+                    worker,
+                    boot: Some(boot),
+                    until,
+                },
+            );
+            answers.push(RenewAnswer::Renewed {
+                lease_ms: self.config.lease_ms,
+            });
+        }
+        self.lose_unclaimed(worker, boot, items, step);
+        (answers, after)
+    }
+
+    /// A worker thought lost renews before its task went elsewhere: the attempt goes on. Not
+    /// stored; after a restart of ours the task would wait for a worker, as it did a moment ago.
+    pub(super) fn reopen(&mut self, id: TaskId) {
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.state = TaskState::Working;
+        if let Some(attempt) = record.attempts.last_mut() {
+            attempt.ended = None;
+        }
+    }
+
+    /// A worker that came back with another boot id has lost what it does not claim.
+    pub(super) fn lose_unclaimed(
+        &mut self,
+        worker: EntityId,
+        boot: BootId,
+        items: &[RenewItem],
+        step: &mut Step<'_>,
+    ) {
+        let held: Vec<TaskId> = self
+            .at_worker
+            .get(&worker)
+            .into_iter()
+            .flatten()
+            .copied()
+            .collect();
+        for id in held {
+            let Phase::Leased { boot: told, .. } = self.tasks[&id].phase else {
+                continue;
+            };
+            if told != Some(boot) && !items.iter().any(|item| item.task_id == id) {
+                self.lose(id, "the worker restarted without it", step);
+            }
+        }
+    }
+
+    /// A run ended. Returns the answers, and what they rest on.
+    pub fn ended(
+        &mut self,
+        worker: EntityId,
+        items: Vec<ResultItem>,
+        step: &mut Step<'_>,
+    ) -> (Vec<AckAnswer>, BatchId) {
+        let mut after = BatchId::NONE;
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
+            let ResultItem {
+                task_id: id,
+                token,
+                outcome,
+            } = item;
+            let Some(task) = self.tasks.get(&id) else {
+                answers.push(AckAnswer::Fenced);
+                continue;
+            };
+            let repeated =
+                task.record.result_token == Some(token) && task.record.worker == Some(worker);
+            let answer = if repeated {
+                AckAnswer::Kept
+            } else if self.is_current(id, token, worker) || self.skips_fencing(id) {
+                self.take(id, token, outcome, step);
+                AckAnswer::Kept
+            } else {
+                AckAnswer::Fenced
+            };
+            answers.push(answer);
+            after = after.max(self.tasks[&id].written);
+        }
+        (answers, after)
+    }
+
+    pub(super) fn take(
+        &mut self,
+        id: TaskId,
+        token: FencingToken,
+        outcome: TaskOutcome,
+        step: &mut Step<'_>,
+    ) {
+        match outcome {
+            TaskOutcome::Completed { result } if result.len() <= RESULT_MAX_BYTES => {
+                let task = self.tasks.get_mut(&id).expect("the caller found it");
+                task.record.result_bytes = Some(result.len() as u64);
+                task.record.result_token = Some(token);
+                self.bytes += result.len();
+                task.written = step.put(
+                    Keyspace::TaskResult,
+                    id.0.as_bytes().to_vec(),
+                    result.clone(),
+                );
+                task.result = Some(result);
+                self.set_outcome(id, "completed", true, step);
+                self.finish(id, TaskState::Completed, None, step);
+            }
+            TaskOutcome::Completed { .. } => self.fail(id, "the result is too large", step),
+            TaskOutcome::Failed { reason } => self.fail(id, &reason, step),
+            TaskOutcome::Released => {
+                self.set_outcome(id, "released", true, step);
+                self.rest(id, 0, step);
+            }
+        }
+    }
+
+    pub(super) fn fail(&mut self, id: TaskId, reason: &str, step: &mut Step<'_>) {
+        let reason = &reason[..reason.floor_char_boundary(REASON_MAX_BYTES)];
+        self.set_outcome(id, &format!("failed: {reason}"), true, step);
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.failures += 1;
+        let failures = record.failures;
+        if failures >= self.config.failures_max {
+            let why = format!("failed {failures} times, at last: {reason}");
+            self.finish(id, TaskState::Failed, Some(why), step);
+        } else {
+            let wait =
+                step.backoff_ms(failures, self.config.backoff_ms, self.config.backoff_max_ms);
+            self.rest(id, wait, step);
+        }
+    }
+
+    pub(super) fn lose(&mut self, id: TaskId, why: &'static str, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let worker = task.record.worker.expect("an assignment names its worker");
+        task.record.losses += 1;
+        let losses = task.record.losses;
+        self.set_outcome(id, &format!("lost: {why}"), true, step);
+        self.effects.push(RequesterEffect::Lost {
+            task: id,
+            worker,
+            why,
+        });
+        if losses >= self.config.losses_max {
+            let why = format!("{losses} workers were lost while they had it");
+            self.finish(id, TaskState::Failed, Some(why), step);
+        } else {
+            self.rest(id, 0, step);
+        }
+    }
+
+    /// Whether `worker` has the task's current token: the fencing check.
+    pub(super) fn is_current(&self, id: TaskId, token: FencingToken, worker: EntityId) -> bool {
+        self.tasks.get(&id).is_some_and(|task| {
+            let record = &task.record;
+            !record.state.is_terminal() && record.token == token && record.worker == Some(worker)
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn skips_fencing(&self, id: TaskId) -> bool {
+        self.planted == Some(crate::proto::task::Planted::SkipFencing)
+            && !self.tasks[&id].record.state.is_terminal()
+    }
+
+    #[cfg(not(test))]
+    pub(super) fn skips_fencing(&self, _: TaskId) -> bool {
+        false
+    }
+}
