@@ -81,12 +81,13 @@ pub(super) async fn wake(home: &Home, args: WakeArgs, json: bool) -> Outcome {
     let client = connect(home)?;
     let end = Instant::now() + Duration::from_millis(args.timeout);
     let mut view = client.wake(&args.peer.to_string(), &args.reason).await?;
-    let mut shown = String::new();
+    let mut told = 0;
     loop {
-        if shown != view.phase {
-            tell(&view, json)?;
-            shown.clone_from(&view.phase);
+        // Phases may follow one another faster than we ask: all of them are told.
+        for passed in view.phases.iter().skip(told) {
+            tell(&passed.phase, passed.elapsed_ms, json)?;
         }
+        told = view.phases.len();
         let left = end.saturating_duration_since(Instant::now());
         if is_last(&view.phase) || left.is_zero() {
             break;
@@ -128,12 +129,8 @@ async fn next_phase(
     Ok(next)
 }
 
-fn tell(view: &WakeView, json: bool) -> std::io::Result<()> {
-    let text = format!(
-        "{:>7} ms  {}",
-        view.elapsed_ms,
-        view.phase.replace('_', " ")
-    );
+fn tell(phase: &str, elapsed_ms: u64, json: bool) -> std::io::Result<()> {
+    let text = format!("{elapsed_ms:>7} ms  {}", phase.replace('_', " "));
     if json {
         eprintln!("{}", output::clean(&text));
         return Ok(());

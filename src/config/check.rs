@@ -74,9 +74,12 @@ fn check_wake(wake: &WakeSection) -> Result<(), Fault> {
         check_command("wake.command", command)?;
     }
     for who in wake.allow.iter().flatten() {
-        who.parse::<PeerRef>().map_err(|error| {
-            Fault::new("wake.allow", format!("{error}, a peer id or an entity id"))
-        })?;
+        // A name proves nothing: anybody can take any name.
+        let is_id = !matches!(who.parse(), Err(_) | Ok(PeerRef::Name(_)));
+        if !is_id && who != "all" {
+            let what = format!("{who:?} is not a peer id or an entity id; \"all\" means everybody");
+            return Err(Fault::new("wake.allow", what));
+        }
     }
     check_count("wake.max_per_hour", wake.max_per_hour, 1, 3_600)?;
     check_time("wake.timeout", wake.timeout_ms, SECOND_MS, HOUR_MS)

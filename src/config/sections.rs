@@ -106,7 +106,7 @@ fn default_timeout_ms() -> u64 {
 pub struct WakeSection {
     #[serde(deserialize_with = "value::some_text")]
     pub command: Option<String>,
-    /// Names, peer ids or entity ids; absent or `all`: everybody.
+    /// Peer ids or entity ids; absent or `all`: everybody.
     #[serde(deserialize_with = "value::some_texts")]
     pub allow: Option<Vec<String>>,
     #[serde(deserialize_with = "value::count")]

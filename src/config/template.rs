@@ -46,7 +46,7 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 [wake]
 # What runs when somebody wakes this node's agent.
 # command = "notify-send 'wake up'"
-# Who may: names, peer ids or entity ids; "all": everybody.
+# Who may: peer ids or entity ids (anybody can take any name); "all": everybody.
 # allow = ["all"]
 # max_per_hour = 60
 # timeout = "60s"

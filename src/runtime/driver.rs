@@ -25,7 +25,7 @@ use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
 use crate::proto::node::{
     CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output, Verdict,
 };
-use crate::types::{CommandId, JobId, Multiaddr, PeerId, RunId};
+use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 
 const CALLS_MAX: usize = 1_024;
 const DONE_MAX: usize = 4_096;
@@ -372,7 +372,13 @@ async fn load(config: &RuntimeConfig, open: &StoreOpener) -> Result<Loaded, Star
     let (store, rows) = tokio::task::spawn_blocking(move || {
         let mut store = open()?;
         // Proves that the disk takes writes, not only that it can be read.
-        store.apply(&[])?;
+        let mut probe = WriteBatch::default();
+        probe.put(
+            Keyspace::Meta,
+            *b"opened",
+            clock::now().wall.0.to_be_bytes().to_vec(),
+        );
+        store.apply(&[probe])?;
         let rows = store.load()?;
         Ok::<_, StartError>((store, rows))
     })

@@ -71,8 +71,6 @@ pub const REPLAY_WINDOW: u64 = 1_024;
 
 /// Messages that wait for a session with one peer.
 pub const OUTBOX_PER_PEER_MAX: usize = 256;
-/// Requests of one peer that we are still working on.
-pub const INBOUND_PER_PEER_MAX: usize = 128;
 /// Requests under way to one peer.
 pub const OUTBOUND_PER_PEER_MAX: usize = 64;
 /// An exchange that takes longer has failed with an unknown outcome.

@@ -60,11 +60,13 @@ impl WireError {
     /// What an honest peer causes by bad luck (a restart, a lost packet, load) costs nothing.
     pub fn penalty(self) -> u32 {
         match self {
-            WireError::Malformed | WireError::PayloadTooLarge => 25,
+            WireError::Malformed | WireError::PayloadTooLarge => 15,
             WireError::InvalidSignature | WireError::UnknownSender => 34,
             WireError::WrongRecipient | WireError::EncryptionRequired => 20,
             WireError::DecryptionFailed | WireError::ReplayDetected => 10,
-            WireError::SequenceError | WireError::InvalidState => 5,
+            WireError::SequenceError => 5,
+            // Two handshakes that cross are nobody's fault; a stream of these still is.
+            WireError::InvalidState => 1,
             WireError::RateLimited | WireError::NotAllowed => 2,
             WireError::InvalidVersion
             | WireError::SessionExpired

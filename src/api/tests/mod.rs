@@ -245,5 +245,6 @@ fn wake_view(id: Uuid, phase: &str) -> WakeView {
         reason: "work".into(),
         phase: phase.into(),
         elapsed_ms: 1,
+        phases: Vec::new(),
     }
 }

@@ -289,4 +289,14 @@ pub struct WakeView {
     /// `not_allowed`, `failed` or `undelivered`.
     pub phase: String,
     pub elapsed_ms: u64,
+    /// Every phase so far, in order. Empty for a wake-up that we received.
+    pub phases: Vec<WakePhaseView>,
+}
+
+/// A phase a wake-up went through.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WakePhaseView {
+    pub phase: String,
+    /// From the wake-up's sending until the phase was known.
+    pub elapsed_ms: u64,
 }

@@ -2,7 +2,8 @@
 
 use super::command::{
     AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, PeerRef,
-    PeerView, PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakeView,
+    PeerView, PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView,
+    WakeView,
 };
 use super::exchange::{Kind, Message};
 use super::{Node, Output};
@@ -320,6 +321,7 @@ impl Node {
             reason: w.reason.clone(),
             phase: phase(Some(w.status)),
             elapsed_ms: now.since(w.at),
+            phases: Vec::new(),
         };
         Reply::Wakes(self.wakes.received().into_iter().map(view).collect())
     }
@@ -486,7 +488,7 @@ fn phase(status: Option<WakeStatus>) -> String {
 }
 
 fn wake_view(id: WakeId, sent: &Sent, now: Mono) -> WakeView {
-    let phase = if sent.undelivered {
+    let current = if sent.undelivered {
         "undelivered".into()
     } else {
         phase(sent.status)
@@ -495,13 +497,17 @@ fn wake_view(id: WakeId, sent: &Sent, now: Mono) -> WakeView {
         None if !sent.undelivered => now.since(sent.since),
         _ => sent.changed.since(sent.since),
     };
-    let (peer, reason) = (sent.to.to_string(), sent.reason.clone());
+    let passed = sent.history.iter().map(|(status, at)| WakePhaseView {
+        phase: phase(Some(*status)),
+        elapsed_ms: at.since(sent.since),
+    });
     WakeView {
         id: id.to_string(),
-        peer,
-        reason,
-        phase,
+        peer: sent.to.to_string(),
+        reason: sent.reason.clone(),
+        phase: current,
         elapsed_ms,
+        phases: passed.collect(),
     }
 }
 

@@ -122,7 +122,8 @@ impl Node {
             .collect();
         for peer in due {
             self.session_at.remove(&peer);
-            if self.sessions.with(&peer).is_none() && self.peers.is_up(&peer) {
+            let wanted = self.peers.is_up(&peer) || self.outbox.contains_key(&peer);
+            if self.sessions.with(&peer).is_none() && wanted {
                 self.open_session(peer, step);
             }
         }
@@ -252,7 +253,9 @@ impl Node {
                         self.compute(Job::Ack { ticket }, vec![checks]);
                     }
                     AckOutcome::Failed(code) => self.session_failed(peer, Some(code), step),
-                    AckOutcome::Stale => {}
+                    // Another handshake took its place. Should that come to nothing, too, what
+                    // waits must not wait for ever.
+                    AckOutcome::Stale => self.look_again(peer, step),
                 }
             }
             Some(Pending::Confirm { peer, session }) => {
@@ -262,7 +265,7 @@ impl Node {
                         self.sync_with(peer, step);
                     }
                     Err(Some(code)) => self.session_failed(peer, Some(code), step),
-                    Err(None) => {}
+                    Err(None) => self.look_again(peer, step),
                 }
             }
             Some(Pending::Message {
@@ -295,6 +298,7 @@ impl Node {
                 self.penalize(peer, code, step);
                 self.session_failed(peer, Some(code), step);
             }
+            // It ended, or another took its place, while its signatures were checked.
             Err(None) => {}
         }
     }
@@ -312,7 +316,14 @@ impl Node {
             name,
         });
         self.worker.requester_is_back(info.entity, step.now.mono);
+        self.announce_once();
         self.pump(info.peer, step);
+    }
+
+    /// Sees to it that what waits for a session gets one, or fails.
+    fn look_again(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        let wait = SESSION_RETRY_MS + step.backoff_ms(1, SESSION_RETRY_MS, SESSION_RETRY_MAX_MS);
+        self.session_at.insert(peer, step.now.mono + wait);
     }
 
     /// No session came about: what waits for it has failed, and it is tried again later.
@@ -331,8 +342,7 @@ impl Node {
                 why: code.to_string(),
             });
         }
-        let wait = SESSION_RETRY_MS + step.backoff_ms(1, SESSION_RETRY_MS, SESSION_RETRY_MAX_MS);
-        self.session_at.insert(peer, step.now.mono + wait);
+        self.look_again(peer, step);
         if !theirs_wins {
             for message in self.outbox.remove(&peer).into_iter().flatten() {
                 self.failed(peer, message, ExchangeFailure::NotSent, step);

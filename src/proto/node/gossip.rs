@@ -7,7 +7,7 @@ use crate::proto::Step;
 use crate::proto::registry::Arrival;
 use crate::proto::session::Ticket;
 use crate::types::limits::{ENTRY_MAX_LIFE_MS, REGISTRY_MAX_ENTRIES};
-use crate::types::{BatchId, EntityId, GossipId, InboundId, JobId, PeerId};
+use crate::types::{EntityId, GossipId, InboundId, JobId, PeerId};
 use crate::wire::{RegistryEntries, RegistrySync, WireError};
 
 /// How often one capability is looked for in the DHT.
@@ -35,9 +35,14 @@ pub(super) enum Job {
 /// How entries came in.
 #[derive(Debug, Clone)]
 pub(super) enum Way {
-    Exchange,
+    /// In answer to a digest, of which there may be `more`.
+    Exchange {
+        more: bool,
+    },
     Gossip(GossipId),
-    Dht { key: Vec<u8> },
+    Dht {
+        key: Vec<u8>,
+    },
 }
 
 /// The DHT key of an entity's entry.
@@ -84,7 +89,10 @@ impl Node {
                     news.push(bytes);
                     groups.push(checks);
                 }
-                Arrival::Known => self.verdict(&way, source, Verdict::Accept),
+                Arrival::Known => {
+                    self.verdict(&way, source, Verdict::Accept);
+                    self.keep_in_dht(&way, &bytes);
+                }
                 Arrival::Ignored => self.verdict(&way, source, Verdict::Ignore),
                 Arrival::Bad(_) => {
                     self.verdict(&way, source, Verdict::Reject);
@@ -131,15 +139,24 @@ impl Node {
             self.verdict(&way, source, Verdict::Accept);
             let news = self.merge_news(&bytes, step);
             match &way {
-                Way::Exchange if news => self.out.push(Output::Publish { bytes }),
-                Way::Dht { key } => self.out.push(Output::DhtPut {
-                    key: key.clone(),
-                    value: bytes,
-                    life_ms: ENTRY_MAX_LIFE_MS,
-                    local_only: true,
-                }),
-                Way::Exchange | Way::Gossip(_) => {}
+                Way::Exchange { .. } if news => self.out.push(Output::Publish { bytes }),
+                way => self.keep_in_dht(way, &bytes),
             }
+        }
+        if let Way::Exchange { more: true } = way {
+            self.sync_with(source, step);
+        }
+    }
+
+    /// Keeps a record that another put here: the entry was checked, now or before.
+    fn keep_in_dht(&mut self, way: &Way, bytes: &[u8]) {
+        if let Way::Dht { key } = way {
+            self.out.push(Output::DhtPut {
+                key: key.clone(),
+                value: bytes.to_vec(),
+                life_ms: ENTRY_MAX_LIFE_MS,
+                local_only: true,
+            });
         }
     }
 
@@ -198,12 +215,11 @@ impl Node {
         answer: RegistryEntries,
         step: &mut Step<'_>,
     ) {
-        let got_some = !answer.entries.is_empty();
         let entries = answer
             .entries
             .into_iter()
             .map(serde_bytes::ByteBuf::into_vec);
-        self.take_entries(peer, entries, Way::Exchange, step);
+        self.take_entries(peer, entries, Way::Exchange { more: answer.more }, step);
         if !answer.want.is_empty() {
             let entries = self.registry.wanted(&answer.want, step.now);
             if !entries.is_empty() {
@@ -216,10 +232,6 @@ impl Node {
                     step,
                 );
             }
-        }
-        if answer.more && got_some {
-            // The rest follows once these are merged; a digest sent now would name them missing.
-            self.sync_at = step.now.mono + 100;
         }
     }
 
@@ -252,14 +264,19 @@ impl Node {
         self.gate
             .pass(written, Output::Publish { bytes }, &mut self.out);
         self.gate.pass(written, put, &mut self.out);
-        if !self.provided {
-            self.provided = true;
-            for offer in self.registry.own_capabilities().to_vec() {
-                let provide = Output::DhtProvide {
-                    capability: offer.name,
-                };
-                self.gate.pass(BatchId::NONE, provide, &mut self.out);
-            }
+    }
+
+    /// The DHT takes announcements only once somebody is there to take them.
+    pub(super) fn announce_once(&mut self) {
+        if self.provided {
+            return;
+        }
+        self.provided = true;
+        self.publish_own();
+        for offer in self.registry.own_capabilities().to_vec() {
+            self.out.push(Output::DhtProvide {
+                capability: offer.name,
+            });
         }
     }
 

@@ -196,7 +196,7 @@ impl Node {
         }
         let answer = self.registry.compare(&sync, step.now);
         let entries = sync.entries.into_iter().map(serde_bytes::ByteBuf::into_vec);
-        self.take_entries(peer, entries, Way::Exchange, step);
+        self.take_entries(peer, entries, Way::Exchange { more: false }, step);
         let after = self
             .registry
             .own()

@@ -136,6 +136,7 @@ impl Node {
             peers.learned(entry.body.peer_id(), &entry.body.addresses, now.mono);
         }
         let rules = WakeRules {
+            first_hook: first_id,
             hook: config.wake.hook,
             max_per_hour: config.wake.max_per_hour,
         };

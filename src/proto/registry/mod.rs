@@ -8,7 +8,7 @@
 //! # Invariants
 //! - **R1** An entity's sequence number never falls while its entry lives.
 //! - **R2** Our own entry is published under a number that is on our disk.
-//! - **R3** No expired entry is listed or handed out; at most `REGISTRY_MAX_ENTRIES` are kept.
+//! - **R3** No expired entry is taken or handed out; at most `REGISTRY_MAX_ENTRIES` are kept.
 
 mod own;
 
@@ -104,15 +104,18 @@ impl Registry {
         if !self.is_news(&body, bytes) {
             return Arrival::Known;
         }
-        let full = self.entries.len() >= REGISTRY_MAX_ENTRIES;
-        let ahead = body.issued.0 > now.wall.0 + AHEAD_MAX_MS;
-        if body.expires <= now.wall
-            || ahead
-            || (full && !self.entries.contains_key(&body.entity_id))
-        {
-            return Arrival::Ignored;
+        if self.has_place_for(&body, now) {
+            Arrival::Check(checks)
+        } else {
+            Arrival::Ignored
         }
-        Arrival::Check(checks)
+    }
+
+    /// Whether the entry is of this time, and there is room for it (R3).
+    fn has_place_for(&self, body: &EntryBody, now: Now) -> bool {
+        let full = self.entries.len() >= REGISTRY_MAX_ENTRIES;
+        let of_now = body.expires > now.wall && body.issued <= now.wall + AHEAD_MAX_MS;
+        of_now && (!full || self.entries.contains_key(&body.entity_id))
     }
 
     fn is_news(&self, body: &EntryBody, bytes: &[u8]) -> bool {
@@ -126,7 +129,7 @@ impl Registry {
         let Ok((body, _)) = SignedEntry::parse(bytes) else {
             return false;
         };
-        if !self.is_news(&body, bytes) || body.expires <= step.now.wall {
+        if !self.is_news(&body, bytes) || !self.has_place_for(&body, step.now) {
             return false;
         }
         if body.entity_id == self.me {

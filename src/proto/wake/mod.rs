@@ -35,6 +35,8 @@ pub struct Sent {
     pub undelivered: bool,
     pub since: Mono,
     pub changed: Mono,
+    /// Every phase it went through, and when.
+    pub history: Vec<(WakeStatus, Mono)>,
     nonce: Nonce,
     tries: u32,
     /// When it is sent next; none while it is under way or delivered.
@@ -82,6 +84,8 @@ pub enum WakeEffect {
 pub struct WakeRules {
     pub hook: bool,
     pub max_per_hour: u32,
+    /// The first hook's number: another at each start.
+    pub first_hook: u64,
 }
 
 /// Every wake-up, sent and received.
@@ -97,10 +101,10 @@ impl Wakes {
     /// None yet.
     pub fn new(rules: WakeRules) -> Wakes {
         Wakes {
+            next_hook: rules.first_hook,
             rules,
             sent: BTreeMap::new(),
             received: BTreeMap::new(),
-            next_hook: 1,
             effects: Vec::new(),
         }
     }
@@ -124,6 +128,7 @@ impl Wakes {
             undelivered: false,
             since: now,
             changed: now,
+            history: Vec::new(),
             nonce: step.nonce(),
             tries: 0,
             next_try: Some(now),
@@ -164,6 +169,15 @@ impl Wakes {
             sent.undelivered = false;
             sent.next_try = None;
             sent.changed = now;
+            // News of the hook implies the delivery, whose own answer may come behind it.
+            let acted_on = matches!(
+                status,
+                WakeStatus::HookStarted | WakeStatus::Resumed | WakeStatus::Failed
+            );
+            if acted_on && sent.history.is_empty() {
+                sent.history.push((WakeStatus::Delivered, now));
+            }
+            sent.history.push((status, now));
             self.effects.push(WakeEffect::Changed { id: *id });
         }
     }

@@ -63,6 +63,23 @@ pub struct Executor {
 struct Runs(Mutex<BTreeMap<RunId, CancellationToken>>);
 
 impl Runs {
+    /// Takes out a run that ended. One that was killed is out already: under its number there may
+    /// stand another by now, of a core that began to count anew.
+    fn forget(&self, run: RunId, stop: &CancellationToken) {
+        let mut table = self.table();
+        if !stop.is_cancelled() {
+            table.remove(&run);
+        }
+    }
+
+    /// Takes out a run and ends it, in one step as `forget` sees it.
+    fn kill(&self, run: RunId) {
+        let mut table = self.table();
+        if let Some(stop) = table.remove(&run) {
+            stop.cancel();
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, BTreeMap<RunId, CancellationToken>> {
         // Each use is a single operation of the map: a panic elsewhere leaves it whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -108,7 +125,7 @@ impl Executor {
             let task = spec.task_id;
             let on_progress = |percent| tracing::debug!(%task, percent, "progress");
             let ended = job.run(&guard, &stop, on_progress).await;
-            runs.table().remove(&run);
+            runs.forget(run, &stop);
             let outcome = match ended {
                 Ended::Completed(result) => RunOutcome::Completed { result },
                 Ended::Failed(reason) => RunOutcome::Failed { reason },
@@ -156,9 +173,7 @@ impl Executor {
 
     /// Ends a run, its children too. It reports nothing any more, unless it had ended before.
     pub fn kill(&self, run: RunId) {
-        if let Some(stop) = self.runs.table().remove(&run) {
-            stop.cancel();
-        }
+        self.runs.kill(run);
     }
 
     /// Kills every command, and waits up to 3 s for their shells and up to 1 s for the guard.
@@ -187,9 +202,10 @@ impl Drop for Executor {
 /// Hands over how a command ended; waits while the driver's queue is full.
 async fn tell(done: &mpsc::Sender<ExecDone>, what: ExecDone, stop: &CancellationToken) {
     tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
         // A driver that is gone needs no answer.
         _ = done.send(what) => {}
-        () = stop.cancelled() => {}
     }
 }
 

@@ -373,6 +373,28 @@ async fn a_killed_run_is_gone_with_its_children_and_reports_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_under_the_number_of_a_killed_one_can_be_killed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let bench = bench(None);
+    for round in 0..5 {
+        let round_dir = dir.path().join(round.to_string());
+        std::fs::create_dir(&round_dir).unwrap();
+        let (command, files) = sleepers(&round_dir);
+        bench.start(1, &command, b"", 60_000);
+        let pids = sleeping(&files);
+        bench.executor.kill(RunId(1));
+        if round == 2 {
+            gone(&pids);
+        }
+    }
+    wait_until("every killed run has ended", || {
+        bench.executor.tasks.is_empty()
+    });
+    assert!(bench.executor.runs.table().is_empty());
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn shutdown_and_drop_leave_nothing_behind() {
     for by_drop in [false, true] {
         let dir = tempfile::tempdir().unwrap();

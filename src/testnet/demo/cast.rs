@@ -131,7 +131,6 @@ pub(super) async fn wake(fleet: &Fleet) -> Result<Waking, TestnetError> {
         .wake(&sleeper.peer_id, "there is work to share")
         .await
         .map_err(failed)?;
-    let mut seen: Vec<(String, u64)> = vec![(view.phase.clone(), view.elapsed_ms)];
     while matches!(
         view.phase.as_str(),
         "sending" | "delivered" | "hook_started"
@@ -147,7 +146,6 @@ pub(super) async fn wake(fleet: &Fleet) -> Result<Waking, TestnetError> {
             .wake_phase(&view.id, &view.phase, left)
             .await
             .map_err(failed)?;
-        seen.push((view.phase.clone(), view.elapsed_ms));
     }
     if view.phase != "resumed" {
         return Err(failed(format!(
@@ -160,19 +158,17 @@ pub(super) async fn wake(fleet: &Fleet) -> Result<Waking, TestnetError> {
             "{SLEEPER} says it is awake, but its hook never ran"
         )));
     }
-    // A phase that passed between two looks was over when the next one was seen.
     let at = |phase: &str| {
-        let order = ["delivered", "hook_started", "resumed"];
-        let rank = |name: &str| order.iter().position(|other| *other == name);
-        seen.iter()
-            .find(|(name, _)| rank(name) >= rank(phase))
-            .map_or(0, |(_, ms)| *ms)
+        let passed = view.phases.iter().find(|passed| passed.phase == phase);
+        passed
+            .map(|passed| passed.elapsed_ms)
+            .ok_or_else(|| failed(format!("the wake-up was never {}", phase.replace('_', " "))))
     };
     Ok(Waking {
         name: SLEEPER.to_owned(),
-        delivered_ms: at("delivered"),
-        hook_started_ms: at("hook_started"),
-        resumed_ms: at("resumed"),
+        delivered_ms: at("delivered")?,
+        hook_started_ms: at("hook_started")?,
+        resumed_ms: at("resumed")?,
     })
 }
 

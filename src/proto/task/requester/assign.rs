@@ -1,6 +1,6 @@
 //! Offering: which waiting task goes to which worker, and what the worker answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Candidate, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
@@ -31,7 +31,7 @@ impl Requester {
                         .is_none_or(|until| *until <= step.now.mono)
                 })
                 .map(|c| {
-                    let taken = self.at_worker.get(&c.worker).map_or(0, BTreeSet::len);
+                    let taken = self.taken(&c.worker, &capability);
                     (c.worker, (c.slots as usize).saturating_sub(taken))
                 })
                 .collect();
@@ -55,6 +55,13 @@ impl Requester {
                 after: step.batch,
             });
         }
+    }
+
+    /// How many of the worker's slots for `capability` our tasks take.
+    fn taken(&self, worker: &EntityId, capability: &Capability) -> usize {
+        let held = self.at_worker.get(worker).into_iter().flatten();
+        held.filter(|id| self.tasks[id].record.capability == *capability)
+            .count()
     }
 
     /// Stores the assignment and its token; the offer may leave once that is durable.
