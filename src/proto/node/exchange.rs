@@ -6,7 +6,7 @@ use super::io::{ExchangeFailure, Note, Output};
 use crate::crypto::Work;
 use crate::proto::Step;
 use crate::proto::peers::Sentence;
-use crate::proto::session::{AckOutcome, Opened, SealedRef, SessionInfo, Ticket};
+use crate::proto::session::{AckOutcome, NoAnswer, Opened, SealedRef, SessionInfo, Ticket};
 use crate::types::limits::{BODY_MAX_BYTES, OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
 use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
@@ -217,7 +217,7 @@ impl Node {
                     .seal_request(&peer, message.msg_type, &message.body, step.now, nonce);
             let Some((bytes, sealed)) = sealed else {
                 // It ran out of time this moment.
-                self.sessions.forget(&peer);
+                self.sessions.forget_newest(&peer);
                 self.outbox.entry(peer).or_default().push_front(message);
                 continue;
             };
@@ -275,11 +275,17 @@ impl Node {
             }) => {
                 let opened = self.sessions.open_response(&peer, sealed, bytes, step.now);
                 let answered = opened.and_then(|opened| {
-                    self.answered(peer, &message, &opened, step)
-                        .ok_or(WireError::Malformed)
+                    let answered = self.answered(peer, &message, &opened, step);
+                    answered.ok_or(NoAnswer::Unreadable(WireError::Malformed))
                 });
-                if let Err(code) = answered {
-                    self.refused(peer, *message, code, step);
+                match answered {
+                    Ok(()) => {}
+                    Err(NoAnswer::Refused(code)) => {
+                        self.refused(peer, *message, sealed, code, step);
+                    }
+                    Err(NoAnswer::Unreadable(_)) => {
+                        self.failed(peer, *message, ExchangeFailure::Unknown, step);
+                    }
                 }
                 self.pump(peer, step);
             }
@@ -369,11 +375,13 @@ impl Node {
         }
     }
 
-    /// The other side refused a message, or answered with something that is none.
+    /// The other side refused a message. If it was for want of a session, a new one is opened and
+    /// the message goes once more.
     fn refused(
         &mut self,
         peer: PeerId,
         mut message: Message,
+        sealed: SealedRef,
         code: WireError,
         step: &mut Step<'_>,
     ) {
@@ -382,7 +390,7 @@ impl Node {
             WireError::SessionNotFound | WireError::SessionExpired | WireError::DecryptionFailed
         );
         if session_is_void {
-            self.sessions.forget(&peer);
+            self.sessions.forget(&peer, sealed.session);
         }
         if session_is_void && !message.resent {
             message.resent = true;
@@ -560,7 +568,7 @@ impl Node {
 
     pub(super) fn penalize(&mut self, peer: PeerId, code: WireError, step: &Step<'_>) {
         if let Sentence::Ban { for_ms } = self.peers.penalize(peer, code.penalty(), step.now.mono) {
-            self.sessions.forget(&peer);
+            self.sessions.forget_all(&peer);
             self.peers_changed = true;
             self.note(Note::PeerBanned { peer, for_ms });
             self.out.push(Output::Disconnect { peer });

@@ -66,6 +66,14 @@ impl Node {
                 let opened = self
                     .sessions
                     .open_request(&peer, &envelope, &header, step.now);
+                if let Ok(Opened {
+                    established: Some(info),
+                    ..
+                }) = &opened
+                {
+                    self.session_up(*info, step);
+                    self.sync_with(peer, step);
+                }
                 let answer = opened.and_then(|opened| {
                     let (msg_type, body, after) = self.answer(peer, &opened, step)?;
                     self.respond(id, opened.reference, msg_type, body, after, step);

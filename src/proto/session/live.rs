@@ -27,6 +27,8 @@ pub struct Opened {
     pub msg_type: MsgType,
     pub body: Vec<u8>,
     pub reference: SealedRef,
+    /// Set where this message was what made the session live.
+    pub established: Option<SessionInfo>,
 }
 
 pub(super) struct Live {
@@ -171,6 +173,7 @@ impl Live {
             msg_type: header.msg_type,
             body: plain.body,
             reference: SealedRef { session: id, seq },
+            established: None,
         })
     }
 

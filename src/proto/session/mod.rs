@@ -59,6 +59,15 @@ pub struct SessionInfo {
     pub entity: EntityId,
 }
 
+/// Why a request has no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The other side says that it did not act on it.
+    Refused(WireError),
+    /// What came cannot be read as its answer: it may have been acted on.
+    Unreadable(WireError),
+}
+
 /// Every session of a node, and every handshake under way.
 pub struct Sessions {
     entity: EntityId,
@@ -127,12 +136,27 @@ impl Sessions {
         live.is_some_and(|live| live.initiator && now.since(live.since) >= SESSION_RENEW_MS)
     }
 
-    /// The session with `peer` is of no use (it said that it does not know it).
-    pub fn forget(&mut self, peer: &PeerId) {
+    /// A session with `peer` is of no use (it said that it does not know it). Another that took
+    /// its place meanwhile, and a handshake under way, stay.
+    pub fn forget(&mut self, peer: &PeerId, session: SessionId) {
+        self.live.remove(&session);
+        if self.newest.get(peer) == Some(&session) {
+            self.newest.remove(peer);
+        }
+    }
+
+    /// The session in use with `peer` is over.
+    pub fn forget_newest(&mut self, peer: &PeerId) {
         if let Some(id) = self.newest.remove(peer) {
             self.live.remove(&id);
         }
+    }
+
+    /// Nothing more is to be had of `peer`.
+    pub fn forget_all(&mut self, peer: &PeerId) {
         self.outgoing.remove(peer);
+        self.newest.remove(peer);
+        self.live.retain(|_, live| live.info.peer != *peer);
     }
 
     /// Seals a request to `peer`; none without a live session.
@@ -189,22 +213,26 @@ impl Sessions {
     /// Opens the response to what [`Sessions::seal_request`] sealed.
     ///
     /// # Errors
-    /// What is wrong with it; an `error` message yields the code it carries.
+    /// [`NoAnswer`]: that it was refused, or that what came is no answer to it.
     pub fn open_response(
         &mut self,
         peer: &PeerId,
         asked: SealedRef,
         bytes: &[u8],
         now: Now,
-    ) -> Result<Opened, WireError> {
-        let (envelope, header) = parse(bytes)?;
+    ) -> Result<Opened, NoAnswer> {
+        let (envelope, header) = parse(bytes).map_err(NoAnswer::Unreadable)?;
         if header.msg_type == MsgType::Error {
-            return Err(error_code(&envelope)?);
+            return Err(match error_code(&envelope) {
+                Ok(code) => NoAnswer::Refused(code),
+                Err(code) => NoAnswer::Unreadable(code),
+            });
         }
         if header.re != Some(asked.seq) || header.session_id != Some(asked.session) {
-            return Err(WireError::InvalidState);
+            return Err(NoAnswer::Unreadable(WireError::InvalidState));
         }
         self.open(peer, &envelope, &header, now)
+            .map_err(NoAnswer::Unreadable)
     }
 
     fn open(
@@ -221,6 +249,9 @@ impl Sessions {
         if header.recipient_id != Some(self.entity) {
             return Err(WireError::WrongRecipient);
         }
+        if let Some(early) = self.open_early(peer, id, envelope, header, now) {
+            return early;
+        }
         let live = self.live.get_mut(&id).ok_or(WireError::SessionNotFound)?;
         if live.info.peer != *peer {
             return Err(WireError::SessionNotFound);
@@ -232,6 +263,36 @@ impl Sessions {
             return Err(WireError::SessionExpired);
         }
         live.open(id, envelope, header)
+    }
+
+    /// The responder's first messages may overtake its ready: one that opens proves as well that
+    /// M3 arrived. None when no handshake of ours waits for that session.
+    fn open_early(
+        &mut self,
+        peer: &PeerId,
+        id: SessionId,
+        envelope: &Envelope,
+        header: &Header,
+        now: Now,
+    ) -> Option<Result<Opened, WireError>> {
+        let live = self
+            .outgoing
+            .get_mut(peer)
+            .filter(|out| out.id == id)?
+            .awaiting_ready()?;
+        if header.sender_id != live.info.entity {
+            return Some(Err(WireError::UnknownSender));
+        }
+        let opened = match live.open(id, envelope, header) {
+            Ok(opened) => opened,
+            Err(code) => return Some(Err(code)),
+        };
+        let live = self.outgoing.remove(peer)?.into_live()?;
+        let info = self.install(id, live, now.mono);
+        Some(Ok(Opened {
+            established: Some(info),
+            ..opened
+        }))
     }
 
     /// An error message, signed, for who cannot be answered in a session.

@@ -243,13 +243,13 @@ fn half_open_handshakes_of_one_peer_are_bounded_and_time_out() {
         b.on_m1(a.peer, &m1).expect("within the bound");
         a.sessions.abandon(&b.peer, id);
     }
-    let (id, m1) = a.m1(&b);
-    assert_eq!(b.on_m1(a.peer, &m1), Err(WireError::Busy));
-    a.sessions.abandon(&b.peer, id);
-    b.now.mono = b.now.mono + HANDSHAKE_TIMEOUT_MS;
-    b.sessions.tick(b.now);
+    // One more takes the place of the oldest, which is its own.
     let (_, m1) = a.m1(&b);
     assert!(b.on_m1(a.peer, &m1).is_ok());
+    assert_eq!(b.sessions.half_open.len(), HALF_OPEN_PER_PEER_MAX);
+    b.now.mono = b.now.mono + HANDSHAKE_TIMEOUT_MS;
+    b.sessions.tick(b.now);
+    assert!(b.sessions.half_open.is_empty());
 }
 
 #[test]
@@ -265,6 +265,35 @@ fn m3_twice_or_for_no_handshake_is_refused_and_harms_nothing() {
         .expect("still good");
     let sealed = a.seal(b.peer, b"x").0;
     assert!(b.open(a.peer, &sealed).is_ok());
+}
+
+#[test]
+fn a_message_that_overtakes_the_ready_makes_the_session_live() {
+    let (mut a, mut b) = pair();
+    let (id, m1) = a.m1(&b);
+    let m2 = b.on_m1(a.peer, &m1).expect("an honest M1");
+    let m3 = a.on_m2(b.peer, id, &m2).expect("an honest M2");
+    let ready = b.on_m3(a.peer, &m3).expect("an honest M3");
+    let early = b.seal(a.peer, b"early").0;
+    let opened = a.open(b.peer, &early).expect("it proves that M3 arrived");
+    assert_eq!(opened.established.map(|info| info.entity), Some(b.entity));
+    // The ready finds its work done.
+    assert_eq!(a.sessions.on_ready(b.peer, id, &ready, a.now), Err(None));
+    let sealed = a.seal(b.peer, b"x").0;
+    assert!(b.open(a.peer, &sealed).is_ok());
+}
+
+#[test]
+fn forgetting_one_session_leaves_its_successor_and_a_handshake_under_way() {
+    let (mut a, mut b) = pair();
+    shake(&mut a, &mut b);
+    let old = a.seal(b.peer, b"x").1.session;
+    shake(&mut a, &mut b);
+    let (id, m1) = a.m1(&b);
+    a.sessions.forget(&b.peer, old);
+    assert!(a.sessions.with(&b.peer).is_some());
+    let m2 = b.on_m1(a.peer, &m1).expect("an honest M1");
+    assert!(a.on_m2(b.peer, id, &m2).is_ok());
 }
 
 #[test]

@@ -61,6 +61,23 @@ enum Stage {
     AwaitReady(Box<Live>),
 }
 
+impl Outgoing {
+    /// The session that M3 made, while its ready is awaited.
+    pub(super) fn awaiting_ready(&mut self) -> Option<&mut Live> {
+        match &mut self.stage {
+            Stage::AwaitReady(live) => Some(live),
+            Stage::AwaitAck | Stage::Verifying => None,
+        }
+    }
+
+    pub(super) fn into_live(self) -> Option<Live> {
+        match self.stage {
+            Stage::AwaitReady(live) => Some(*live),
+            Stage::AwaitAck | Stage::Verifying => None,
+        }
+    }
+}
+
 /// A handshake of theirs that passed its signatures and awaits M3.
 pub(super) struct HalfOpen {
     pub(super) since: Mono,

@@ -1,5 +1,7 @@
 //! Their handshakes: M1 in, M2 out, M3 in, the ready out.
 
+use std::collections::BTreeMap;
+
 use super::{
     BODY_MAX, HalfOpen, HandshakeOutcome, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Theirs, Ticket,
     Verifying, read_entry,
@@ -62,7 +64,7 @@ impl Sessions {
         if header.timestamp.abs_diff(now.wall) > CLOCK_SKEW_MAX_MS {
             return Err(WireError::HandshakeTimeout);
         }
-        if self.half_open_of(&peer) >= HALF_OPEN_PER_PEER_MAX
+        if self.verifying_of(&peer) >= HALF_OPEN_PER_PEER_MAX
             || self.verifying.len() >= HALF_OPEN_MAX
         {
             return Err(WireError::Busy);
@@ -148,7 +150,7 @@ impl Sessions {
         m2.tag = Some(secrets.tag(Side::Responder, &th2, &signature));
         m2.signature = Some(signature);
         let bytes = m2.to_bytes();
-        self.make_room_half_open();
+        self.make_room_half_open(&peer);
         let their_entry = theirs.entry.clone();
         let since = now.mono;
         let half = HalfOpen {
@@ -225,32 +227,29 @@ impl Sessions {
         Ok((info, ready))
     }
 
-    pub(super) fn half_open_of(&self, peer: &PeerId) -> usize {
-        let half = self
-            .half_open
-            .values()
-            .filter(|half| half.peer == *peer)
-            .count();
-        let verifying = self
-            .verifying
-            .values()
-            .filter(|v| matches!(v, Verifying::M1 { peer: of, .. } if of == peer))
-            .count();
-        half + verifying
+    /// Handshakes of `peer` whose signatures are being checked.
+    fn verifying_of(&self, peer: &PeerId) -> usize {
+        let of_peer = |v: &&Verifying| matches!(v, Verifying::M1 { peer: of, .. } if of == peer);
+        self.verifying.values().filter(of_peer).count()
     }
 
-    /// When all are taken, the oldest of whoever holds most goes.
-    pub(super) fn make_room_half_open(&mut self) {
-        if self.half_open.len() < HALF_OPEN_MAX {
-            return;
-        }
-        let mut held: std::collections::BTreeMap<PeerId, usize> = Default::default();
+    /// Makes room for one more of `peer`: its own oldest goes when it has its share; when all are
+    /// taken, the oldest of whoever holds most.
+    fn make_room_half_open(&mut self, peer: &PeerId) {
+        let mut held: BTreeMap<PeerId, usize> = BTreeMap::new();
         for half in self.half_open.values() {
             *held.entry(half.peer).or_default() += 1;
+        }
+        let own_share = held
+            .get(peer)
+            .is_some_and(|count| *count >= HALF_OPEN_PER_PEER_MAX);
+        if !own_share && self.half_open.len() < HALF_OPEN_MAX {
+            return;
         }
         let victim = self
             .half_open
             .iter()
+            .filter(|(_, half)| !own_share || half.peer == *peer)
             .max_by_key(|(_, half)| (held[&half.peer], std::cmp::Reverse(half.since)))
             .map(|(id, _)| *id);
         if let Some(victim) = victim {

@@ -19,6 +19,9 @@ impl Requester {
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
             let current = self.is_current(item.task_id, item.token, worker);
+            if current {
+                self.reopen(item.task_id, step);
+            }
             if let Some(task) = self.tasks.get(&item.task_id) {
                 after = after.max(task.written);
             }
@@ -26,7 +29,6 @@ impl Requester {
                 answers.push(RenewAnswer::Fenced);
                 continue;
             }
-            self.reopen(item.task_id);
             let until = step.now.mono + self.config.lease_ms;
             self.set_outcome(item.task_id, "working", false, step);
             self.enter(
@@ -45,14 +47,19 @@ impl Requester {
         (answers, after)
     }
 
-    /// A worker thought lost renews before its task went elsewhere: the attempt goes on. Not
-    /// stored; after a restart of ours the task would wait for a worker, as it did a moment ago.
-    pub(super) fn reopen(&mut self, id: TaskId) {
+    /// A worker thought lost renews before its task went elsewhere: the attempt goes on. Stored,
+    /// or a restart of ours would give the task away while the worker relies on its lease (T6).
+    fn reopen(&mut self, id: TaskId, step: &mut Step<'_>) {
         let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        if record.state == TaskState::Working {
+            return;
+        }
         record.state = TaskState::Working;
         if let Some(attempt) = record.attempts.last_mut() {
             attempt.ended = None;
         }
+        self.set_outcome(id, "working", false, step);
+        self.store(id, step);
     }
 
     /// A worker that came back with another boot id has lost what it does not claim.
@@ -141,6 +148,7 @@ impl Requester {
             TaskOutcome::Failed { reason } => self.fail(id, &reason, step),
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
+                self.dismiss(id);
                 self.rest(id, 0, step);
             }
         }
@@ -149,6 +157,7 @@ impl Requester {
     pub(super) fn fail(&mut self, id: TaskId, reason: &str, step: &mut Step<'_>) {
         let reason = &reason[..reason.floor_char_boundary(REASON_MAX_BYTES)];
         self.set_outcome(id, &format!("failed: {reason}"), true, step);
+        self.dismiss(id);
         let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
         record.failures += 1;
         let failures = record.failures;
@@ -160,6 +169,16 @@ impl Requester {
                 step.backoff_ms(failures, self.config.backoff_ms, self.config.backoff_max_ms);
             self.rest(id, wait, step);
         }
+    }
+
+    /// The worker has ended its attempt: its token is good for nothing more, a late renewal
+    /// included.
+    fn dismiss(&mut self, id: TaskId) {
+        self.tasks
+            .get_mut(&id)
+            .expect("the caller found it")
+            .record
+            .worker = None;
     }
 
     pub(super) fn lose(&mut self, id: TaskId, why: &'static str, step: &mut Step<'_>) {

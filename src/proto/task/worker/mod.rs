@@ -199,6 +199,8 @@ impl Worker {
         let _ = step.put(Keyspace::HeldResult, key.to_bytes(), cbor::encode(&outcome));
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         held.outcome = Some(outcome);
+        // Nothing more will be done under it; and it may go elsewhere once the requester knows.
+        held.lease_until = None;
         self.await_ack(key, step.now.mono, 0);
     }
 
@@ -265,6 +267,7 @@ impl Worker {
                 continue;
             }
             match answer {
+                RenewAnswer::Renewed { .. } if held.outcome.is_some() => {}
                 RenewAnswer::Renewed { lease_ms } => {
                     held.lease_until = Some(sent + lease_ms / 10 * 9);
                 }
