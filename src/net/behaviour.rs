@@ -26,12 +26,14 @@ use crate::types::limits::{
 use crate::types::{NetworkName, PeerId};
 
 const CONNECTIONS_MAX: u32 = 512;
+/// Of these, how many others may open: the rest is for our own dials.
+const INCOMING_MAX: u32 = 384;
 /// Half-open connections, in each direction.
 const PENDING_MAX: u32 = 128;
 /// Two peers that dial each other at once have two or more for a while.
 const PER_PEER_MAX: u32 = 4;
 /// Exchanges in both directions on one connection.
-const STREAMS_MAX: usize = 256;
+const STREAMS_MAX: usize = 64;
 /// One gossip message with its signature.
 pub(super) const GOSSIP_MAX_BYTES: usize = 64 * 1024;
 /// Gossip messages that wait to be sent to one peer.
@@ -94,6 +96,7 @@ fn setup(error: impl Display) -> NetError {
 fn limits() -> connection_limits::ConnectionLimits {
     connection_limits::ConnectionLimits::default()
         .with_max_established(Some(CONNECTIONS_MAX))
+        .with_max_established_incoming(Some(INCOMING_MAX))
         .with_max_established_per_peer(Some(PER_PEER_MAX))
         .with_max_pending_incoming(Some(PENDING_MAX))
         .with_max_pending_outgoing(Some(PENDING_MAX))

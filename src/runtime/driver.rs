@@ -7,7 +7,7 @@
 //! with `storage`, and the core is loaded anew from what the disk really holds before it promises
 //! anything again: the same as a crash and a restart, without the process ending.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -51,6 +51,8 @@ pub(super) struct Driver {
     replies: BTreeMap<CommandId, oneshot::Sender<CommandResult>>,
     next_command: u64,
     running: BTreeSet<RunId>,
+    /// Work that was done here because the compute threads were full.
+    done_inline: VecDeque<(JobId, WorkOutput)>,
     /// For a core that is loaded anew.
     connected: BTreeMap<PeerId, (Multiaddr, bool)>,
     listen: Vec<Multiaddr>,
@@ -86,6 +88,7 @@ impl Driver {
             replies: BTreeMap::new(),
             next_command: 1,
             running: BTreeSet::new(),
+            done_inline: VecDeque::new(),
             connected: BTreeMap::new(),
             listen: Vec::new(),
             broken: None,
@@ -134,6 +137,13 @@ impl Driver {
     fn feed(&mut self, input: Input) {
         let outputs = self.node.handle(input, clock::now());
         self.apply(outputs);
+        // Only now: a step within a step would hand its writes to the store before ours.
+        while let Some((job, output)) = self.done_inline.pop_front() {
+            let outputs = self
+                .node
+                .handle(Input::Computed { job, output }, clock::now());
+            self.apply(outputs);
+        }
     }
 
     fn on_call(&mut self, call: Call) {
@@ -274,7 +284,7 @@ impl Driver {
             }
             Output::Compute { job, work } => {
                 if let Some(output) = self.compute.run(job, work) {
-                    self.feed(Input::Computed { job, output });
+                    self.done_inline.push_back((job, output));
                 }
             }
             Output::Run { run, spec } => {
@@ -335,6 +345,7 @@ impl Driver {
     fn begin_again(&mut self, loaded: Loaded) {
         info!("the store works again");
         self.broken = None;
+        self.done_inline.clear();
         self.node = loaded.node;
         self.persister = Some(loaded.persister);
         self.persisted = loaded.persisted;

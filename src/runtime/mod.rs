@@ -9,9 +9,6 @@ mod handle;
 mod log;
 mod persist;
 
-#[cfg(test)]
-mod tests;
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -262,8 +262,8 @@ impl Clients {
                 stage.after(0, Event::Client(ClientEvent::Watch { job }));
                 checker.told(host, what.id, view.state)
             }
-            (Asked::Look { job }, Ok(Reply::Task(view))) if view.state.is_terminal() => {
-                checker.told(host, self.jobs[job].id, view.state)
+            (Asked::Look { job }, Ok(Reply::Task(view))) => {
+                checker.told_view(host, self.jobs[job].id, &view)
             }
             (Asked::Cancel { job }, Ok(_)) => checker.told_stopped(host, self.jobs[job].id),
             (Asked::Result { job }, Ok(Reply::TaskResult { result, .. })) => {

@@ -10,11 +10,10 @@ use crate::crypto::Rng;
 /// A fault with a time of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The node stops after it has applied so many more outputs, and starts again from what its
-    /// disk kept.
+    /// The node stops, and starts again from what its disk kept.
     Crash {
         host: usize,
-        after_outputs: u32,
+        moment: Moment,
         down_us: u64,
     },
     /// Nothing passes between this side and the rest.
@@ -32,6 +31,17 @@ pub(super) enum Fault {
     },
     /// Every connection between the two breaks.
     Reset { a: usize, b: usize },
+}
+
+/// When a crash strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// Between two outputs of the next step that asks for any.
+    AnyStep,
+    /// Between two outputs of the next step that writes.
+    Writing,
+    /// So long after the next step that writes.
+    Written { after_us: u64 },
 }
 
 /// How often what may strike at any time does strike.
@@ -65,81 +75,130 @@ const SECOND_US: u64 = 1_000_000;
 
 /// The schedule of one seed. Every fault is over at `calm_us`.
 pub(super) fn plan(rng: &mut Rng, hosts: usize, calm_us: u64) -> Vec<(u64, Fault)> {
-    let mut plan = Vec::new();
-    let at = |rng: &mut Rng| rng.random_range(SECOND_US..calm_us * 3 / 4);
-    let span = |rng: &mut Rng, at_us: u64, from_us: u64, to_us: u64| {
-        rng.random_range(from_us..=to_us).min(calm_us - at_us)
+    let mut plan = Plan {
+        rng,
+        hosts,
+        calm_us,
+        faults: Vec::new(),
     };
-    for _ in 0..rng.random_range(2..=5) {
-        let at_us = at(rng);
+    for _ in 0..plan.rng.random_range(2..=5) {
+        let at_us = plan.moment();
+        plan.crash(at_us);
+    }
+    for _ in 0..plan.rng.random_range(1..=2) {
+        plan.partition();
+    }
+    for _ in 0..plan.rng.random_range(0..=2) {
+        plan.one_way();
+    }
+    for _ in 0..plan.rng.random_range(0..=2) {
+        let at_us = plan.moment();
+        let for_us = plan.span(at_us, SECOND_US / 2, 25 * SECOND_US);
+        let host = plan.host();
+        plan.faults.push((at_us, Fault::Pause { host, for_us }));
+    }
+    if plan.rng.random_bool(0.3) {
+        plan.jump();
+    }
+    for _ in 0..plan.rng.random_range(0..=3) {
+        let (at_us, (a, b)) = (plan.moment(), plan.pair());
+        plan.faults.push((at_us, Fault::Reset { a, b }));
+    }
+    plan.faults
+}
+
+struct Plan<'a> {
+    rng: &'a mut Rng,
+    hosts: usize,
+    calm_us: u64,
+    faults: Vec<(u64, Fault)>,
+}
+
+impl Plan<'_> {
+    fn moment(&mut self) -> u64 {
+        self.rng.random_range(SECOND_US..self.calm_us * 3 / 4)
+    }
+
+    fn host(&mut self) -> usize {
+        self.rng.random_range(0..self.hosts)
+    }
+
+    fn pair(&mut self) -> (usize, usize) {
+        let a = self.host();
+        (a, (a + self.rng.random_range(1..self.hosts)) % self.hosts)
+    }
+
+    fn span(&mut self, at_us: u64, from_us: u64, to_us: u64) -> u64 {
+        self.rng
+            .random_range(from_us..=to_us)
+            .min(self.calm_us - at_us)
+    }
+
+    fn crash(&mut self, at_us: u64) {
         // Mostly a quick restart, which finds the others' leases still running.
-        let longest = if rng.random_bool(0.7) {
-            3 * SECOND_US
-        } else {
-            30 * SECOND_US
+        let longest_s = if self.rng.random_bool(0.7) { 3 } else { 30 };
+        let down_us = self.span(at_us, 50_000, longest_s * SECOND_US);
+        let moment = match self.rng.random_range(0..4) {
+            0 => Moment::AnyStep,
+            1 | 2 => Moment::Writing,
+            _ => Moment::Written {
+                after_us: self.rng.random_range(0..60_000),
+            },
         };
-        let down_us = span(rng, at_us, 50_000, longest);
-        let after_outputs = rng.random_range(0..12);
-        let host = rng.random_range(0..hosts);
-        plan.push((
+        let host = self.host();
+        self.faults.push((
             at_us,
             Fault::Crash {
                 host,
-                after_outputs,
+                moment,
                 down_us,
             },
         ));
     }
-    for _ in 0..rng.random_range(1..=2) {
-        let at_us = at(rng);
-        let mut side: Vec<usize> = (0..hosts).filter(|_| rng.random_bool(0.4)).collect();
-        if side.is_empty() || side.len() == hosts {
-            side = vec![rng.random_range(0..hosts)];
+
+    fn partition(&mut self) {
+        let at_us = self.moment();
+        let mut side: Vec<usize> = (0..self.hosts)
+            .filter(|_| self.rng.random_bool(0.4))
+            .collect();
+        if side.is_empty() || side.len() == self.hosts {
+            side = vec![self.host()];
         }
-        let for_us = span(rng, at_us, 2 * SECOND_US, 35 * SECOND_US);
-        plan.push((at_us, Fault::Partition { side, for_us }));
+        let for_us = self.span(at_us, 2 * SECOND_US, 35 * SECOND_US);
+        self.faults.push((at_us, Fault::Partition { side, for_us }));
+        // Misfortunes come together: while the two sides still sort out who has what.
+        let healed_us = at_us + for_us;
+        let soon_us = healed_us + self.rng.random_range(0..8 * SECOND_US);
+        if soon_us < self.calm_us && self.rng.random_bool(0.5) {
+            self.crash(soon_us);
+        }
     }
-    for _ in 0..rng.random_range(0..=2) {
-        let at_us = at(rng);
-        let from = rng.random_range(0..hosts);
-        let to = (from + rng.random_range(1..hosts)) % hosts;
-        let for_us = span(rng, at_us, SECOND_US, 25 * SECOND_US);
-        plan.push((at_us, Fault::OneWay { from, to, for_us }));
+
+    fn one_way(&mut self) {
+        let (at_us, (from, to)) = (self.moment(), self.pair());
+        let for_us = self.span(at_us, SECOND_US, 25 * SECOND_US);
+        self.faults
+            .push((at_us, Fault::OneWay { from, to, for_us }));
     }
-    for _ in 0..rng.random_range(0..=2) {
-        let at_us = at(rng);
-        let for_us = span(rng, at_us, SECOND_US / 2, 25 * SECOND_US);
-        plan.push((
-            at_us,
-            Fault::Pause {
-                host: rng.random_range(0..hosts),
-                for_us,
-            },
-        ));
-    }
-    if rng.random_bool(0.3) {
-        let at_us = at(rng);
-        let by_ms = if rng.random_bool(0.5) {
+
+    fn jump(&mut self) {
+        let at_us = self.moment();
+        let by_ms = if self.rng.random_bool(0.5) {
             3_600_000
         } else {
             -3_600_000
         };
-        let for_us = span(rng, at_us, SECOND_US, 30 * SECOND_US);
-        plan.push((
+        let for_us = self.span(at_us, SECOND_US, 30 * SECOND_US);
+        let host = self.host();
+        self.faults.push((
             at_us,
             Fault::Jump {
-                host: rng.random_range(0..hosts),
+                host,
                 by_ms,
                 for_us,
             },
         ));
     }
-    for _ in 0..rng.random_range(0..=3) {
-        let a = rng.random_range(0..hosts);
-        let b = (a + rng.random_range(1..hosts)) % hosts;
-        plan.push((at(rng), Fault::Reset { a, b }));
-    }
-    plan
 }
 
 /// Declares a tally: counters with a line each.
@@ -218,10 +277,11 @@ tally! {
         completed: "tasks completed",
         failed: "tasks failed",
         canceled: "tasks canceled",
+        assigned: "tasks offered to a worker",
         taken: "offers taken by a worker",
-        leases_lost: "assignments lost",
+        leases_run_out: "leases that ran out",
+        unclaimed: "tasks a worker came back without",
         sessions: "sessions made",
-        bans: "peers banned",
         wakes: "wake-ups seen by their node",
         flushes: "group commits",
     }

@@ -1,13 +1,14 @@
 //! One machine of the world: a core, its disk, its clocks, and the runs it has going.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::clock::Clock;
 use super::disk::Disk;
+use super::faults::Moment;
 use super::stage::{Event, Incarnation, Stage};
 use crate::crypto::{Identity, Rng, Seeds};
 use crate::proto::node::{Node, NodeConfig, RunOutcome, RunSpec};
-use crate::types::{Now, RunId};
+use crate::types::{Now, RunId, TaskId};
 
 /// Input that begins so always fails: such a task must end as failed.
 pub(super) const DOOMED: &[u8] = b"doomed";
@@ -24,11 +25,11 @@ pub(super) struct Host {
     pub(super) boot: u32,
     pub(super) clock: Clock,
     pub(super) disk: Disk,
-    pub(super) runs: BTreeSet<RunId>,
+    pub(super) runs: BTreeMap<RunId, TaskId>,
     /// It handles nothing before then.
     pub(super) paused_until_us: u64,
-    /// How many more outputs it applies before it crashes.
-    pub(super) crash_after: Option<u32>,
+    /// It is to crash.
+    pub(super) doom: Option<Moment>,
     pub(super) down_us: u64,
     deadline_us: Option<u64>,
     deadline_version: u64,
@@ -44,9 +45,9 @@ impl Host {
             boot: 0,
             clock: Clock::draw(rng),
             disk: Disk::default(),
-            runs: BTreeSet::new(),
+            runs: BTreeMap::new(),
             paused_until_us: 0,
-            crash_after: None,
+            doom: None,
             down_us: 0,
             deadline_us: None,
             deadline_version: 0,
@@ -126,7 +127,7 @@ impl Host {
             let result = result_of(&spec.input, self.index, run);
             (needed_us, RunOutcome::Completed { result })
         };
-        self.runs.insert(run);
+        self.runs.insert(run, spec.task_id);
         stage.after(
             after_us,
             Event::RunOver {
@@ -140,7 +141,7 @@ impl Host {
     /// The machine stops. What it had going is gone.
     pub(super) fn stop(&mut self, stage: &mut Stage) {
         self.core = None;
-        self.crash_after = None;
+        self.doom = None;
         self.paused_until_us = 0;
         self.deadline_us = None;
         self.deadline_version += 1;

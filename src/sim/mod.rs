@@ -11,9 +11,10 @@
 //! beside those of the cores:
 //!
 //! - **C1** A command is answered once, **C2** a watch ends with a terminal state.
+//! - **P1** Nobody is banned: every node here is honest, its network is not.
 //! - **L1** After the faults every task ends, **L2** in a bounded number of steps.
 //!
-//! Where to look: `world` takes events and applies outputs, `network` and `exchange` carry
+//! Where to look: `world` takes events and applies outputs, `network` carries
 //! messages, `gossip` what needs no answer, `disk` forgets, `clock` is off, `host` is one machine,
 //! `client` gives it work, `faults` draws what goes wrong, `trace` remembers.
 
@@ -21,7 +22,6 @@ mod checker;
 mod client;
 mod clock;
 mod disk;
-mod exchange;
 mod faults;
 mod gossip;
 mod host;

@@ -45,7 +45,7 @@ pub(super) enum Event {
         outcome: RunOutcome,
     },
     Fault(Fault),
-    /// A crash that was to strike in the midst of outputs found none: it strikes now.
+    /// The node crashes now, if it was to crash and has not yet.
     CrashAtLast {
         to: Incarnation,
     },

@@ -18,12 +18,16 @@ pub const REASON_MAX_BYTES: usize = 5 * 1024;
 
 /// Tasks that are not terminal, in one requester's queue.
 pub const QUEUE_MAX_TASKS: usize = 20_000;
-/// Their inputs and results together, in memory.
-pub const QUEUE_MAX_BYTES: usize = 512 * 1024 * 1024;
+/// Their inputs together, in memory.
+pub const QUEUE_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Results a requester keeps, in memory; the oldest tasks go first.
+pub const RESULTS_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Terminal tasks a requester keeps for look-up; the oldest goes first.
 pub const TERMINAL_MAX_TASKS: usize = 20_000;
 /// Tasks a worker holds for others: running, or done and not yet acknowledged.
 pub const WORKER_MAX_TASKS: usize = 4_096;
+/// Their inputs and outcomes together, in memory.
+pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 /// Tombstones of acknowledged tasks a worker keeps against late duplicates.
 pub const TOMBSTONES_MAX: usize = 20_000;
 /// Items in one list message (delegate, renew, result, cancel).
@@ -39,6 +43,8 @@ pub const ENTRY_MAX_BYTES: usize = 4 * 1024;
 pub const REGISTRY_MAX_ENTRIES: usize = 8_192;
 /// A registry entry's life.
 pub const ENTRY_MAX_LIFE_MS: u64 = 24 * 3600 * 1000;
+/// Tasks of one capability that a node runs at once.
+pub const SLOTS_MAX: u32 = 256;
 /// Capabilities in one entry.
 pub const CAPABILITIES_MAX: usize = 32;
 /// Addresses in one entry.

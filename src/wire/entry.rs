@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use super::cbor;
 use crate::crypto::{Digest, Identity, Inception, KeyPair, PublicKey, SigCheck, Signature, hash};
-use crate::types::limits::{ADDRESSES_MAX, CAPABILITIES_MAX, ENTRY_MAX_BYTES, ENTRY_MAX_LIFE_MS};
+use crate::types::limits::{
+    ADDRESSES_MAX, CAPABILITIES_MAX, ENTRY_MAX_BYTES, ENTRY_MAX_LIFE_MS, SLOTS_MAX,
+};
 use crate::types::{Capability, EntityId, Multiaddr, NodeName, PeerId, Wall};
 
 const PURPOSE: &str = "registry entry";
@@ -104,6 +106,11 @@ impl SignedEntry {
         rule(
             body.capabilities.len() <= CAPABILITIES_MAX,
             "too many capabilities",
+        )?;
+        let slots = |offer: &Offer| (1..=SLOTS_MAX).contains(&offer.slots);
+        rule(
+            body.capabilities.iter().all(slots),
+            "1 to 256 slots are allowed",
         )?;
         rule(body.addresses.len() <= ADDRESSES_MAX, "too many addresses")?;
         rule(

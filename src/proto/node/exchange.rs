@@ -189,7 +189,7 @@ impl Node {
     }
 
     /// Seals and sends what waits for `peer`; opens a session if that is what is missing.
-    fn pump(&mut self, peer: PeerId, step: &mut Step<'_>) {
+    pub(super) fn pump(&mut self, peer: PeerId, step: &mut Step<'_>) {
         while self
             .outbox
             .get(&peer)
@@ -560,10 +560,15 @@ impl Node {
         code: WireError,
         step: &mut Step<'_>,
     ) {
+        self.refuse(id, code, step);
+        self.penalize(peer, code, step);
+    }
+
+    /// Answers a request with an error.
+    pub(super) fn refuse(&mut self, id: InboundId, code: WireError, step: &mut Step<'_>) {
         let nonce = step.nonce();
         let bytes = self.sessions.error(code, step.now, nonce);
         self.out.push(Output::Respond { id, bytes });
-        self.penalize(peer, code, step);
     }
 
     pub(super) fn penalize(&mut self, peer: PeerId, code: WireError, step: &Step<'_>) {

@@ -1,17 +1,21 @@
 //! The registry's ways in and out: handshakes, exchanges, gossip, the DHT.
 
+use std::collections::BTreeSet;
+
 use super::Node;
 use super::io::{Output, Verdict};
 use crate::crypto::WorkOutput;
 use crate::proto::Step;
 use crate::proto::registry::Arrival;
 use crate::proto::session::Ticket;
-use crate::types::limits::{ENTRY_MAX_LIFE_MS, REGISTRY_MAX_ENTRIES};
+use crate::types::limits::{ENTRY_MAX_LIFE_MS, SYNC_MAX_BYTES};
 use crate::types::{EntityId, GossipId, InboundId, JobId, PeerId};
 use crate::wire::{RegistryEntries, RegistrySync, WireError};
 
 /// How often one capability is looked for in the DHT.
 const SEEK_MS: u64 = 10_000;
+/// Lists of entries of one peer whose signatures are being checked.
+const CHECKS_PER_PEER_MAX: usize = 16;
 const DHT_ENTRY_PREFIX: &str = "/junto-entry/";
 
 /// What waits for signatures to be checked.
@@ -82,11 +86,24 @@ impl Node {
         way: Way,
         step: &mut Step<'_>,
     ) {
-        let (mut news, mut groups) = (Vec::new(), Vec::new());
-        for bytes in entries.into_iter().take(REGISTRY_MAX_ENTRIES) {
+        let (mut news, mut groups) = (BTreeSet::new(), Vec::new());
+        let mut left = match self.checks_under_way(&source) < CHECKS_PER_PEER_MAX {
+            true => SYNC_MAX_BYTES,
+            false => 0,
+        };
+        for bytes in entries {
+            // What is left out comes with a later sync; a flood does not come at all.
+            left = left.saturating_sub(bytes.len());
+            if left == 0 {
+                self.verdict(&way, source, Verdict::Ignore);
+                break;
+            }
+            if news.contains(&bytes) {
+                continue;
+            }
             match self.registry.arrived(&bytes, step.now) {
                 Arrival::Check(checks) => {
-                    news.push(bytes);
+                    news.insert(bytes);
                     groups.push(checks);
                 }
                 Arrival::Known => {
@@ -101,15 +118,21 @@ impl Node {
             }
         }
         if !news.is_empty() {
+            let entries = news.into_iter().collect();
             self.compute(
                 Job::Entries {
                     source,
-                    entries: news,
+                    entries,
                     way,
                 },
                 groups,
             );
         }
+    }
+
+    fn checks_under_way(&self, peer: &PeerId) -> usize {
+        let of_peer = |job: &&Job| matches!(job, Job::Entries { source, .. } if source == peer);
+        self.jobs.values().filter(of_peer).count()
     }
 
     fn verdict(&mut self, way: &Way, source: PeerId, verdict: Verdict) {
@@ -162,7 +185,8 @@ impl Node {
 
     /// An entry whose signatures were checked in a handshake.
     pub(super) fn merge_verified(&mut self, bytes: &[u8], step: &mut Step<'_>) {
-        if self.merge_news(bytes, step) {
+        if self.registry.prove(bytes, step) {
+            self.learn_addresses(bytes, step);
             self.out.push(Output::Publish {
                 bytes: bytes.to_vec(),
             });
@@ -170,15 +194,19 @@ impl Node {
     }
 
     fn merge_news(&mut self, bytes: &[u8], step: &mut Step<'_>) -> bool {
-        if !self.registry.merge(bytes, step) {
-            return false;
+        let news = self.registry.merge(bytes, step);
+        if news {
+            self.learn_addresses(bytes, step);
         }
+        news
+    }
+
+    fn learn_addresses(&mut self, bytes: &[u8], step: &Step<'_>) {
         if let Ok((body, _)) = crate::wire::SignedEntry::parse(bytes) {
             for binding in &body.peers {
                 self.learned(binding.peer_id, &body.addresses, step);
             }
         }
-        true
     }
 
     pub(super) fn gossip(

@@ -26,7 +26,8 @@ impl Node {
         step: &mut Step<'_>,
     ) {
         if self.peers.is_shunned(&peer, step.now.mono) {
-            self.respond_error(id, peer, WireError::NotAllowed, step);
+            // Serving its time: knocking does not lengthen it.
+            self.refuse(id, WireError::NotAllowed, step);
             return;
         }
         let (envelope, header) = match session::parse(bytes) {

@@ -282,7 +282,7 @@ impl Node {
             .filter_map(|entity| self.peer_of_entity(&entity))
             .collect();
         if needed != self.needed {
-            self.peers.need(|peer| needed.contains(peer));
+            self.peers.need(|peer| needed.contains(peer), now);
             self.needed = needed;
             self.peers_changed = true;
         }
@@ -310,6 +310,16 @@ impl Node {
             .collect();
         for peer in renew {
             self.open_session(peer, step);
+        }
+        // Whatever became of a handshake: a message that waits for a session gets one, or fails.
+        let stuck: Vec<PeerId> = self
+            .outbox
+            .keys()
+            .filter(|peer| !self.sessions.is_opening(peer) && !self.session_at.contains_key(peer))
+            .copied()
+            .collect();
+        for peer in stuck {
+            self.pump(peer, step);
         }
         if self.registry.tick(step) {
             self.publish_own();

@@ -65,6 +65,13 @@ impl Peer {
             penalty_at: now,
         }
     }
+
+    /// The points that have not worn off.
+    fn points(&self, now: Mono) -> u32 {
+        let worn = now.since(self.penalty_at) / PENALTY_POINT_MS;
+        self.penalty
+            .saturating_sub(u32::try_from(worn).unwrap_or(u32::MAX))
+    }
 }
 
 /// An address to start from, whose peer may not be known yet.
@@ -128,7 +135,7 @@ impl Peers {
         if peer == self.me {
             return;
         }
-        if !self.peers.contains_key(&peer) && !self.make_room() {
+        if !self.peers.contains_key(&peer) && !self.make_room(now) {
             return;
         }
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
@@ -141,21 +148,27 @@ impl Peers {
     }
 
     /// Forgets a peer that is down and not needed, if there is no room. Returns whether there is.
-    fn make_room(&mut self) -> bool {
+    fn make_room(&mut self, now: Mono) -> bool {
         if self.peers.len() < PEERS_MAX {
             return true;
         }
-        let victim = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.link == Link::Down && !peer.needed && peer.penalty == 0)
-            .max_by_key(|(_, peer)| peer.tries)
-            .map(|(id, _)| *id);
+        let of_no_use = |peer: &Peer| {
+            peer.link == Link::Down
+                && !peer.needed
+                && peer.points(now) == 0
+                && peer.shunned_until <= now
+        };
+        let idle = self.peers.iter().filter(|(_, peer)| of_no_use(peer));
+        let victim = idle.max_by_key(|(_, peer)| peer.tries).map(|(id, _)| *id);
         victim.is_some_and(|victim| self.peers.remove(&victim).is_some())
     }
 
-    /// A connection stands. Returns whether the peer is one we do not talk to now.
+    /// A connection stands. Returns whether the peer is one we do not talk to now, or have no
+    /// place for.
     pub fn connected(&mut self, peer: PeerId, addr: &Multiaddr, dialer: bool, now: Mono) -> bool {
+        if !self.peers.contains_key(&peer) && !self.make_room(now) {
+            return true;
+        }
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
         known.link = Link::Up;
         known.tries = 0;
@@ -175,9 +188,20 @@ impl Peers {
 
     /// The last connection is gone.
     pub fn disconnected(&mut self, peer: &PeerId, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let next_try = now + BACKOFF_MS + step.backoff_ms(0, BACKOFF_MS, BACKOFF_MS);
         if let Some(known) = self.peers.get_mut(peer) {
             known.link = Link::Down;
-            known.next_try = step.now.mono + step.backoff_ms(0, BACKOFF_MS, BACKOFF_MS);
+            known.next_try = next_try;
+            let of_use = !known.addrs.is_empty() || known.needed || known.points(now) > 0;
+            if !of_use && known.shunned_until <= now {
+                self.peers.remove(peer);
+            }
+        }
+        for bootstrap in &mut self.bootstrap {
+            if bootstrap.peer == Some(*peer) {
+                bootstrap.next_try = next_try;
+            }
         }
     }
 
@@ -224,19 +248,19 @@ impl Peers {
 
     /// `peer` speaks another network's protocols: leave it alone for a while.
     pub fn wrong_network(&mut self, peer: PeerId, now: Mono) {
-        let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
-        known.shunned_until = now + WRONG_NETWORK_MS;
+        if self.peers.contains_key(&peer) || self.make_room(now) {
+            let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
+            known.shunned_until = now + WRONG_NETWORK_MS;
+        }
     }
 
     /// `peer` did something that costs `points`. They wear off, one in three seconds.
     pub fn penalize(&mut self, peer: PeerId, points: u32, now: Mono) -> Sentence {
-        if points == 0 || !(self.peers.contains_key(&peer) || self.make_room()) {
+        if points == 0 || !(self.peers.contains_key(&peer) || self.make_room(now)) {
             return Sentence::None;
         }
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
-        let worn = now.since(known.penalty_at) / PENALTY_POINT_MS;
-        let worn = u32::try_from(worn).unwrap_or(u32::MAX);
-        known.penalty = known.penalty.saturating_sub(worn).saturating_add(points);
+        known.penalty = known.points(now).saturating_add(points);
         known.penalty_at = now;
         if known.penalty < PENALTY_MAX {
             return Sentence::None;
@@ -254,11 +278,12 @@ impl Peers {
     }
 
     /// Keep a connection to exactly these (and to bootstrap peers).
-    pub fn need(&mut self, needed: impl Fn(&PeerId) -> bool) {
+    pub fn need(&mut self, needed: impl Fn(&PeerId) -> bool, now: Mono) {
         for (id, peer) in &mut self.peers {
             let now_needed = needed(id);
             if now_needed && !peer.needed && peer.link == Link::Down {
                 peer.tries = peer.tries.min(2);
+                peer.next_try = peer.next_try.min(now + BACKOFF_NEEDED_MAX_MS);
             }
             peer.needed = now_needed;
         }
@@ -272,6 +297,10 @@ impl Peers {
             if self.bootstrap_due(&self.bootstrap[at], now) {
                 let bootstrap = &mut self.bootstrap[at];
                 bootstrap.dialing = Some(now);
+                // One dial for the address and for the peer it is known to lead to.
+                if let Some(known) = bootstrap.peer.and_then(|peer| self.peers.get_mut(&peer)) {
+                    known.link = Link::Dialing { since: now };
+                }
                 dials.push(Dial {
                     peer: bootstrap.peer,
                     addrs: vec![bootstrap.addr.clone()],
@@ -298,7 +327,12 @@ impl Peers {
 
     fn bootstrap_due(&self, bootstrap: &Bootstrap, now: Mono) -> bool {
         let known = bootstrap.peer.and_then(|peer| self.peers.get(&peer));
-        let up = known.is_some_and(|peer| peer.link == Link::Up);
+        let taken = |since: Mono| now.since(since) < DIAL_LIMIT_MS;
+        let up = known.is_some_and(|peer| match peer.link {
+            Link::Up => true,
+            Link::Dialing { since } => taken(since),
+            Link::Down => false,
+        });
         let shunned = known.is_some_and(|peer| peer.shunned_until > now);
         let dialing = bootstrap
             .dialing
@@ -379,7 +413,7 @@ impl Peers {
             .peers
             .values()
             .all(|peer| peer.addrs.len() <= ADDRESSES_MAX);
-        Violation::unless(fits && self.peers.len() <= 2 * PEERS_MAX, "P3", || {
+        Violation::unless(fits && self.peers.len() <= PEERS_MAX, "P3", || {
             format!("{} peers", self.peers.len())
         })
     }

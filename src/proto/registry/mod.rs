@@ -39,6 +39,8 @@ const AHEAD_MAX_MS: u64 = 10 * 60 * 1000;
 pub struct Entry {
     pub body: EntryBody,
     pub bytes: Vec<u8>,
+    /// Its entity proved itself to us in a handshake: not crowded out by hearsay.
+    proven: bool,
     written: BatchId,
 }
 
@@ -48,11 +50,11 @@ pub struct Entry {
 pub enum Arrival {
     /// News, if these signatures hold.
     Check(Vec<SigCheck>),
-    /// We have this one or a newer one.
+    /// We have exactly this one.
     Known,
     /// It breaks a rule: whoever sent it is at fault.
     Bad(EntryError),
-    /// It is out of date, or there is no room; nobody is at fault.
+    /// We have a newer one, it is out of date, or there is no room; nobody is at fault.
     Ignored,
 }
 
@@ -90,6 +92,7 @@ impl Registry {
             self.keep(Entry {
                 body,
                 bytes: row.value.clone(),
+                proven: false,
                 written: BatchId::NONE,
             });
         }
@@ -102,7 +105,15 @@ impl Registry {
             Err(error) => return Arrival::Bad(error),
         };
         if !self.is_news(&body, bytes) {
-            return Arrival::Known;
+            // Only the very bytes we checked are known to be good; another's older word may be
+            // a forgery, and is not worth finding out.
+            let have = self.entries.get(&body.entity_id);
+            let same = have.is_some_and(|have| have.bytes == bytes);
+            return if same {
+                Arrival::Known
+            } else {
+                Arrival::Ignored
+            };
         }
         if self.has_place_for(&body, now) {
             Arrival::Check(checks)
@@ -124,6 +135,38 @@ impl Registry {
             .is_none_or(|have| (body.seq, bytes) > (have.body.seq, &have.bytes[..]))
     }
 
+    /// An entity proved itself in a handshake: its entry has a place, if need be that of one
+    /// that we know from hearsay only.
+    pub fn prove(&mut self, bytes: &[u8], step: &mut Step<'_>) -> bool {
+        let Ok((body, _)) = SignedEntry::parse(bytes) else {
+            return false;
+        };
+        if self.entries.len() >= REGISTRY_MAX_ENTRIES && !self.entries.contains_key(&body.entity_id)
+        {
+            let hearsay = self.entries.values().filter(|entry| !entry.proven);
+            let victim = hearsay
+                .min_by_key(|entry| entry.body.issued)
+                .map(|e| e.body.entity_id);
+            if let Some(victim) = victim {
+                self.remove(&victim, step);
+            }
+        }
+        let news = self.merge(bytes, step);
+        if let Some(entry) = self.entries.get_mut(&body.entity_id) {
+            entry.proven = true;
+        }
+        news
+    }
+
+    fn remove(&mut self, entity: &EntityId, step: &mut Step<'_>) {
+        if let Some(entry) = self.entries.remove(entity) {
+            for binding in &entry.body.peers {
+                self.by_peer.remove(&binding.peer_id);
+            }
+            step.delete(Keyspace::Entry, entity.0.to_vec());
+        }
+    }
+
     /// Merges an entry whose signatures hold. Returns whether it was news.
     pub fn merge(&mut self, bytes: &[u8], step: &mut Step<'_>) -> bool {
         let Ok((body, _)) = SignedEntry::parse(bytes) else {
@@ -140,9 +183,14 @@ impl Registry {
         }
         let key = body.entity_id.0.to_vec();
         let written = step.put(Keyspace::Entry, key, bytes.to_vec());
+        let proven = self
+            .entries
+            .get(&body.entity_id)
+            .is_some_and(|have| have.proven);
         self.keep(Entry {
             body,
             bytes: bytes.to_vec(),
+            proven,
             written,
         });
         true
@@ -182,6 +230,7 @@ impl Registry {
         self.keep(Entry {
             body,
             bytes,
+            proven: true,
             written,
         });
     }
@@ -315,12 +364,12 @@ impl Registry {
             .map(|entry| entry.body.entity_id)
             .collect();
         for entity in dead {
-            if let Some(entry) = self.entries.remove(&entity) {
-                for binding in &entry.body.peers {
-                    self.by_peer.remove(&binding.peer_id);
-                }
-                step.delete(Keyspace::Entry, entity.0.to_vec());
-            }
+            self.remove(&entity, step);
+        }
+        // A clock that was ahead when we signed has been set right: nobody else takes our entry.
+        let ahead = |entry: &Entry| entry.body.issued > now + AHEAD_MAX_MS;
+        if self.entries.get(&self.me).is_some_and(ahead) {
+            self.renew_at = Some(now);
         }
         let renew = self.renew_at.is_some_and(|at| at <= now);
         if renew {

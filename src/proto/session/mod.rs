@@ -80,6 +80,8 @@ pub struct Sessions {
     live: BTreeMap<SessionId, Live>,
     newest: BTreeMap<PeerId, SessionId>,
     replay: ReplayCache,
+    /// Handshakes each peer began since the last tick.
+    begun: BTreeMap<PeerId, u32>,
 }
 
 impl Sessions {
@@ -96,6 +98,7 @@ impl Sessions {
             live: BTreeMap::new(),
             newest: BTreeMap::new(),
             replay: ReplayCache::default(),
+            begun: BTreeMap::new(),
         }
     }
 
@@ -313,6 +316,7 @@ impl Sessions {
         self.verifying
             .retain(|_, verifying| fresh(verifying.since()));
         self.replay.expire(mono);
+        self.begun.clear();
         let newest = &self.newest;
         self.live.retain(|id, live| {
             let kept_ms = match newest.get(&live.info.peer) == Some(id) {
@@ -355,7 +359,7 @@ impl Sessions {
             let oldest = self
                 .live
                 .iter()
-                .min_by_key(|(_, live)| live.since)
+                .min_by_key(|(_, live)| (live.replaced.is_none(), live.since))
                 .map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 self.live.remove(&oldest);

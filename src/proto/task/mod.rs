@@ -41,6 +41,16 @@ pub use requester::{
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};
 
+use crate::types::limits::TERMINAL_KEEP_MS;
+use crate::types::{Mono, Now, Wall};
+
+/// When a row that ended at `ended` by the wall clock is forgotten. Only a start reads the wall
+/// clock for this, and a clock that is ahead makes nothing younger than the full time.
+fn forget_at(ended: Wall, now: Now) -> Mono {
+    let age_ms = now.wall.0.saturating_sub(ended.0).min(TERMINAL_KEEP_MS);
+    now.mono + (TERMINAL_KEEP_MS - age_ms)
+}
+
 /// A stored row of ours does not read: the store was damaged or written by another program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a stored {what} does not read: {why}")]

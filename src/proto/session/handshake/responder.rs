@@ -17,6 +17,9 @@ use crate::wire::{
     WireError, cbor,
 };
 
+/// Handshakes one peer may begin between two ticks (2 s), whatever entities it names.
+const BEGUN_MAX: u32 = 16;
+
 impl Sessions {
     /// M1 came from `peer`.
     pub fn on_handshake(
@@ -26,6 +29,11 @@ impl Sessions {
         header: Header,
         now: Now,
     ) -> HandshakeOutcome {
+        let begun = self.begun.entry(peer).or_default();
+        *begun += 1;
+        if *begun > BEGUN_MAX {
+            return HandshakeOutcome::Refused(WireError::RateLimited);
+        }
         match self.judge_m1(peer, &envelope, &header, now) {
             Err(code) => HandshakeOutcome::Refused(code),
             Ok((body, theirs, checks)) => {

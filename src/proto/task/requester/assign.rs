@@ -12,6 +12,7 @@ use crate::wire::{AcceptAnswer, RefuseReason};
 /// How long a worker that was busy or unreachable is passed over, at most.
 const AVOID_BUSY_MS: u64 = 1_000;
 const AVOID_UNREACHABLE_MS: u64 = 3_000;
+const AVOID_SILENT_MS: u64 = 10_000;
 const AVOID_UNFIT_MS: u64 = 30_000;
 
 impl Requester {
@@ -118,6 +119,7 @@ impl Requester {
         answers: &[AcceptAnswer],
         step: &mut Step<'_>,
     ) {
+        self.note_life(worker, boot);
         for ((id, token), answer) in offers.iter().zip(answers) {
             if !self.is_offered(*id, *token) {
                 continue;
@@ -147,6 +149,18 @@ impl Requester {
                 }
             }
         }
+    }
+
+    /// An offer went unanswered: nobody is known to have begun, so it is no loss. The attempt
+    /// stays on record, for it may have begun all the same.
+    pub(super) fn lapse(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let worker = self.tasks[&id]
+            .record
+            .worker
+            .expect("an offer names its worker");
+        self.pass_over(worker, AVOID_SILENT_MS, step);
+        self.set_outcome(id, "lost: it did not answer the offer", true, step);
+        self.rest(id, 0, step);
     }
 
     /// Nobody ran it: the attempt is taken back as if it had not been.

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 mod assign;
 mod reports;
 
-use super::RowError;
 use super::queue::{Queue, Ready};
 use super::record::{Fresh, TaskRecord};
+use super::{RowError, forget_at};
 use crate::proto::{Step, Violation};
 use crate::types::limits::{
-    QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS,
+    QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULTS_MAX_BYTES, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS,
 };
 use crate::types::{
     BatchId, BootId, Capability, EntityId, Keyspace, Mono, Now, Priority, Row, TaskId, TaskState,
@@ -142,11 +142,16 @@ pub struct Requester {
     /// The tasks each worker has of us, offered or leased.
     at_worker: BTreeMap<EntityId, BTreeSet<TaskId>>,
     due: BTreeSet<(Mono, TaskId)>,
-    /// Terminal tasks in the order they ended.
-    over: BTreeSet<(u64, TaskId)>,
+    /// Terminal tasks by when they are forgotten: the first to end is the first to go.
+    over: BTreeSet<(Mono, TaskId)>,
+    /// The boot ids each worker told, the newest last: a late word of an older life is known.
+    lives: BTreeMap<EntityId, Vec<BootId>>,
     /// Workers passed over until then.
     avoid: BTreeMap<EntityId, Mono>,
-    bytes: usize,
+    /// Of the inputs of open tasks.
+    input_bytes: usize,
+    /// Of the results kept.
+    result_bytes: usize,
     effects: Vec<RequesterEffect>,
     #[cfg(test)]
     pub(crate) planted: Option<super::Planted>,
@@ -162,8 +167,10 @@ impl Requester {
             at_worker: BTreeMap::new(),
             due: BTreeSet::new(),
             over: BTreeSet::new(),
+            lives: BTreeMap::new(),
             avoid: BTreeMap::new(),
-            bytes: 0,
+            input_bytes: 0,
+            result_bytes: 0,
             effects: Vec::new(),
             #[cfg(test)]
             planted: None,
@@ -204,10 +211,15 @@ impl Requester {
                 // Rows come in the order of their keyspaces: the record is there already, or
                 // this is what a pruned task left behind.
                 if let Some(task) = self.tasks.get_mut(&id) {
-                    self.bytes += row.value.len();
                     match row.space {
-                        Keyspace::TaskInput => task.input = row.value.clone(),
-                        _ => task.result = Some(row.value.clone()),
+                        Keyspace::TaskInput => {
+                            self.input_bytes += row.value.len();
+                            task.input = row.value.clone();
+                        }
+                        _ => {
+                            self.result_bytes += row.value.len();
+                            task.result = Some(row.value.clone());
+                        }
                     }
                 }
             }
@@ -224,8 +236,8 @@ impl Requester {
             let record = &self.tasks[&id].record;
             let phase = match (record.state, record.worker) {
                 (state, _) if state.is_terminal() => {
-                    let ended = record.ended.unwrap_or(record.submitted).0;
-                    self.over.insert((ended, id));
+                    let ended = record.ended.unwrap_or(record.submitted);
+                    self.over.insert((forget_at(ended, now), id));
                     Phase::Over
                 }
                 (TaskState::Working, Some(worker)) => {
@@ -248,7 +260,7 @@ impl Requester {
             return SubmitOutcome::Known(known.written);
         }
         let open = self.tasks.len() - self.over.len();
-        if open >= QUEUE_MAX_TASKS || self.bytes + new.input.len() > QUEUE_MAX_BYTES {
+        if open >= QUEUE_MAX_TASKS || self.input_bytes + new.input.len() > QUEUE_MAX_BYTES {
             return SubmitOutcome::Full;
         }
         let record = TaskRecord::new(Fresh {
@@ -263,7 +275,7 @@ impl Requester {
         let key = new.id.0.as_bytes().to_vec();
         let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
         let written = step.put(Keyspace::Task, key, record.to_row());
-        self.bytes += new.input.len();
+        self.input_bytes += new.input.len();
         let deadline = step.now.mono + new.deadline_ms;
         let task = Task {
             record,
@@ -312,7 +324,7 @@ impl Requester {
             }
             match task.phase {
                 Phase::Resting { .. } => self.enter(id, Phase::Waiting),
-                Phase::Offered { .. } => self.lose(id, "it did not answer the offer", step),
+                Phase::Offered { .. } => self.lapse(id, step),
                 Phase::Leased { .. } => self.lose(id, "its lease ran out", step),
                 Phase::Waiting | Phase::Over => unreachable!("these are due at the deadline only"),
             }
@@ -350,7 +362,8 @@ impl Requester {
         let token = task.record.token;
         self.store(id, step);
         self.enter(id, Phase::Over);
-        self.over.insert((step.now.wall.0, id));
+        self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
+        self.drop_input(id, step);
         if let Some(worker) = told {
             let items = vec![CancelItem { task_id: id, token }];
             self.effects.push(RequesterEffect::Cancel {
@@ -379,19 +392,28 @@ impl Requester {
     }
 
     fn prune(&mut self, step: &mut Step<'_>) {
-        while let Some((ended, id)) = self.over.first().copied() {
-            let old = step.now.wall.0.saturating_sub(ended) > TERMINAL_KEEP_MS;
-            if !old && self.over.len() <= TERMINAL_MAX_TASKS {
+        while let Some((forget_at, id)) = self.over.first().copied() {
+            let room =
+                self.over.len() <= TERMINAL_MAX_TASKS && self.result_bytes <= RESULTS_MAX_BYTES;
+            if forget_at > step.now.mono && room {
                 break;
             }
             self.over.pop_first();
             if let Some(task) = self.tasks.remove(&id) {
-                self.bytes -= task.input.len() + task.result.as_ref().map_or(0, Vec::len);
+                self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
                 for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
                     step.delete(space, id.0.as_bytes().to_vec());
                 }
             }
         }
+    }
+
+    /// A terminal task runs no more: its input is of no use.
+    fn drop_input(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        self.input_bytes -= task.input.len();
+        task.input = Vec::new();
+        step.delete(Keyspace::TaskInput, id.0.as_bytes().to_vec());
     }
 
     fn store(&mut self, id: TaskId, step: &mut Step<'_>) {

@@ -6,6 +6,10 @@ use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
 use crate::wire::{AckAnswer, RenewAnswer, RenewItem, ResultItem, TaskOutcome};
 
+/// Workers whose boot ids are remembered, and how many of each.
+const LIVES_MAX: usize = 4_096;
+const LIVES_PER_WORKER_MAX: usize = 8;
+
 impl Requester {
     /// The worker tells all it holds of ours. Returns the answers, and what they rest on.
     pub fn renewed(
@@ -15,6 +19,7 @@ impl Requester {
         items: &[RenewItem],
         step: &mut Step<'_>,
     ) -> (Vec<RenewAnswer>, BatchId) {
+        let newest_life = self.note_life(worker, boot);
         let mut after = BatchId::NONE;
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
@@ -43,8 +48,24 @@ impl Requester {
                 lease_ms: self.config.lease_ms,
             });
         }
-        self.lose_unclaimed(worker, boot, items, step);
+        if newest_life {
+            self.lose_unclaimed(worker, boot, items, step);
+        }
         (answers, after)
+    }
+
+    /// Remembers a worker's boot id. Returns whether it is of its newest life.
+    pub(super) fn note_life(&mut self, worker: EntityId, boot: BootId) -> bool {
+        if self.lives.len() >= LIVES_MAX && !self.lives.contains_key(&worker) {
+            self.lives.pop_first();
+        }
+        let lives = self.lives.entry(worker).or_default();
+        if !lives.contains(&boot) {
+            lives.push(boot);
+            let forgotten = lives.len().saturating_sub(LIVES_PER_WORKER_MAX);
+            lives.drain(..forgotten);
+        }
+        lives.last() == Some(&boot)
     }
 
     /// A worker thought lost renews before its task went elsewhere: the attempt goes on. Stored,
@@ -134,7 +155,7 @@ impl Requester {
                 let task = self.tasks.get_mut(&id).expect("the caller found it");
                 task.record.result_bytes = Some(result.len() as u64);
                 task.record.result_token = Some(token);
-                self.bytes += result.len();
+                self.result_bytes += result.len();
                 task.written = step.put(
                     Keyspace::TaskResult,
                     id.0.as_bytes().to_vec(),

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 mod offers;
 
-use super::RowError;
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
+use super::{RowError, forget_at};
 use crate::proto::{Step, Violation};
 use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{
@@ -76,6 +76,8 @@ struct Held {
     /// Until when the lease is surely ours: counted from the sending of a renewal that was
     /// answered. Nothing that needs the lease may begin after it.
     lease_until: Option<Mono>,
+    /// When an outcome that nobody takes, or a tombstone, is forgotten.
+    keep_until: Mono,
     written: BatchId,
 }
 
@@ -88,8 +90,10 @@ pub struct Worker {
     /// When each requester is next told what we hold.
     renew_at: BTreeMap<EntityId, Mono>,
     resend: BTreeSet<(Mono, HeldKey)>,
-    /// By the time they became tombstones.
-    tombstones: BTreeSet<(u64, HeldKey)>,
+    /// By when they are forgotten.
+    tombstones: BTreeSet<(Mono, HeldKey)>,
+    /// Of inputs and outcomes.
+    bytes: usize,
     effects: Vec<WorkerEffect>,
     #[cfg(test)]
     pub(crate) planted: Option<super::Planted>,
@@ -106,6 +110,7 @@ impl Worker {
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
             tombstones: BTreeSet::new(),
+            bytes: 0,
             effects: Vec::new(),
             #[cfg(test)]
             planted: None,
@@ -128,18 +133,21 @@ impl Worker {
                     phase: Phase::Tombstone,
                     deadline: now.mono + left_ms,
                     lease_until: None,
+                    keep_until: now.mono + TERMINAL_KEEP_MS,
                     written: BatchId::NONE,
                 };
                 self.held.insert(held_key(&row.key)?, held);
             }
             Keyspace::HeldInput => {
                 if let Some(held) = self.held.get_mut(&held_key(&row.key)?) {
+                    self.bytes += row.value.len();
                     held.input = row.value.clone();
                 }
             }
             Keyspace::HeldResult => {
                 let outcome = read("held result", &row.value)?;
                 if let Some(held) = self.held.get_mut(&held_key(&row.key)?) {
+                    self.bytes += outcome_bytes(&outcome);
                     held.outcome = Some(outcome);
                 }
             }
@@ -155,7 +163,8 @@ impl Worker {
             let held = &self.held[&key];
             match (held.record.state, held.outcome.is_some()) {
                 (HeldState::Tombstone, _) => {
-                    self.tombstones.insert((held.record.since.0, key));
+                    let forget_at = forget_at(held.record.since, step.now);
+                    self.entomb(key, forget_at);
                 }
                 (_, true) => self.await_ack(key, step.now.mono, 0),
                 (_, false) if self.slots(&held.record.capability).is_none() => {
@@ -196,6 +205,9 @@ impl Worker {
         let held = self.held.get_mut(&key).expect("the caller holds it");
         held.record.state = HeldState::Ended;
         held.record.since = step.now.wall;
+        self.bytes = self.bytes - held.input.len() + outcome_bytes(&outcome);
+        held.input = Vec::new();
+        step.delete(Keyspace::HeldInput, key.to_bytes());
         let _ = step.put(Keyspace::HeldResult, key.to_bytes(), cbor::encode(&outcome));
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         held.outcome = Some(outcome);
@@ -308,16 +320,23 @@ impl Worker {
         held.phase = Phase::Tombstone;
         held.record.state = HeldState::Tombstone;
         held.record.since = step.now.wall;
+        self.bytes -= held.input.len() + held.outcome.as_ref().map_or(0, outcome_bytes);
         held.input = Vec::new();
         held.outcome = None;
         held.lease_until = None;
         step.delete(Keyspace::HeldInput, key.to_bytes());
         step.delete(Keyspace::HeldResult, key.to_bytes());
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
-        self.tombstones.insert((held.record.since.0, key));
+        self.entomb(key, step.now.mono + TERMINAL_KEEP_MS);
         if self.live_of(key.requester).next().is_none() {
             self.renew_at.remove(&key.requester);
         }
+    }
+
+    fn entomb(&mut self, key: HeldKey, forget_at: Mono) {
+        let held = self.held.get_mut(&key).expect("the caller holds it");
+        held.keep_until = forget_at;
+        self.tombstones.insert((forget_at, key));
     }
 
     /// A session with `requester` came up: tell it at once what we hold, and hand over what ended.
@@ -379,8 +398,7 @@ impl Worker {
             let Phase::Ended { tries, .. } = held.phase else {
                 unreachable!("only ended tasks are to be sent")
             };
-            let too_old = step.now.wall.0.saturating_sub(held.record.since.0) > TERMINAL_KEEP_MS;
-            if too_old {
+            if held.keep_until <= now {
                 self.bury(key, step);
                 continue;
             }
@@ -400,9 +418,8 @@ impl Worker {
     }
 
     fn prune(&mut self, step: &mut Step<'_>) {
-        while let Some((since, key)) = self.tombstones.first().copied() {
-            let old = step.now.wall.0.saturating_sub(since) > TERMINAL_KEEP_MS;
-            if !old && self.tombstones.len() <= TOMBSTONES_MAX {
+        while let Some((forget_at, key)) = self.tombstones.first().copied() {
+            if forget_at > step.now.mono && self.tombstones.len() <= TOMBSTONES_MAX {
                 break;
             }
             self.tombstones.pop_first();
@@ -480,7 +497,7 @@ impl Worker {
                 Phase::Ended { resend, .. } => {
                     self.resend.contains(&(resend, *key)) && held.outcome.is_some()
                 }
-                Phase::Tombstone => self.tombstones.contains(&(held.record.since.0, *key)),
+                Phase::Tombstone => self.tombstones.contains(&(held.keep_until, *key)),
             };
             Violation::unless(holds, "T7", || {
                 format!(
@@ -492,5 +509,14 @@ impl Worker {
             Violation::unless(told, "T7", || format!("task {} is never renewed", key.task))?;
         }
         Ok(())
+    }
+}
+
+/// What an outcome takes in memory, nearly.
+fn outcome_bytes(outcome: &TaskOutcome) -> usize {
+    match outcome {
+        TaskOutcome::Completed { result } => result.len(),
+        TaskOutcome::Failed { reason } => reason.len(),
+        TaskOutcome::Released => 0,
     }
 }

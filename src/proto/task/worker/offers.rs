@@ -1,11 +1,15 @@
 //! Offers: what is taken, what is refused, and what is known already.
 
+use std::collections::BTreeMap;
+
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
 use crate::proto::task::record::{HeldKey, HeldRecord};
-use crate::types::limits::{INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_TASKS};
+use crate::types::limits::{
+    INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
+};
 use crate::types::{BatchId, Capability, EntityId, FencingToken, Keyspace};
-use crate::wire::{AcceptAnswer, DelegateItem, RefuseReason};
+use crate::wire::{AcceptAnswer, DelegateItem, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
 const REMAINING_MAX_MS: u64 = TERMINAL_KEEP_MS;
@@ -19,6 +23,7 @@ impl Worker {
         step: &mut Step<'_>,
     ) -> (Vec<AcceptAnswer>, BatchId) {
         let mut after = BatchId::NONE;
+        let mut room = self.room(requester);
         let answers = items
             .into_iter()
             .map(|item| {
@@ -26,7 +31,7 @@ impl Worker {
                     requester,
                     task: item.task_id,
                 };
-                let answer = match self.judge(key, &item) {
+                let answer = match self.judge(key, &item, &room) {
                     Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                     Judgement::Known => AcceptAnswer::Accepted,
                     Judgement::Adopt => {
@@ -34,8 +39,20 @@ impl Worker {
                         AcceptAnswer::Accepted
                     }
                     Judgement::Take => {
+                        room.take(&item.capability);
                         self.take(key, item, step);
                         AcceptAnswer::Accepted
+                    }
+                    Judgement::Anew => {
+                        self.bury(key, step);
+                        match self.judge_new(&item, &room) {
+                            Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
+                            _ => {
+                                room.take(&item.capability);
+                                self.take(key, item, step);
+                                AcceptAnswer::Accepted
+                            }
+                        }
                     }
                 };
                 let written = self
@@ -52,35 +69,55 @@ impl Worker {
         (answers, after)
     }
 
-    fn judge(&self, key: HeldKey, item: &DelegateItem) -> Judgement {
+    /// One look at all that is held serves a whole list of offers.
+    fn room(&self, requester: EntityId) -> Room {
+        let mut running: BTreeMap<Capability, usize> = BTreeMap::new();
+        for key in self.runs.values() {
+            let capability = self.held[key].record.capability.clone();
+            *running.entry(capability).or_default() += 1;
+        }
+        let of_requester = self.live_of(requester).count();
+        Room {
+            running,
+            of_requester,
+        }
+    }
+
+    fn judge(&self, key: HeldKey, item: &DelegateItem, room: &Room) -> Judgement {
         if let Some(held) = self.held.get(&key) {
             return match (held.phase, item.token.cmp(&held.record.token)) {
                 (_, std::cmp::Ordering::Less) => Judgement::Refuse(RefuseReason::Stale),
                 (Phase::Tombstone, std::cmp::Ordering::Equal) => {
                     Judgement::Refuse(RefuseReason::Stale)
                 }
-                (Phase::Tombstone, _) => self.judge_new(key, item),
+                (Phase::Tombstone, _) => self.judge_new(item, room),
                 (_, std::cmp::Ordering::Equal) => Judgement::Known,
+                // A failure that the requester counted once must not be handed over again.
+                (Phase::Ended { .. }, std::cmp::Ordering::Greater)
+                    if !matches!(held.outcome, Some(TaskOutcome::Completed { .. })) =>
+                {
+                    Judgement::Anew
+                }
                 (_, std::cmp::Ordering::Greater) => Judgement::Adopt,
             };
         }
-        self.judge_new(key, item)
+        self.judge_new(item, room)
     }
 
-    fn judge_new(&self, key: HeldKey, item: &DelegateItem) -> Judgement {
+    fn judge_new(&self, item: &DelegateItem, room: &Room) -> Judgement {
         let Some(slots) = self.slots(&item.capability) else {
             return Judgement::Refuse(RefuseReason::UnknownCapability);
         };
         if item.input.len() > INPUT_MAX_BYTES {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
-        let running = |held: &&Held| {
-            matches!(held.phase, Phase::Running { .. }) && held.record.capability == item.capability
-        };
-        let taken = self.held.values().filter(running).count();
-        let of_requester = self.live_of(key.requester).count();
+        let taken = room.running.get(&item.capability).copied().unwrap_or(0);
         let live = self.held.len() - self.tombstones.len();
-        if taken >= slots as usize || live >= WORKER_MAX_TASKS || of_requester >= LIST_MAX_ITEMS {
+        if taken >= slots as usize
+            || live >= WORKER_MAX_TASKS
+            || room.of_requester >= LIST_MAX_ITEMS
+            || self.bytes + item.input.len() > WORKER_MAX_BYTES
+        {
             return Judgement::Refuse(RefuseReason::Busy);
         }
         Judgement::Take
@@ -99,10 +136,12 @@ impl Worker {
             phase: Phase::Tombstone,
             deadline: step.now.mono + remaining_ms,
             lease_until: None,
+            keep_until: step.now.mono + TERMINAL_KEEP_MS,
             written,
         };
+        self.bytes += held.input.len();
         if let Some(old) = self.held.insert(key, held) {
-            self.tombstones.remove(&(old.record.since.0, key));
+            self.tombstones.remove(&(old.keep_until, key));
         }
         self.run(key, step.now.mono);
         self.renew_at
@@ -145,5 +184,20 @@ enum Judgement {
     Known,
     /// Held under an older token.
     Adopt,
+    /// Held under an older token, and that attempt is over.
+    Anew,
     Take,
+}
+
+/// What is taken already.
+struct Room {
+    running: BTreeMap<Capability, usize>,
+    of_requester: usize,
+}
+
+impl Room {
+    fn take(&mut self, capability: &Capability) {
+        *self.running.entry(capability.clone()).or_default() += 1;
+        self.of_requester += 1;
+    }
 }

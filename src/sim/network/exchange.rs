@@ -2,19 +2,20 @@
 
 use rand::RngExt as _;
 
-use super::network::{Delivery, NetEvent, Network, UP_MAX_MS, dial_time_us};
-use super::stage::{Event, Incarnation, Stage};
+use super::conn::dial_time_us;
+use super::{Delivery, NetEvent, Network, UP_MAX_MS};
 use crate::proto::node::{ExchangeFailure, Input};
+use crate::sim::stage::{Event, Incarnation, Stage};
 use crate::types::limits::EXCHANGE_TIMEOUT_MS;
 use crate::types::{ExchangeId, InboundId, Multiaddr};
 
 /// A request under way.
 #[derive(Debug, Clone)]
-pub(super) struct Exchange {
-    pub(super) asker: Incarnation,
-    pub(super) id: ExchangeId,
-    pub(super) to: usize,
-    pub(super) bytes: Vec<u8>,
+pub(in crate::sim) struct Exchange {
+    pub(in crate::sim) asker: Incarnation,
+    pub(in crate::sim) id: ExchangeId,
+    pub(in crate::sim) to: usize,
+    pub(in crate::sim) bytes: Vec<u8>,
 }
 
 /// Where a response goes. None: nobody awaits it.
@@ -25,7 +26,12 @@ pub(super) struct ReturnPath {
 
 impl Network {
     /// A node asked to send a request.
-    pub(super) fn request(&mut self, exchange: Exchange, addrs: &[Multiaddr], stage: &mut Stage) {
+    pub(in crate::sim) fn request(
+        &mut self,
+        exchange: Exchange,
+        addrs: &[Multiaddr],
+        stage: &mut Stage,
+    ) {
         let Exchange { asker, id, to, .. } = exchange;
         let timeout = Event::Net(NetEvent::Failed {
             asker,
@@ -104,7 +110,7 @@ impl Network {
     }
 
     /// A node answers a request.
-    pub(super) fn respond(
+    pub(in crate::sim) fn respond(
         &mut self,
         from: usize,
         id: InboundId,
@@ -137,7 +143,7 @@ impl Network {
         }
     }
 
-    pub(super) fn dialed_to_send(
+    pub(in crate::sim) fn dialed_to_send(
         &mut self,
         exchange: Exchange,
         reachable: bool,
@@ -165,7 +171,7 @@ impl Network {
         self.failed(asker, id, ExchangeFailure::NotSent)
     }
 
-    pub(super) fn arrives(
+    pub(in crate::sim) fn arrives(
         &mut self,
         exchange: Exchange,
         id: u64,
@@ -214,7 +220,7 @@ impl Network {
         )]
     }
 
-    pub(super) fn answered(
+    pub(in crate::sim) fn answered(
         &mut self,
         asker: Incarnation,
         id: ExchangeId,
@@ -235,7 +241,7 @@ impl Network {
         vec![(asker, Input::Response { id, bytes })]
     }
 
-    pub(super) fn failed(
+    pub(in crate::sim) fn failed(
         &mut self,
         asker: Incarnation,
         id: ExchangeId,

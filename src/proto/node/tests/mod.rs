@@ -1,0 +1,71 @@
+//! Whole nodes without a shell: two or three of them, wired by hand.
+
+mod abuse;
+mod calls;
+mod carrying;
+mod meeting;
+mod restarts;
+mod wakes;
+mod wiring;
+mod work;
+
+use self::wiring::Wires;
+use super::*;
+use crate::types::Priority;
+use crate::wire::Offer;
+
+const SECOND_MS: u64 = 1_000;
+
+/// Where node `n` listens.
+fn addr(n: usize) -> Multiaddr {
+    format!("/ip4/127.0.0.1/tcp/{}", 4_000 + n)
+        .parse()
+        .expect("an address")
+}
+
+/// Node `n`, which starts from node `from` and serves `slots` tasks of `wc` at once.
+fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
+    let offer = Offer { name: wc(), slots };
+    NodeConfig {
+        network: "test".parse().expect("a network"),
+        name: format!("node-{n}").parse().expect("a name"),
+        capabilities: Some(offer)
+            .filter(|offer| offer.slots > 0)
+            .into_iter()
+            .collect(),
+        bootstrap: from.map(addr).into_iter().collect(),
+        task: TaskConfig::default(),
+        wake: WakePolicy::default(),
+    }
+}
+
+/// A requester and a worker that know each other.
+fn pair() -> Wires {
+    let mut wires = Wires::new(vec![config(0, None, 0), config(1, Some(0), 2)]);
+    wires.run(3 * SECOND_MS);
+    assert!(wires.have_session(0, 1) && wires.have_session(1, 0));
+    wires
+}
+
+fn wc() -> Capability {
+    "wc".parse().expect("a capability")
+}
+
+fn task(n: u64) -> TaskId {
+    TaskId(uuid::Uuid::from_u128(u128::from(n)))
+}
+
+fn submit(n: u64) -> Command {
+    Command::Submit(Submission {
+        id: task(n),
+        capability: wc(),
+        input: b"some words".to_vec(),
+        to: None,
+        priority: Priority::Normal,
+        deadline_ms: 600 * SECOND_MS,
+    })
+}
+
+fn name_of(n: usize) -> PeerRef {
+    PeerRef::Name(format!("node-{n}").parse().expect("a name"))
+}

@@ -1,0 +1,239 @@
+//! A task goes to another node and its result comes back; nothing is promised before the disk.
+
+use super::*;
+use crate::types::RunId;
+
+fn view(result: CommandResult) -> TaskView {
+    match result {
+        Ok(Reply::Task(view)) => *view,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_task_is_run_elsewhere_and_its_result_returned() {
+    let mut wires = pair();
+    assert_eq!(view(wires.ask(0, submit(1))).id, task(1).to_string());
+    wires.run(SECOND_MS);
+    let done = view(wires.ask(0, Command::AwaitTask(task(1))));
+    assert_eq!((done.state, done.attempts.len()), (TaskState::Completed, 1));
+    let worker = wires.hosts[1].identity.entity_id;
+    let result = Reply::TaskResult {
+        worker: Some(worker),
+        attempts: 1,
+        result: b"SOME WORDS".to_vec(),
+    };
+    assert_eq!(wires.ask(0, Command::TaskResult(task(1))), Ok(result));
+    assert!(wires.node(1).worker().is_empty(), "acknowledged");
+}
+
+#[test]
+fn who_awaits_a_task_is_answered_when_it_is_over() {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    wires.granted(0, submit(1));
+    let awaited = [0, 1].map(|_| wires.command(0, Command::AwaitTask(task(1))));
+    wires.run(60 * SECOND_MS);
+    assert!(
+        awaited.iter().all(|id| wires.reply(0, *id).is_none()),
+        "renewals keep it at work"
+    );
+    let pending = wires
+        .ask(0, Command::TaskResult(task(1)))
+        .expect_err("not yet");
+    assert_eq!(pending.code, CommandErrorCode::Conflict);
+    wires.end_run(
+        1,
+        RunOutcome::Completed {
+            result: b"done".to_vec(),
+        },
+    );
+    for id in awaited {
+        let over = view(wires.reply(0, id).expect("answered"));
+        assert_eq!((over.state, over.attempts.len()), (TaskState::Completed, 1));
+    }
+}
+
+#[test]
+fn the_reply_to_a_submission_waits_for_the_disk() {
+    let mut wires = pair();
+    wires.hosts[0].disk_waits = true;
+    let first = wires.command(0, submit(1));
+    let again = wires.command(0, submit(1));
+    let looked = wires.command(0, Command::Task(task(1)));
+    let listed = wires.command(0, Command::Tasks);
+    wires.run(5 * SECOND_MS);
+    for id in [first, again, looked, listed] {
+        assert!(
+            wires.reply(0, id).is_none(),
+            "nor is a duplicate or a reader told"
+        );
+    }
+    assert!(
+        wires.node(1).worker().is_empty(),
+        "T3: nor does the offer leave"
+    );
+    wires.flush(0);
+    for id in [first, again, looked, listed] {
+        assert!(wires.reply(0, id).expect("answered").is_ok());
+    }
+}
+
+#[test]
+fn an_offer_is_accepted_only_once_the_disk_has_it() {
+    let mut wires = pair();
+    (wires.hosts[1].disk_waits, wires.hosts[1].runs_hang) = (true, true);
+    wires.granted(0, submit(1));
+    wires.run(SECOND_MS);
+    assert_eq!(wires.node(1).worker().len(), 1);
+    let waiting = view(wires.ask(0, Command::Task(task(1))));
+    assert_eq!(waiting.attempts[0].outcome, "offered", "T5");
+    // Had it died now, nobody would have been promised anything.
+    wires.flush(1);
+    let accepted = view(wires.ask(0, Command::Task(task(1))));
+    assert_eq!(accepted.attempts[0].outcome, "working");
+}
+
+#[test]
+fn a_result_is_handed_over_and_acknowledged_only_once_the_disks_have_it() {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    wires.granted(0, submit(1));
+    wires.run(SECOND_MS);
+    wires.hosts[1].disk_waits = true;
+    wires.end_run(
+        1,
+        RunOutcome::Completed {
+            result: b"done".to_vec(),
+        },
+    );
+    wires.run(SECOND_MS);
+    assert_eq!(
+        view(wires.ask(0, Command::Task(task(1)))).state,
+        TaskState::Working
+    );
+    wires.hosts[0].disk_waits = true;
+    wires.flush(1);
+    wires.hosts[1].disk_waits = false;
+    let asked = wires.command(0, Command::TaskResult(task(1)));
+    assert_eq!(wires.node(1).worker().len(), 1, "T5: not acknowledged");
+    assert!(wires.reply(0, asked).is_none(), "T2: nor told to anybody");
+    wires.flush(0);
+    assert!(wires.node(1).worker().is_empty());
+    assert!(wires.reply(0, asked).expect("answered").is_ok());
+}
+
+#[test]
+fn a_task_waits_until_its_worker_is_there() {
+    let mut wires = Wires::new(vec![config(0, None, 0), config(1, Some(0), 2)]);
+    wires.stop(1);
+    let waiting = view(wires.ask(0, submit(1)));
+    let reason = "waits for a free slot at a worker that can be reached";
+    assert_eq!(waiting.reason.as_deref(), Some(reason));
+    wires.run(30 * SECOND_MS);
+    wires.start(1);
+    wires.run(15 * SECOND_MS);
+    assert_eq!(
+        view(wires.ask(0, Command::Task(task(1)))).state,
+        TaskState::Completed
+    );
+}
+
+#[test]
+fn a_deadline_without_a_worker_is_told_as_such() {
+    let mut wires = Wires::new(vec![config(0, None, 0)]);
+    let Command::Submit(submission) = submit(1) else {
+        unreachable!("a submission")
+    };
+    let short = Submission {
+        deadline_ms: 2_000,
+        ..submission
+    };
+    let waiting = view(wires.ask(0, Command::Submit(short)));
+    assert_eq!(waiting.reason.as_deref(), Some("no known peer offers wc"));
+    let awaited = wires.command(0, Command::AwaitTask(task(1)));
+    wires.run(2 * SECOND_MS);
+    let over = view(wires.reply(0, awaited).expect("answered"));
+    assert_eq!((over.state, over.no_worker), (TaskState::Failed, true));
+}
+
+#[test]
+fn a_canceled_task_is_stopped_where_it_runs() {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    wires.granted(0, submit(1));
+    wires.run(SECOND_MS);
+    let run: RunId = wires.hosts[1].runs[0].0;
+    assert_eq!(
+        view(wires.ask(0, Command::CancelTask(task(1)))).state,
+        TaskState::Canceled
+    );
+    assert_eq!(wires.hosts[1].killed, [run]);
+    assert!(wires.node(1).worker().is_empty());
+}
+
+#[test]
+fn a_command_that_fails_five_times_fails_its_task() {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    wires.granted(0, submit(1));
+    let awaited = wires.command(0, Command::AwaitTask(task(1)));
+    for attempt in 1..=5 {
+        for _ in 0..60 {
+            wires.run(SECOND_MS);
+            if !wires.hosts[1].runs.is_empty() {
+                break;
+            }
+        }
+        assert!(
+            wires.reply(0, awaited).is_none(),
+            "before attempt {attempt}"
+        );
+        wires.end_run(
+            1,
+            RunOutcome::Failed {
+                reason: "exit status 1".into(),
+            },
+        );
+    }
+    let over = view(wires.reply(0, awaited).expect("answered"));
+    assert_eq!(
+        (over.state, over.attempts.len(), over.no_worker),
+        (TaskState::Failed, 5, false)
+    );
+    assert_eq!(
+        over.reason.as_deref(),
+        Some("failed 5 times, at last: exit status 1")
+    );
+}
+
+#[test]
+fn many_tasks_are_all_done_and_no_worker_is_given_more_than_it_takes() {
+    let configs = vec![
+        config(0, None, 0),
+        config(1, Some(0), 2),
+        config(2, Some(0), 3),
+    ];
+    let mut wires = Wires::new(configs);
+    wires.run(5 * SECOND_MS);
+    for n in 1..=100 {
+        wires.granted(0, submit(n));
+    }
+    wires.run(60 * SECOND_MS);
+    let Ok(Reply::Tasks(tasks)) = wires.ask(0, Command::Tasks) else {
+        panic!("a list")
+    };
+    assert_eq!(tasks.len(), 100);
+    for task in &tasks {
+        assert_eq!(
+            (task.state, task.attempts.len()),
+            (TaskState::Completed, 1),
+            "{task:?}"
+        );
+    }
+    let workers: BTreeSet<&str> = tasks
+        .iter()
+        .map(|t| t.attempts[0].worker.as_str())
+        .collect();
+    assert_eq!(workers.len(), 2, "both had a share");
+}

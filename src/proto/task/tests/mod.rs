@@ -1,0 +1,82 @@
+//! The task cores without a network: facts about each side, the stored rows, and a state machine
+//! of both sides under random faults.
+
+mod commands;
+mod laws;
+mod machine;
+mod requester;
+mod rows;
+mod shell;
+mod worker;
+mod world;
+
+use self::shell::Side;
+use super::*;
+use crate::types::{BootId, Capability, EntityId, FencingToken, Priority, TaskId};
+use crate::wire::{Offer, TaskOutcome};
+
+/// The requester of every test.
+const US: EntityId = EntityId([0; 32]);
+const HOUR_MS: u64 = 3_600_000;
+
+fn entity(n: u8) -> EntityId {
+    EntityId([n; 32])
+}
+
+fn boot(n: u64) -> BootId {
+    BootId(n)
+}
+
+fn token(n: u64) -> FencingToken {
+    FencingToken(n)
+}
+
+fn wc() -> Capability {
+    "wc".parse().expect("a capability")
+}
+
+/// Ids ascend with `n`, as those of later submissions do.
+fn task_id(n: u64) -> TaskId {
+    TaskId(uuid::Uuid::from_u128(u128::from(n)))
+}
+
+fn new_task(n: u64) -> NewTask {
+    NewTask {
+        id: task_id(n),
+        capability: wc(),
+        input: b"some words".to_vec(),
+        to: None,
+        priority: Priority::Normal,
+        deadline_ms: HOUR_MS,
+    }
+}
+
+fn requester_config() -> RequesterConfig {
+    RequesterConfig {
+        lease_ms: 20_000,
+        offer_lapse_ms: 10_000,
+        failures_max: 5,
+        losses_max: 20,
+        backoff_ms: 500,
+        backoff_max_ms: 30_000,
+    }
+}
+
+fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
+    let capabilities = vec![Offer { name: wc(), slots }];
+    WorkerConfig {
+        capabilities,
+        renew_ms: 5_000,
+        first_run,
+    }
+}
+
+fn completed() -> TaskOutcome {
+    let result = b"2".to_vec();
+    TaskOutcome::Completed { result }
+}
+
+fn failed() -> TaskOutcome {
+    let reason = "no such file".into();
+    TaskOutcome::Failed { reason }
+}

@@ -1,0 +1,231 @@
+//! What the disks say, decoded as it is written and as it becomes durable.
+
+use super::{Checked, Checker};
+use crate::proto::Violation;
+use crate::proto::node::TaskState;
+use crate::proto::task::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
+use crate::sim::host::read_result;
+use crate::types::{Keyspace, TaskId, WriteBatch, WriteOp};
+use crate::wire::{TaskOutcome, cbor};
+
+const OUTCOME_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+impl Checker {
+    /// A core asked its disk to write: what a worker takes or lets go of is judged here, before
+    /// anything could be told of it.
+    pub(in crate::sim) fn written(&mut self, host: usize, batch: &WriteBatch) -> Checked {
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put {
+                    space: Keyspace::HeldResult,
+                    key,
+                    value,
+                } => {
+                    let outcome = completes(value)?;
+                    self.written_outcomes[host].insert(read_held_key(key)?, outcome);
+                }
+                WriteOp::Put {
+                    space: Keyspace::Held,
+                    key,
+                    value,
+                } => {
+                    self.check_held(host, read_held_key(key)?, &read_held(value)?)?;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn check_held(&self, host: usize, key: HeldKey, held: &HeldRecord) -> Checked {
+        let requester = self.host_of(&key.requester);
+        let record = requester.and_then(|at| self.durable[at].tasks.get(&key.task));
+        let Some(record) = record.filter(|record| held.token <= record.token) else {
+            let detail = format!(
+                "node {host} holds {} under token {}, its requester's disk has {:?}",
+                key.task,
+                held.token,
+                record.map(|record| record.token.0)
+            );
+            return Err(Violation {
+                invariant: "T3",
+                detail,
+            });
+        };
+        if held.state != HeldState::Tombstone {
+            return Ok(());
+        }
+        let completed = self.written_outcomes[host]
+            .get(&key)
+            .or_else(|| self.durable[host].outcomes.get(&key))
+            .copied();
+        let attempt_ended = || {
+            let of_token = |a: &&AttemptRecord| a.token == held.token;
+            record
+                .attempts
+                .iter()
+                .find(of_token)
+                .is_some_and(|attempt| attempt.ended.is_some())
+        };
+        let over = record.state.is_terminal()
+            || record.token > held.token
+            || (completed != Some(true) && attempt_ended());
+        Violation::unless(over, "T5", || {
+            format!(
+                "node {host} let go of {} (token {}, completed: {completed:?}), which is {} on its \
+                 requester's disk",
+                key.task,
+                held.token,
+                record.state.as_str()
+            )
+        })
+    }
+
+    /// A batch became durable.
+    pub(in crate::sim) fn durable(&mut self, host: usize, batch: &WriteBatch) -> Checked {
+        let mut changed = Vec::new();
+        for op in &batch.ops {
+            match op {
+                WriteOp::Put {
+                    space: Keyspace::Task,
+                    value,
+                    ..
+                } => {
+                    let record = TaskRecord::from_row(value).map_err(unreadable)?;
+                    changed.push(record.id);
+                    self.take_record(host, record)?;
+                }
+                WriteOp::Put {
+                    space: Keyspace::TaskResult,
+                    key,
+                    value,
+                } => {
+                    self.durable[host]
+                        .results
+                        .insert(read_task_id(key)?, value.clone());
+                }
+                WriteOp::Put {
+                    space: Keyspace::Held,
+                    key,
+                    value,
+                } => {
+                    self.durable[host]
+                        .held
+                        .insert(read_held_key(key)?, read_held(value)?);
+                }
+                WriteOp::Put {
+                    space: Keyspace::HeldResult,
+                    key,
+                    value,
+                } => {
+                    self.durable[host]
+                        .outcomes
+                        .insert(read_held_key(key)?, completes(value)?);
+                }
+                WriteOp::Delete {
+                    space: Keyspace::Task,
+                    key,
+                } => {
+                    let id = read_task_id(key)?;
+                    self.durable[host].tasks.remove(&id);
+                    let kept = self.acknowledged.get(&id) != Some(&host);
+                    Violation::unless(kept, "T1", || {
+                        format!("acknowledged task {id} went from the disk of node {host}")
+                    })?;
+                }
+                WriteOp::Delete {
+                    space: Keyspace::Held,
+                    key,
+                } => {
+                    self.durable[host].held.remove(&read_held_key(key)?);
+                }
+                _ => {}
+            }
+        }
+        changed
+            .into_iter()
+            .try_for_each(|id| self.check_terminal(host, id))
+    }
+
+    fn take_record(&mut self, host: usize, record: TaskRecord) -> Checked {
+        let (id, token) = (record.id, record.token);
+        let failed = self.failed_runs.get(&id).copied().unwrap_or_default();
+        Violation::unless(record.failures <= failed, "F1", || {
+            format!(
+                "{id} is charged with {} failures, {failed} of its runs failed",
+                record.failures
+            )
+        })?;
+        let old = self.durable[host].tasks.insert(id, record);
+        let before = old.map(|old| old.token).unwrap_or_default();
+        Violation::unless(before <= token, "T3", || {
+            format!("the durable token of {id} fell from {before} to {token} at node {host}")
+        })
+    }
+
+    fn check_terminal(&mut self, host: usize, id: TaskId) -> Checked {
+        let durable = &self.durable[host];
+        let Some(record) = durable.tasks.get(&id) else {
+            return Ok(());
+        };
+        let result = durable.results.get(&id).cloned();
+        if record.state == TaskState::Completed {
+            self.check_result(id, record, result.as_deref())?;
+        }
+        let seen = (record.state, result);
+        match self.terminal.get(&id) {
+            Some(first) => Violation::unless(*first == seen, "T2", || {
+                format!(
+                    "{id} was {} and became {} or has another result",
+                    first.0.as_str(),
+                    seen.0.as_str()
+                )
+            }),
+            None => {
+                if seen.0.is_terminal() {
+                    self.terminal.insert(id, seen);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn check_result(&self, id: TaskId, record: &TaskRecord, result: Option<&[u8]>) -> Checked {
+        let right = self.answers.get(&id).map(String::as_str);
+        let given = record.worker.and_then(|worker| self.host_of(&worker));
+        let found = result.and_then(read_result);
+        let fits = found.is_some_and(|(answer, by)| Some(answer) == right && Some(by) == given)
+            && record.result_token == Some(record.token);
+        Violation::unless(fits, "T4", || {
+            format!(
+                "{id} completed with {found:?} under token {:?}; right is {right:?} from node \
+                 {given:?} under token {}",
+                record.result_token, record.token
+            )
+        })
+    }
+}
+
+fn unreadable(error: impl std::fmt::Display) -> Violation {
+    Violation {
+        invariant: "T0",
+        detail: format!("a row that does not read was written: {error}"),
+    }
+}
+
+fn read_task_id(key: &[u8]) -> Result<TaskId, Violation> {
+    uuid::Uuid::from_slice(key).map(TaskId).map_err(unreadable)
+}
+
+fn read_held_key(key: &[u8]) -> Result<HeldKey, Violation> {
+    held_key(key).map_err(unreadable)
+}
+
+fn read_held(value: &[u8]) -> Result<HeldRecord, Violation> {
+    HeldRecord::from_row(value).map_err(unreadable)
+}
+
+fn completes(value: &[u8]) -> Result<bool, Violation> {
+    let outcome: TaskOutcome = cbor::decode(value, OUTCOME_MAX_BYTES).map_err(unreadable)?;
+    Ok(matches!(outcome, TaskOutcome::Completed { .. }))
+}
