@@ -131,7 +131,7 @@ fn shake_hands(vectors: &Value) -> (Side, Side, SessionId) {
     let confirmed = alice
         .sessions
         .ack_verified(ticket, good, now(), Nonce([0x33; 32]));
-    let (_, _, m3, _) = confirmed.unwrap();
+    let m3 = confirmed.unwrap().m3;
     assert_eq!(hex(&m3), expected["m3"]);
 
     let (envelope, header) = parse(&m3).unwrap();

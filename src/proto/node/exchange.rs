@@ -6,7 +6,9 @@ use super::io::{ExchangeFailure, Note, Output};
 use crate::crypto::Work;
 use crate::proto::Step;
 use crate::proto::peers::Sentence;
-use crate::proto::session::{AckOutcome, NoAnswer, Opened, SealedRef, SessionInfo, Ticket};
+use crate::proto::session::{
+    AckOutcome, Confirmed, Failed, NoAnswer, Opened, SealedRef, SessionInfo, Ticket,
+};
 use crate::types::limits::{BODY_MAX_BYTES, OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
 use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
@@ -296,11 +298,16 @@ impl Node {
     pub(super) fn ack_verified(&mut self, ticket: Ticket, good: bool, step: &mut Step<'_>) {
         let nonce = step.nonce();
         match self.sessions.ack_verified(ticket, good, step.now, nonce) {
-            Ok((peer, session, m3, entry)) => {
+            Ok(Confirmed {
+                peer,
+                session,
+                m3,
+                entry,
+            }) => {
                 self.merge_verified(&entry, step);
                 self.begin(Pending::Confirm { peer, session }, peer, m3, BatchId::NONE);
             }
-            Err(Some((peer, _, code))) => {
+            Err(Some(Failed { peer, code })) => {
                 self.penalize(peer, code, step);
                 self.session_failed(peer, Some(code), step);
             }
@@ -580,7 +587,7 @@ impl Node {
         }
     }
 
-    /// Has signatures checked outside; the verdict comes as [`Input::Computed`].
+    /// Has signatures checked outside; the verdict comes as `Input::Computed`.
     pub(super) fn compute(&mut self, job: Job, groups: Vec<Vec<crate::crypto::SigCheck>>) {
         let id = crate::types::JobId(self.next_job);
         self.next_job += 1;

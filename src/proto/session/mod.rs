@@ -34,7 +34,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use handshake::{AckOutcome, HandshakeOutcome, Ticket};
+pub use handshake::{AckOutcome, Confirmed, Failed, HandshakeOutcome, Ticket};
 pub use live::{Opened, SealedRef};
 
 use self::handshake::{HalfOpen, Outgoing, Verifying};

@@ -98,8 +98,8 @@ impl Side {
             AckOutcome::Verify { ticket, checks } => self
                 .sessions
                 .ack_verified(ticket, all_good(&checks), self.now, nonce)
-                .map(|(_, _, m3, _)| m3)
-                .map_err(|error| error.expect("it is ours").2),
+                .map(|confirmed| confirmed.m3)
+                .map_err(|error| error.expect("it is ours").code),
         }
     }
 

@@ -1,10 +1,10 @@
 //! Our handshakes: M1 out, M2 in, M3 out, the ready in.
 
 use super::{
-    AckOutcome, BODY_MAX, Outgoing, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Stage, Theirs, Ticket,
-    Verifying, read_entry,
+    Ack, AckOutcome, BODY_MAX, Confirmed, Failed, Outgoing, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3,
+    Stage, Ticket, Verifying, read_entry,
 };
-use crate::crypto::{Digest, EphemeralSecret, Rng, SigCheck};
+use crate::crypto::{EphemeralSecret, Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
 use crate::proto::session::live::{Established, Live};
 use crate::proto::session::{SessionInfo, Sessions, error_code, parse};
@@ -75,7 +75,7 @@ impl Sessions {
                 self.outgoing.remove(&peer);
                 AckOutcome::Failed(code)
             }
-            Ok((m2, theirs, checks)) => {
+            Ok((ack, checks)) => {
                 if let Some(out) = self.outgoing.get_mut(&peer) {
                     out.stage = Stage::Verifying;
                 }
@@ -83,21 +83,20 @@ impl Sessions {
                 let ticket = self.wait(Verifying::M2 {
                     since,
                     peer,
-                    theirs,
-                    m2: Box::new(m2),
+                    ack: Box::new(ack),
                 });
                 AckOutcome::Verify { ticket, checks }
             }
         }
     }
 
-    pub(super) fn judge_m2(
+    fn judge_m2(
         &self,
         peer: PeerId,
         id: SessionId,
         bytes: &[u8],
         now: Now,
-    ) -> Result<((Envelope, HandshakeAck, Digest), Theirs, Vec<SigCheck>), WireError> {
+    ) -> Result<(Ack, Vec<SigCheck>), WireError> {
         let out = &self.outgoing[&peer];
         let (envelope, header) = parse(bytes)?;
         match header.msg_type {
@@ -134,7 +133,13 @@ impl Sessions {
             digest: th2,
             signature,
         });
-        Ok(((envelope, body, th2), theirs, checks))
+        let ack = Ack {
+            theirs,
+            m2: envelope,
+            body,
+            th2,
+        };
+        Ok((ack, checks))
     }
 
     /// M2's signatures were checked: M3, and the entry that is now verified.
@@ -147,47 +152,49 @@ impl Sessions {
         good: bool,
         now: Now,
         nonce: Nonce,
-    ) -> Result<(PeerId, SessionId, Vec<u8>, Vec<u8>), Option<(PeerId, SessionId, WireError)>> {
-        let Some(Verifying::M2 {
-            peer, theirs, m2, ..
-        }) = self.verifying.remove(&ticket)
-        else {
+    ) -> Result<Confirmed, Option<Failed>> {
+        let Some(Verifying::M2 { peer, ack, .. }) = self.verifying.remove(&ticket) else {
             return Err(None);
         };
-        let (m2, body, th2) = *m2;
-        let id = body.session_id;
-        let ours = self.outgoing.get(&peer).is_some_and(|out| out.id == id);
-        if !ours {
+        let session = ack.body.session_id;
+        if self.outgoing.get(&peer).is_none_or(|out| out.id != session) {
             return Err(None);
         }
-        let result = self.confirm(peer, theirs, &m2, &body, th2, good, now, nonce);
-        match result {
-            Ok((m3, entry)) => Ok((peer, id, m3, entry)),
+        let m3 = match good {
+            true => self.confirm(peer, &ack, now, nonce),
+            false => Err(WireError::InvalidSignature),
+        };
+        match m3 {
+            Ok(m3) => Ok(Confirmed {
+                peer,
+                session,
+                m3,
+                entry: ack.theirs.entry,
+            }),
             Err(code) => {
                 self.outgoing.remove(&peer);
-                Err(Some((peer, id, code)))
+                Err(Some(Failed { peer, code }))
             }
         }
     }
 
-    pub(super) fn confirm(
+    fn confirm(
         &mut self,
         peer: PeerId,
-        theirs: Theirs,
-        m2: &Envelope,
-        body: &HandshakeAck,
-        th2: Digest,
-        good: bool,
+        ack: &Ack,
         now: Now,
         nonce: Nonce,
-    ) -> Result<(Vec<u8>, Vec<u8>), WireError> {
+    ) -> Result<Vec<u8>, WireError> {
+        let Ack {
+            theirs,
+            m2,
+            body,
+            th2,
+        } = ack;
         let out = self.outgoing.get(&peer).expect("the caller found it");
-        if !good {
-            return Err(WireError::InvalidSignature);
-        }
-        let secrets = Secrets::derive(&out.secret, &body.share, &th2)
+        let secrets = Secrets::derive(&out.secret, &body.share, th2)
             .map_err(|_| WireError::InvalidSignature)?;
-        if !secrets.tag_holds(Side::Responder, &th2, m2) {
+        if !secrets.tag_holds(Side::Responder, th2, m2) {
             return Err(WireError::DecryptionFailed);
         }
         let id = out.id;
@@ -203,7 +210,7 @@ impl Sessions {
             signature: None,
             tag: None,
         };
-        let th3 = th3(&th2, m2, &m3);
+        let th3 = th3(th2, m2, &m3);
         let signature = self.key.sign(PURPOSE_M3, &th3);
         m3.tag = Some(secrets.tag(Side::Initiator, &th3, &signature));
         m3.signature = Some(signature);
@@ -221,7 +228,7 @@ impl Sessions {
         let live = Live::new(established, &secrets, now.mono);
         let out = self.outgoing.get_mut(&peer).expect("the caller found it");
         out.stage = Stage::AwaitReady(Box::new(live));
-        Ok((m3.to_bytes(), theirs.entry))
+        Ok(m3.to_bytes())
     }
 
     /// The sealed ready (or an error) came in answer to our M3.

@@ -98,6 +98,30 @@ pub(super) struct Theirs {
     entry: Vec<u8>,
 }
 
+/// An M2 that was taken apart.
+pub(super) struct Ack {
+    theirs: Theirs,
+    m2: Envelope,
+    body: HandshakeAck,
+    th2: Digest,
+}
+
+/// Our handshake goes on: M3 is to be sent, and the other side's entry is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Confirmed {
+    pub peer: PeerId,
+    pub session: SessionId,
+    pub m3: Vec<u8>,
+    pub entry: Vec<u8>,
+}
+
+/// Our handshake is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    pub peer: PeerId,
+    pub code: WireError,
+}
+
 pub(super) enum Verifying {
     M1 {
         since: Mono,
@@ -108,8 +132,7 @@ pub(super) enum Verifying {
     M2 {
         since: Mono,
         peer: PeerId,
-        theirs: Theirs,
-        m2: Box<(Envelope, HandshakeAck, Digest)>,
+        ack: Box<Ack>,
     },
 }
 
@@ -122,15 +145,6 @@ impl Verifying {
 }
 
 impl Sessions {
-    #[allow(
-        clippy::type_complexity,
-        reason = "three parts of one message, taken apart at once"
-    )]
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the whole state of a handshake at its end"
-    )]
-
     fn wait(&mut self, verifying: Verifying) -> Ticket {
         let ticket = Ticket(self.next_ticket);
         self.next_ticket += 1;
