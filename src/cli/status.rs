@@ -57,7 +57,7 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
                 status.connected, status.sessions
             ),
         ),
-        ("registry", format!("{} entries", status.registry)),
+        ("registry", format!("{} known", status.registry)),
         (
             "tasks",
             format!(
