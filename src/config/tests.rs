@@ -247,8 +247,13 @@ fn all_among_the_allowed_means_everybody() {
     let config = file("[wake]\ncommand = 'x'\nallow = 'all'").expect("valid");
     let policy = config.wake.to_core();
     assert!(policy.hook && policy.allow.is_none());
-    let config = file("[wake]\nallow = ['bob']").expect("valid");
-    assert_eq!(config.wake.to_core().allow, Some(vec![String::from("bob")]));
+    let id = "12D3KooWAxrxCRUDmGHHM5WBQGtysuWvXTC3nTeYokQGZvfYCPX8";
+    let config = file(&format!("[wake]\nallow = ['{id}']")).expect("valid");
+    assert_eq!(config.wake.to_core().allow, Some(vec![id.to_owned()]));
+    assert!(
+        file("[wake]\nallow = ['bob']").is_err(),
+        "a name proves nothing"
+    );
 }
 
 #[test]

@@ -437,31 +437,3 @@ async fn another_network_does_not_understand_our_requests() {
         "{event:?}"
     );
 }
-
-/// mDNS ignores loopback, and must not be heard outside. In a namespace of its own it is not:
-///
-/// ```text
-/// unshare -rn sh -c 'ip link set lo up; ip addr add 10.99.0.1/32 dev lo;
-///   ip link set lo multicast on; ip route add 224.0.0.0/4 dev lo;
-///   exec cargo test --offline --lib -- --ignored mdns'
-/// ```
-#[tokio::test]
-#[ignore = "needs a network namespace of its own"]
-async fn nodes_on_one_lan_discover_each_other_by_mdns() {
-    let lan = |network| NetConfig {
-        mdns: true,
-        ..config(network, &["/ip4/10.99.0.1/tcp/0"])
-    };
-    let mut a = Net::start(lan("t")).await.expect("the namespace is set up");
-    let mut b = Net::start(lan("t")).await.expect("the namespace is set up");
-    let (a_id, a_addrs) = (a.peer_id(), addrs(&a));
-    run(&mut [&mut a, &mut b], |_, index, event| match event {
-        NetEvent::Discovered { peer, addrs } if index == 1 => {
-            assert_eq!((peer, addrs), (a_id, a_addrs.clone()));
-            Some(())
-        }
-        NetEvent::Connected { .. } => panic!("whom to dial is not decided here"),
-        _ => None,
-    })
-    .await;
-}
