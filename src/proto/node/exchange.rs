@@ -1,4 +1,4 @@
-//! Sending: sessions opened when needed, messages queued until they are, answers sorted.
+//! Sending: sessions opened when needed, messages queued until they are.
 
 use super::Node;
 use super::gossip::Job;
@@ -7,17 +7,14 @@ use crate::crypto::Work;
 use crate::proto::Step;
 use crate::proto::peers::Sentence;
 use crate::proto::session::{
-    AckOutcome, Confirmed, Failed, NoAnswer, Opened, SealedRef, SessionInfo, Ticket,
+    AckOutcome, Confirmed, Failed, NoAnswer, SealedRef, SessionInfo, Ticket,
 };
 use crate::types::limits::{BODY_MAX_BYTES, OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
 use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
     PeerId, SessionId, TaskId, WakeId,
 };
-use crate::wire::{
-    MsgType, RegistryEntries, RegistrySync, RenewItem, TaskAccept, TaskRenewAck, TaskResultAck,
-    WakeStatus, WakeUpAck, WireError, cbor,
-};
+use crate::wire::{MsgType, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
 
 /// A peer that connected to us has so long to open the session before we do.
 const THEIR_TURN_MS: u64 = 2_000;
@@ -443,60 +440,6 @@ impl Node {
         }
     }
 
-    /// Hands an answer to whom it concerns; none when it is not an answer to this.
-    fn answered(
-        &mut self,
-        peer: PeerId,
-        message: &Message,
-        opened: &Opened,
-        step: &mut Step<'_>,
-    ) -> Option<()> {
-        let read_as = |expected: MsgType| (opened.msg_type == expected).then_some(&opened.body[..]);
-        match &message.kind {
-            Kind::Ping { command, sent } => {
-                read_as(MsgType::Pong)?;
-                self.reply_pong(*command, &peer, step.now.mono, *sent);
-            }
-            Kind::Sync => {
-                let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;
-                self.registry_answer(peer, answer, step);
-            }
-            Kind::Delegate { worker, offers } => {
-                let accept: TaskAccept = decode(read_as(MsgType::TaskAccept)?)?;
-                (accept.answers.len() == offers.len()).then_some(())?;
-                self.requester
-                    .answered(*worker, accept.boot, offers, &accept.answers, step);
-            }
-            Kind::Cancel => {
-                read_as(MsgType::TaskCancelAck)?;
-            }
-            Kind::Renew {
-                requester,
-                items,
-                sent,
-            } => {
-                let ack: TaskRenewAck = decode(read_as(MsgType::TaskRenewAck)?)?;
-                self.worker
-                    .renewed(*requester, items, &ack.answers, *sent, step);
-            }
-            Kind::Results { requester, tasks } => {
-                let ack: TaskResultAck = decode(read_as(MsgType::TaskResultAck)?)?;
-                (ack.answers.len() == tasks.len()).then_some(())?;
-                self.worker
-                    .acknowledged(*requester, tasks, Some(&ack.answers), step);
-            }
-            Kind::Wake { .. } => {
-                let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;
-                self.wakes
-                    .told(opened.entity, ack.nonce, ack.status, step.now.mono);
-            }
-            Kind::WakeUpdate { .. } => {
-                read_as(MsgType::Pong)?;
-            }
-        }
-        Some(())
-    }
-
     /// Asks `peer` for the entries we lack.
     pub(super) fn sync_with(&mut self, peer: PeerId, step: &mut Step<'_>) {
         let sync = RegistrySync {
@@ -597,9 +540,4 @@ impl Node {
             work: Work::Verify { groups },
         });
     }
-}
-
-/// Reads the body of an answer; none when it is malformed.
-pub(super) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
-    cbor::decode(body, BODY_MAX_BYTES).ok()
 }

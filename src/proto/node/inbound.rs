@@ -1,6 +1,6 @@
 //! Answering requests. What is cheap to refuse is refused first.
 
-use super::exchange::decode;
+use super::answers::decode;
 use super::gossip::{Job, Way};
 use super::io::Note;
 use super::{Node, Output};

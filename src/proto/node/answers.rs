@@ -1,0 +1,72 @@
+//! Answers to our requests, each handed to the core that asked.
+
+use super::Node;
+use super::exchange::{Kind, Message};
+use crate::proto::Step;
+use crate::proto::session::Opened;
+use crate::types::PeerId;
+use crate::types::limits::BODY_MAX_BYTES;
+use crate::wire::{
+    MsgType, RegistryEntries, TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
+};
+
+impl Node {
+    /// Hands an answer to whom it concerns; none when it is not an answer to this.
+    pub(super) fn answered(
+        &mut self,
+        peer: PeerId,
+        message: &Message,
+        opened: &Opened,
+        step: &mut Step<'_>,
+    ) -> Option<()> {
+        let read_as = |expected: MsgType| (opened.msg_type == expected).then_some(&opened.body[..]);
+        match &message.kind {
+            Kind::Ping { command, sent } => {
+                read_as(MsgType::Pong)?;
+                self.reply_pong(*command, &peer, step.now.mono, *sent);
+            }
+            Kind::Sync => {
+                let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;
+                self.registry_answer(peer, answer, step);
+            }
+            Kind::Delegate { worker, offers } => {
+                let accept: TaskAccept = decode(read_as(MsgType::TaskAccept)?)?;
+                (accept.answers.len() == offers.len()).then_some(())?;
+                self.requester
+                    .answered(*worker, accept.boot, offers, &accept.answers, step);
+            }
+            Kind::Cancel => {
+                read_as(MsgType::TaskCancelAck)?;
+            }
+            Kind::Renew {
+                requester,
+                items,
+                sent,
+            } => {
+                let ack: TaskRenewAck = decode(read_as(MsgType::TaskRenewAck)?)?;
+                self.worker
+                    .renewed(*requester, items, &ack.answers, *sent, step);
+            }
+            Kind::Results { requester, tasks } => {
+                let ack: TaskResultAck = decode(read_as(MsgType::TaskResultAck)?)?;
+                (ack.answers.len() == tasks.len()).then_some(())?;
+                self.worker
+                    .acknowledged(*requester, tasks, Some(&ack.answers), step);
+            }
+            Kind::Wake { .. } => {
+                let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;
+                self.wakes
+                    .told(opened.entity, ack.nonce, ack.status, step.now.mono);
+            }
+            Kind::WakeUpdate { .. } => {
+                read_as(MsgType::Pong)?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// Reads the body of an answer; none when it is malformed.
+pub(super) fn decode<T: serde::de::DeserializeOwned>(body: &[u8]) -> Option<T> {
+    cbor::decode(body, BODY_MAX_BYTES).ok()
+}
