@@ -23,7 +23,8 @@ use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
 use crate::crypto::{Rng, WorkOutput};
 use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
 use crate::proto::node::{
-    CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output, Verdict,
+    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
+    Reply, Verdict,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 
@@ -327,7 +328,11 @@ impl Driver {
                 () = stop.cancelled() => return,
                 event = self.net.next() => self.watch(&event),
                 Some(call) = self.calls.recv() => {
-                    let _ = call.reply.send(Err(storage_error(&why)));
+                    let answer = match call.command {
+                        Command::Status => self.status_of_broken(&why),
+                        _ => Err(storage_error(&why)),
+                    };
+                    let _ = call.reply.send(answer);
                 }
                 Some(_) = self.executed.recv() => {}
                 Some(_) = self.computed.recv() => {}
@@ -340,6 +345,26 @@ impl Driver {
                 },
             }
         }
+    }
+
+    /// The one thing a node tells while its disk is of no use: how it is. The old core is asked,
+    /// and whatever else it would do is left undone.
+    fn status_of_broken(&mut self, why: &str) -> CommandResult {
+        let input = Input::Command {
+            id: CommandId(0),
+            command: Command::Status,
+        };
+        let outputs = self.node.handle(input, clock::now());
+        let reply = outputs.into_iter().find_map(|output| match output {
+            Output::Reply {
+                id: CommandId(0),
+                result: Ok(Reply::Status(status)),
+            } => Some(status),
+            _ => None,
+        });
+        let mut status = reply.ok_or_else(|| storage_error(why))?;
+        status.storage = why.to_owned();
+        Ok(Reply::Status(status))
     }
 
     fn begin_again(&mut self, loaded: Loaded) {

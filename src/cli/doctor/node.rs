@@ -67,7 +67,7 @@ fn storage(status: &StatusView) -> Check {
     if status.storage == "ok" {
         return Check::ok("storage", "takes writes");
     }
-    let advice = "make room or mend the disk, then restart the node";
+    let advice = "make room or mend the disk: the node goes on by itself then";
     Check::fail("storage", status.storage.clone(), advice)
 }
 

@@ -196,7 +196,7 @@ pub struct StatusView {
     pub tasks: TaskCounts,
     /// Tasks of others that we hold: running, or done and not yet acknowledged.
     pub held: usize,
-    /// `ok`, or why nothing new is accepted.
+    /// `ok`, or why nothing new is accepted: what the disk said when it refused a write.
     pub storage: String,
 }
 
