@@ -21,7 +21,7 @@ use crate::proto::node::{
     StatusView, TaskCounts, TaskState, TaskView, WakeView,
 };
 use crate::runtime::Handle;
-use crate::types::EntityId;
+use crate::types::{EntityId, PeerId};
 
 /// Nothing here takes longer.
 const SOON: Duration = Duration::from_secs(10);
@@ -155,6 +155,10 @@ fn answer(command: Command) -> CommandResult {
             peer_id: peer.to_string(),
             rtt_us: vec![250],
         }),
+        Command::Reach(_) => Reply::Reached {
+            peer_id: PeerId::random(),
+            entity_id: WORKER,
+        },
         Command::Wake { peer, reason } => {
             let view = wake_view(Uuid::nil(), "sending");
             Reply::Wake(WakeView {

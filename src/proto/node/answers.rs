@@ -25,6 +25,10 @@ impl Node {
                 read_as(MsgType::Pong)?;
                 self.reply_pong(*command, &peer, step.now.mono, *sent);
             }
+            Kind::Reach { command, entity } => {
+                read_as(MsgType::Pong)?;
+                self.reply_reached(*command, peer, *entity, opened.entity);
+            }
             Kind::Sync => {
                 let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;
                 self.registry_answer(peer, answer, step);

@@ -74,6 +74,8 @@ pub enum Command {
     TaskResult(TaskId),
     CancelTask(TaskId),
     Ping(PeerRef),
+    /// Answered once there is a connection to the peer and a live session with it.
+    Reach(PeerRef),
     Wake {
         peer: PeerRef,
         reason: String,
@@ -105,6 +107,10 @@ pub enum Reply {
         result: Vec<u8>,
     },
     Pong(PongView),
+    Reached {
+        peer_id: PeerId,
+        entity_id: EntityId,
+    },
     Wake(WakeView),
     Wakes(Vec<WakeView>),
     Done,

@@ -49,6 +49,10 @@ impl Node {
                 Ok(()) => return,
                 Err(error) => (Err(error), BatchId::NONE),
             },
+            Command::Reach(peer) => match self.reach(id, &peer, step) {
+                Some(result) => (result, BatchId::NONE),
+                None => return,
+            },
             Command::Wake { peer, reason } => (self.wake(&peer, reason, step), BatchId::NONE),
             Command::AwaitWake { id: wake, seen } => {
                 match self.await_wake(id, wake, seen, step.now.mono) {
@@ -223,6 +227,54 @@ impl Node {
         };
         self.send(peer, message, step);
         Ok(())
+    }
+
+    /// Where the peer is, if it can be spoken to right now; otherwise a ping finds out: it dials,
+    /// opens a session, and notices one that the other side has forgotten.
+    fn reach(
+        &mut self,
+        command: CommandId,
+        peer: &PeerRef,
+        step: &mut Step<'_>,
+    ) -> Option<CommandResult> {
+        let (peer, entity) = match self.resolve(peer) {
+            Ok(found) => found,
+            Err(error) => return Some(Err(error)),
+        };
+        let session = self.sessions.with(&peer).map(|info| info.entity);
+        if session == Some(entity) && self.peers.is_up(&peer) {
+            return Some(Ok(Reply::Reached {
+                peer_id: peer,
+                entity_id: entity,
+            }));
+        }
+        let message = Message {
+            msg_type: MsgType::Ping,
+            body: cbor::encode(&Ping {}),
+            kind: Kind::Reach { command, entity },
+            after: BatchId::NONE,
+            resent: false,
+        };
+        self.send(peer, message, step);
+        None
+    }
+
+    /// Somebody answered at `peer`: the one that was sought, or another who lives there now.
+    pub(super) fn reply_reached(
+        &mut self,
+        id: CommandId,
+        peer: PeerId,
+        sought: EntityId,
+        found: EntityId,
+    ) {
+        if found != sought {
+            return self.reply_unreachable(id, &peer);
+        }
+        let result = Ok(Reply::Reached {
+            peer_id: peer,
+            entity_id: found,
+        });
+        self.out.push(Output::Reply { id, result });
     }
 
     pub(super) fn reply_pong(&mut self, id: CommandId, peer: &PeerId, now: Mono, sent: Mono) {

@@ -41,6 +41,11 @@ pub(super) enum Kind {
         command: CommandId,
         sent: Mono,
     },
+    /// A ping that shows that there is a connection and a session.
+    Reach {
+        command: CommandId,
+        entity: EntityId,
+    },
     Sync,
     Delegate {
         worker: EntityId,
@@ -414,7 +419,9 @@ impl Node {
     ) {
         let sent = failure == ExchangeFailure::Unknown;
         match message.kind {
-            Kind::Ping { command, .. } => self.reply_unreachable(command, &peer),
+            Kind::Ping { command, .. } | Kind::Reach { command, .. } => {
+                self.reply_unreachable(command, &peer);
+            }
             Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);

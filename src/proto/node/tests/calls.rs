@@ -44,6 +44,60 @@ fn a_ping_to_an_unknown_name_is_not_found() {
 }
 
 #[test]
+fn whoever_has_a_session_and_a_connection_is_reached_without_a_message() {
+    let mut wires = pair();
+    let before = wires.transcript.len();
+    let host = &wires.hosts[1];
+    let expected = Reply::Reached {
+        peer_id: host.identity.peer_id,
+        entity_id: host.identity.entity_id,
+    };
+    assert_eq!(wires.ask(0, Command::Reach(name_of(1))), Ok(expected));
+    let said = &wires.transcript[before..];
+    assert!(!said.iter().any(|out| out.contains("Request")), "{said:?}");
+}
+
+#[test]
+fn a_peer_whose_connection_broke_is_reached_by_dialling_it() {
+    let mut wires = pair();
+    wires.hosts[0].dials_fail = true;
+    wires.hosts[1].dials_fail = true;
+    wires.disconnect(0, 1);
+    wires.run(1);
+    assert!(!wires.are_connected(0, 1));
+    assert!(wires.ask(0, Command::Reach(name_of(1))).is_ok());
+    assert!(wires.are_connected(0, 1) && wires.have_session(0, 1));
+}
+
+#[test]
+fn a_peer_that_forgot_the_session_is_reached_in_a_new_one() {
+    let mut wires = pair();
+    wires.stop(1);
+    wires.run(1);
+    wires.start(1);
+    assert!(wires.have_session(0, 1));
+    assert!(wires.ask(0, Command::Reach(name_of(1))).is_ok());
+    assert!(wires.have_session(0, 1) && wires.have_session(1, 0));
+}
+
+#[test]
+fn a_peer_that_is_gone_is_not_reached() {
+    let mut wires = pair();
+    wires.stop(1);
+    wires.run(1);
+    let reach = wires.command(0, Command::Reach(name_of(1)));
+    wires.run(30 * SECOND_MS);
+    assert_eq!(
+        code(wires.reply(0, reach).expect("answered")),
+        CommandErrorCode::Unreachable
+    );
+    assert_eq!(
+        code(wires.ask(0, Command::Reach(name_of(7)))),
+        CommandErrorCode::NotFound
+    );
+}
+
+#[test]
 fn a_name_that_two_have_is_ambiguous() {
     let twin = NodeConfig {
         name: "node-1".parse().expect("a name"),
