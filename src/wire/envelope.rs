@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::cbor::{self, CborError};
 use crate::crypto::{Digest, Signature, hash};
 use crate::types::limits::FRAME_MAX_BYTES;
-use crate::types::{EntityId, Nonce, SessionId, Wall};
+use crate::types::{EntityId, Nonce, Priority, SessionId, Wall};
 
 /// What a message is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +37,34 @@ pub enum MsgType {
     TaskResultAck,
     TaskCancel,
     TaskCancelAck,
+}
+
+impl MsgType {
+    /// Decides which of the messages that wait for a peer leaves first.
+    pub fn priority(self) -> Priority {
+        match self {
+            // What sessions, wake-ups and leases hang on.
+            MsgType::Handshake
+            | MsgType::HandshakeAck
+            | MsgType::HandshakeConfirm
+            | MsgType::Ready
+            | MsgType::Error
+            | MsgType::WakeUp
+            | MsgType::WakeUpAck
+            | MsgType::WakeUpdate
+            | MsgType::TaskDelegate
+            | MsgType::TaskAccept
+            | MsgType::TaskRenew
+            | MsgType::TaskRenewAck
+            | MsgType::TaskResult
+            | MsgType::TaskResultAck
+            | MsgType::TaskCancel
+            | MsgType::TaskCancelAck => Priority::High,
+            MsgType::Ping | MsgType::Pong | MsgType::RegistrySync | MsgType::RegistryEntries => {
+                Priority::Normal
+            }
+        }
+    }
 }
 
 /// How the payload is protected.
