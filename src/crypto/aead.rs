@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aes_gcm::aead::{Aead, Payload};
-use aes_gcm::{Aes256Gcm, KeyInit, Nonce};
+use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
 use zeroize::Zeroizing;
 
 /// What sealing adds to a message's length.
@@ -68,6 +68,44 @@ impl AeadKey {
             )
             .map_err(|_| AeadError)
     }
+
+    /// Seals `buffer[from..]` where it stands and appends the tag. As [`AeadKey::seal`], without a
+    /// copy.
+    pub fn seal_in_place(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, from: usize) {
+        let nonce = Nonce::from(self.nonce(seq));
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce, aad, (&mut buffer[from..]).into())
+            .expect("a message is far below the 64 GiB that GCM takes");
+        buffer.extend_from_slice(&tag);
+    }
+
+    /// Opens `buffer[from..]`, ciphertext and tag, where it stands; the tag is cut off. As
+    /// [`AeadKey::open`], without a copy; after an error the buffer's content is of no use.
+    ///
+    /// # Errors
+    /// [`AeadError`].
+    pub fn open_in_place(
+        &self,
+        seq: u64,
+        aad: &[u8],
+        buffer: &mut Vec<u8>,
+        from: usize,
+    ) -> Result<(), AeadError> {
+        let end = buffer
+            .len()
+            .checked_sub(TAG_BYTES)
+            .filter(|end| *end >= from)
+            .ok_or(AeadError)?;
+        let nonce = Nonce::from(self.nonce(seq));
+        let (message, tag) = buffer[from..].split_at_mut(end - from);
+        let tag = Tag::try_from(&*tag).map_err(|_| AeadError)?;
+        self.cipher
+            .decrypt_inout_detached(&nonce, aad, message.into(), &tag)
+            .map_err(|_| AeadError)?;
+        buffer.truncate(end);
+        Ok(())
+    }
 }
 
 impl fmt::Debug for AeadKey {
@@ -93,5 +131,27 @@ mod tests {
             bent[at] ^= 1;
             assert_eq!(key.open(7, b"header", &bent), Err(AeadError));
         }
+    }
+
+    #[test]
+    fn sealing_in_place_gives_the_same_bytes() {
+        let key = AeadKey::new(&[1; 32], &[2; 12]);
+        let mut buffer = b"headermessage".to_vec();
+        key.seal_in_place(7, b"header", &mut buffer, 6);
+        assert_eq!(buffer[6..], key.seal(7, b"header", b"message"));
+        assert_eq!(
+            key.open_in_place(7, b"header", &mut buffer.clone(), 7),
+            Err(AeadError)
+        );
+        assert_eq!(key.open_in_place(7, b"header", &mut buffer, 6), Ok(()));
+        assert_eq!(buffer, b"headermessage");
+        assert_eq!(
+            key.open_in_place(7, b"", &mut vec![0; 15], 0),
+            Err(AeadError)
+        );
+        assert_eq!(
+            key.open_in_place(7, b"", &mut vec![0; 17], 2),
+            Err(AeadError)
+        );
     }
 }

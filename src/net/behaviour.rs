@@ -55,6 +55,7 @@ pub(super) struct Behaviour {
     pub(super) gossip: gossipsub::Behaviour<IdentityTransform, WhitelistSubscriptionFilter>,
     mdns: Toggle<mdns::tokio::Behaviour>,
     pub(super) exchange: request_response::Behaviour<FrameCodec>,
+    pub(super) streams: libp2p_stream::Behaviour,
 }
 
 impl Behaviour {
@@ -68,6 +69,7 @@ impl Behaviour {
             gossip: gossip(&config.keypair, &config.network)?,
             mdns: mdns(peer, config.mdns).into(),
             exchange: exchange(&config.network),
+            streams: libp2p_stream::Behaviour::new(),
         })
     }
 }

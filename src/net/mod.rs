@@ -32,6 +32,7 @@ mod event;
 mod failure;
 mod inbound;
 mod outbound;
+mod streams;
 mod swarm;
 mod transport;
 
@@ -39,6 +40,7 @@ mod transport;
 mod tests;
 
 pub use event::{NetEvent, NetFailure, Verdict};
+pub use streams::{Inbound, StreamError, Streams};
 pub use swarm::Net;
 
 use crate::types::{Multiaddr, NetworkName};

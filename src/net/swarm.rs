@@ -19,7 +19,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout_at};
 use super::behaviour::{Behaviour, network_version, registry_topic};
 use super::dht::ProviderQuota;
 use super::outbound::Dials;
-use super::{NetConfig, NetError, NetEvent, transport};
+use super::{NetConfig, NetError, NetEvent, Streams, transport};
 use crate::types::{ExchangeId, GossipId, InboundId, Multiaddr, PeerId};
 
 /// A connection that carries nothing is closed after this.
@@ -58,6 +58,7 @@ pub struct Net {
     pub(super) foreign: HashSet<PeerId>,
     pub(super) providers: ProviderQuota,
     pub(super) bootstrapped: bool,
+    streams: Streams,
     tick: Interval,
 }
 
@@ -80,6 +81,7 @@ impl Net {
     fn assemble(config: &NetConfig) -> Result<Net, NetError> {
         let transport = transport::build(&config.keypair)?;
         let behaviour = Behaviour::new(config)?;
+        let streams = Streams::new(behaviour.streams.new_control(), config.network.clone());
         let swarm_config = swarm::Config::with_tokio_executor()
             .with_idle_connection_timeout(IDLE_TIMEOUT)
             .with_dial_concurrency_factor(DIALS_AT_ONCE)
@@ -102,6 +104,7 @@ impl Net {
             foreign: HashSet::new(),
             providers: ProviderQuota::default(),
             bootstrapped: false,
+            streams,
             tick,
         })
     }
@@ -171,6 +174,11 @@ impl Net {
     fn on_tick(&mut self) {
         self.publish_waiting();
         self.forget_unanswerable();
+    }
+
+    /// The door to long-lived streams.
+    pub fn streams(&self) -> Streams {
+        self.streams.clone()
     }
 
     /// Who we are on the network.

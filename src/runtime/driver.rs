@@ -269,6 +269,7 @@ impl Driver {
                     }
                 }
                 Output::Note(note) => log::note(&note),
+                Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
                 output => self.apply_local(output),
             }
         }

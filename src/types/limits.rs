@@ -94,3 +94,12 @@ pub const WAKES_MAX: usize = 1_024;
 pub const WAKE_REASON_MAX_BYTES: usize = 1_024;
 /// Wake-ups one peer may send in a minute.
 pub const WAKES_PER_PEER_PER_MINUTE: usize = 10;
+
+/// One record on a stream, its header and tag included, without the length in front of it.
+pub const RECORD_MAX_BYTES: usize = 320 * 1024;
+/// Records, bytes and time under one epoch's key.
+pub const EPOCH_MAX_RECORDS: u64 = 1 << 20;
+/// See [`EPOCH_MAX_RECORDS`].
+pub const EPOCH_MAX_BYTES: u64 = 64 << 30;
+/// See [`EPOCH_MAX_RECORDS`].
+pub const EPOCH_MAX_MS: u64 = 10 * 60 * 1000;

@@ -3,6 +3,7 @@
 mod batch;
 mod id;
 pub mod limits;
+mod stream;
 mod task;
 mod text;
 mod time;
@@ -13,6 +14,7 @@ pub use id::{
     JobId, Nonce, RunId, SessionId, TaskId, WakeId,
 };
 pub use libp2p::{Multiaddr, PeerId};
+pub use stream::StreamKind;
 pub use task::{Priority, TaskState};
 pub use text::{Capability, NetworkName, NodeName, TextError};
 pub use time::{Mono, Now, Wall};

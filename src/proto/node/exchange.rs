@@ -320,6 +320,9 @@ impl Node {
 
     pub(super) fn session_up(&mut self, info: SessionInfo, step: &mut Step<'_>) {
         self.session_at.remove(&info.peer);
+        if let Some(secrets) = self.sessions.stream_secrets(&info.peer) {
+            self.out.push(Output::ChannelUp(Box::new(secrets)));
+        }
         let name = self
             .registry
             .entry(&info.entity)
@@ -333,6 +336,14 @@ impl Node {
         self.worker.requester_is_back(info.entity, step.now.mono);
         self.announce_once();
         self.pump(info.peer, step);
+    }
+
+    /// The other side lost a session that we still had.
+    pub(super) fn stream_refused(&mut self, peer: PeerId, session: SessionId, step: &mut Step<'_>) {
+        self.sessions.forget(&peer, session);
+        if self.sessions.with(&peer).is_none() && self.peers.is_up(&peer) {
+            self.open_session(peer, step);
+        }
     }
 
     /// Sees to it that what waits for a session gets one, or fails.

@@ -4,10 +4,12 @@
 
 use super::command::{Command, CommandResult};
 use crate::crypto::{Work, WorkOutput};
+use crate::proto::session::StreamSecrets;
 use crate::types::{
     BatchId, Capability, CommandId, EntityId, ExchangeId, GossipId, HookId, InboundId, JobId,
-    Multiaddr, PeerId, RunId, TaskId, WriteBatch,
+    Multiaddr, PeerId, RunId, SessionId, TaskId, WriteBatch,
 };
+use crate::wire::WireError;
 
 /// What happened.
 #[derive(Debug)]
@@ -67,6 +69,10 @@ pub enum Input {
     RunEnded { run: RunId, outcome: RunOutcome },
     /// An [`Output::Hook`] ended.
     HookEnded { hook: HookId, ok: bool },
+    /// `peer` does not know a session that a stream was to be opened in.
+    StreamRefused { peer: PeerId, session: SessionId },
+    /// `peer` broke a rule on a stream.
+    StreamAbused { peer: PeerId, code: WireError },
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
     Deadline,
 }
@@ -142,6 +148,11 @@ pub enum Output {
         id: CommandId,
         result: CommandResult,
     },
+    /// A session is live: its channel may be opened, by its initiator. Takes the place of an older
+    /// session's with the same peer.
+    ChannelUp(Box<StreamSecrets>),
+    /// The session in use with `peer` is over.
+    ChannelDown { peer: PeerId, session: SessionId },
     /// Something a person may want to read in the log.
     Note(Note),
 }

@@ -248,6 +248,8 @@ impl Node {
             Input::Computed { job, output } => self.computed(job, output, step),
             Input::RunEnded { run, outcome } => self.run_ended(run, outcome, step),
             Input::HookEnded { hook, ok } => self.wakes.hook_ended(hook, ok),
+            Input::StreamRefused { peer, session } => self.stream_refused(peer, session, step),
+            Input::StreamAbused { peer, code } => self.penalize(peer, code, step),
             Input::Deadline => {}
         }
     }
@@ -270,6 +272,9 @@ impl Node {
             if !self.apply_effects(step) {
                 break;
             }
+        }
+        for (peer, session) in self.sessions.ended() {
+            self.out.push(Output::ChannelDown { peer, session });
         }
         self.keep_connections(step);
     }

@@ -86,6 +86,11 @@ impl Secrets {
         hmac_verify(self.confirm(side), &[&th[..], &signature.0].concat(), &tag)
     }
 
+    /// What the streams' keys come from.
+    pub(super) fn master(&self) -> Prk {
+        self.master.clone()
+    }
+
     /// The key under which `side` seals on the exchange lane.
     pub(super) fn traffic(&self, side: Side, th4: &Digest) -> AeadKey {
         let label = match side {

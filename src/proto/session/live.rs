@@ -3,7 +3,8 @@
 use super::SessionInfo;
 use super::keys::{Secrets, Side};
 use super::replay::Window;
-use crate::crypto::{AeadKey, Digest, KeyPair, PublicKey, SigCheck, hash};
+use super::streams::{Parts, StreamSecrets};
+use crate::crypto::{AeadKey, Digest, KeyPair, Prk, PublicKey, SigCheck, hash};
 use crate::proto::Violation;
 use crate::types::limits::{BODY_MAX_BYTES, FRAME_MAX_BYTES, SESSION_LIFE_MS};
 use crate::types::{EntityId, Mono, Nonce, Now, SessionId};
@@ -43,6 +44,7 @@ pub(super) struct Live {
     pub(super) next_seq: u64,
     their_key: PublicKey,
     th4: Digest,
+    master: Prk,
     send: AeadKey,
     receive: AeadKey,
     window: Window,
@@ -82,6 +84,7 @@ impl Live {
             replaced: None,
             next_seq: 0,
             their_key,
+            master: secrets.master(),
             send: secrets.traffic(side, &th4),
             receive: secrets.traffic(other, &th4),
             th4,
@@ -92,6 +95,20 @@ impl Live {
 
     pub(super) fn is_expired(&self, now: Mono) -> bool {
         now.since(self.since) >= SESSION_LIFE_MS
+    }
+
+    /// What the session's streams are made from.
+    pub(super) fn stream_secrets(&self, ours: EntityId) -> StreamSecrets {
+        let parts = Parts {
+            session: self.id,
+            peer: self.info.peer,
+            ours,
+            theirs: self.info.entity,
+            their_key: self.their_key,
+            th4: self.th4,
+            initiator: self.initiator,
+        };
+        StreamSecrets::new(parts, self.master.clone())
     }
 
     /// The header of our next message.

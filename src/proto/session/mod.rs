@@ -26,8 +26,11 @@
 
 mod handshake;
 mod keys;
+mod lane;
 mod live;
+mod record;
 mod replay;
+mod streams;
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +38,13 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use handshake::{AckOutcome, Confirmed, Failed, HandshakeOutcome, Ticket};
+pub use lane::TrafficSecret;
 pub use live::{Opened, SealedRef};
+pub use record::{Opener, RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES, Sealer, record_layer};
+pub use streams::{
+    OPENING_MAX_BYTES, Opened as OpenedStream, Opening, StreamKeys, StreamSecrets, parse_opening,
+    refusal,
+};
 
 use self::handshake::{HalfOpen, Outgoing, Verifying};
 use self::live::Live;
@@ -82,6 +91,8 @@ pub struct Sessions {
     replay: ReplayCache,
     /// Handshakes each peer began since the last tick.
     begun: BTreeMap<PeerId, u32>,
+    /// Sessions that were in use and are over, until they are asked for.
+    ended: Vec<(PeerId, SessionId)>,
 }
 
 impl Sessions {
@@ -99,7 +110,19 @@ impl Sessions {
             newest: BTreeMap::new(),
             replay: ReplayCache::default(),
             begun: BTreeMap::new(),
+            ended: Vec::new(),
         }
+    }
+
+    /// What the streams of the session with `peer` are made from.
+    pub fn stream_secrets(&self, peer: &PeerId) -> Option<StreamSecrets> {
+        let live = self.newest.get(peer).and_then(|id| self.live.get(id))?;
+        Some(live.stream_secrets(self.entity))
+    }
+
+    /// The sessions that ended without a successor since this was last asked.
+    pub fn ended(&mut self) -> Vec<(PeerId, SessionId)> {
+        std::mem::take(&mut self.ended)
     }
 
     /// The session messages to `peer` go through.
@@ -145,6 +168,7 @@ impl Sessions {
         self.live.remove(&session);
         if self.newest.get(peer) == Some(&session) {
             self.newest.remove(peer);
+            self.ended.push((*peer, session));
         }
     }
 
@@ -152,13 +176,14 @@ impl Sessions {
     pub fn forget_newest(&mut self, peer: &PeerId) {
         if let Some(id) = self.newest.remove(peer) {
             self.live.remove(&id);
+            self.ended.push((*peer, id));
         }
     }
 
     /// Nothing more is to be had of `peer`.
     pub fn forget_all(&mut self, peer: &PeerId) {
         self.outgoing.remove(peer);
-        self.newest.remove(peer);
+        self.forget_newest(peer);
         self.live.retain(|_, live| live.info.peer != *peer);
     }
 
@@ -328,7 +353,8 @@ impl Sessions {
             mono.since(live.since) < kept_ms
         });
         let live = &self.live;
-        self.newest.retain(|_, id| live.contains_key(id));
+        let ended = self.newest.extract_if(.., |_, id| !live.contains_key(id));
+        self.ended.extend(ended);
     }
 
     /// When [`Sessions::tick`] is next worth calling.
@@ -363,7 +389,8 @@ impl Sessions {
                 .map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 self.live.remove(&oldest);
-                self.newest.retain(|_, id| *id != oldest);
+                let ended = self.newest.extract_if(.., |_, id| *id == oldest);
+                self.ended.extend(ended);
             }
         }
         info

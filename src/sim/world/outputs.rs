@@ -122,6 +122,8 @@ impl World {
                     .answered(from.host, id, result, &mut self.checker, stage)?;
             }
             Output::Note(note) => self.heard(from.host, &note)?,
+            // Streams carry nothing here: what the cores promise does not rest on them.
+            Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
         }
         Ok(())
     }

@@ -48,7 +48,9 @@ impl Wires {
             Output::GossipVerdict { .. }
             | Output::DhtPut { .. }
             | Output::DhtProvide { .. }
-            | Output::DhtFind { .. } => {}
+            | Output::DhtFind { .. }
+            | Output::ChannelUp(_)
+            | Output::ChannelDown { .. } => {}
         }
     }
 

@@ -1,5 +1,7 @@
 //! Two sides of a session, by hand: what must succeed, and everything that must not.
 
+mod streams;
+
 use proptest::prelude::*;
 use rand::SeedableRng;
 
