@@ -36,6 +36,7 @@ impl Config {
             .try_for_each(|(name, serve)| check_serve(name, serve))?;
         check_wake(&self.wake)?;
         check_task(&self.task)?;
+        self.security.check()?;
         if self.store.url != "sled" {
             let what = format!(
                 "{:?} is not a store this program knows: use sled",

@@ -25,6 +25,7 @@ mod home;
 mod identity;
 mod layers;
 mod sections;
+mod security;
 mod template;
 mod value;
 
@@ -40,6 +41,7 @@ pub use sections::{
     ApiSection, IdentitySection, LogFormat, LogLevel, LogSection, NetSection, NodeSection,
     PassphraseMode, ServeSection, StoreSection, TaskSection, WakeSection,
 };
+pub use security::SecuritySection;
 pub use template::FirstRun;
 pub use value::parse_multiaddr;
 
@@ -57,6 +59,7 @@ pub struct Config {
     pub wake: WakeSection,
     pub task: TaskSection,
     pub identity: IdentitySection,
+    pub security: SecuritySection,
     pub store: StoreSection,
     pub log: LogSection,
 }
@@ -166,6 +169,7 @@ impl Config {
             node,
             listen: self.net.listen.clone(),
             mdns: self.net.mdns,
+            jitter: self.security.to_runtime(),
             serve: self.serve.iter().map(command).collect(),
             on_wake: self.wake.command.clone(),
             guard_exe,

@@ -69,6 +69,13 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # passphrase = "prompt"
 # passphrase_file = "/run/secrets/junto-passphrase"
 
+[security]
+# A random delay hides how long a signature was checked: "off", "handshake", or "all", which
+# answers every message a little later.
+# jitter = "handshake"
+# jitter_min_us = 100
+# jitter_max_us = 500
+
 [store]
 # url = "sled"
 

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::duration::parse_duration_ms;
 use super::{LogFormat, LogLevel, PassphraseMode};
+use crate::crypto::JitterScope;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 
 /// Items of one list of the configuration.
@@ -196,6 +197,15 @@ pub(super) fn passphrase_mode<'de, D: Deserializer<'de>>(
         ("none", PassphraseMode::None),
     ];
     scalar(from, "a mode", |text| choose(text, &names))
+}
+
+pub(super) fn jitter<'de, D: Deserializer<'de>>(from: D) -> Result<JitterScope, D::Error> {
+    let names = [
+        ("off", JitterScope::Off),
+        ("handshake", JitterScope::Handshake),
+        ("all", JitterScope::All),
+    ];
+    scalar(from, "off, handshake or all", |text| choose(text, &names))
 }
 
 fn choose<T: Copy>(text: &str, names: &[(&'static str, T)]) -> Result<T, String> {

@@ -7,6 +7,7 @@
 mod aead;
 mod hash;
 mod identity;
+mod jitter;
 mod kdf;
 mod keyfile;
 mod sign;
@@ -15,10 +16,14 @@ mod work;
 pub use aead::{AeadError, AeadKey, TAG_BYTES};
 pub use hash::{Digest, hash, hmac, hmac_verify};
 pub use identity::{Identity, Inception, InceptionError, Seeds, binding_bytes};
+pub use jitter::{
+    JITTER_MAX_US, Jitter, JitterRange, JitterScope, batch_verify_with_jitter, verify_with_jitter,
+    verify_with_jitter_async,
+};
 pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
 pub use keyfile::{KdfCost, KeyFile, KeyFileError};
 pub use sign::{KeyPair, PublicKey, SigCheck, Signature};
-pub use work::{Work, WorkOutput};
+pub use work::{Subject, Work, WorkOutput};
 
 /// The generator the shell seeds from the operating system and the simulator from its seed.
 pub type Rng = rand::rngs::StdRng;

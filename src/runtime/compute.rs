@@ -1,31 +1,56 @@
 //! A few threads for work that is too slow for the driver. Bounded: when all of it is taken, the
 //! driver does the work itself, which slows it down to what the machine can bear.
+//!
+//! The threads also wait out the delays that hide how long a verification took ([`Jitter`]): a
+//! timer of the async runtime counts in milliseconds, a thread's sleep in microseconds. Work done
+//! by the driver itself is not delayed.
 
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::{io, thread};
 
+use rand::SeedableRng;
 use tokio::sync::mpsc;
 
-use crate::crypto::{Work, WorkOutput};
-use crate::types::JobId;
+use crate::crypto::{Jitter, JitterScope, Rng, Work, WorkOutput};
+use crate::types::{InboundId, JobId};
 
 const QUEUE_MAX: usize = 1_024;
 const THREADS_MAX: usize = 8;
 
 /// Where slow work goes.
 pub(super) struct ComputePool {
-    jobs: SyncSender<(JobId, Work)>,
+    jobs: SyncSender<Task>,
+    jitter: Jitter,
+}
+
+enum Task {
+    Work(JobId, Work),
+    /// An answer that leaves a little later.
+    Hold(Answer),
+}
+
+/// The answer to a request from the network.
+pub(super) struct Answer {
+    pub(super) to: InboundId,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// What a thread is done with.
+pub(super) enum Computed {
+    Work(JobId, WorkOutput),
+    Held(Answer),
 }
 
 impl ComputePool {
     /// Starts one thread per processor (at most 8); they end when the pool is dropped.
     ///
     /// # Errors
-    /// The system's, if it gives no thread.
+    /// The system's, if it gives no thread or no randomness.
     pub(super) fn start(
-        done: mpsc::Sender<(JobId, WorkOutput)>,
-    ) -> Result<ComputePool, std::io::Error> {
+        jitter: Jitter,
+        done: mpsc::Sender<Computed>,
+    ) -> Result<ComputePool, io::Error> {
         let (jobs, queue) = sync_channel(QUEUE_MAX);
         let queue = Arc::new(Mutex::new(queue));
         let threads = thread::available_parallelism()
@@ -33,33 +58,138 @@ impl ComputePool {
             .min(THREADS_MAX);
         for n in 0..threads {
             let (queue, done) = (Arc::clone(&queue), done.clone());
+            let mut rng = Rng::try_from_rng(&mut rand::rngs::SysRng)
+                .map_err(|error| io::Error::other(error.to_string()))?;
             thread::Builder::new()
                 .name(format!("compute-{n}"))
-                .spawn(move || work(&queue, &done))?;
+                .spawn(move || work(&queue, &done, jitter, &mut rng))?;
         }
-        Ok(ComputePool { jobs })
+        Ok(ComputePool { jobs, jitter })
     }
 
     /// Hands a job over, or does it at once when the queue is full.
     pub(super) fn run(&self, job: JobId, work: Work) -> Option<WorkOutput> {
-        match self.jobs.try_send((job, work)) {
-            Ok(()) => None,
-            Err(TrySendError::Full((_, work)) | TrySendError::Disconnected((_, work))) => {
-                Some(work.run())
-            }
+        match self.jobs.try_send(Task::Work(job, work)) {
+            Err(TrySendError::Full(Task::Work(_, work)))
+            | Err(TrySendError::Disconnected(Task::Work(_, work))) => Some(work.run()),
+            _ => None,
+        }
+    }
+
+    /// Holds an answer back for a moment if every verification is to be followed by a delay: what
+    /// a session's messages are worth is judged within the driver, and only the answer shows when.
+    /// Gives it back when it may leave now.
+    pub(super) fn hold(&self, answer: Answer) -> Option<Answer> {
+        if self.jitter.scope != JitterScope::All {
+            return Some(answer);
+        }
+        match self.jobs.try_send(Task::Hold(answer)) {
+            Err(TrySendError::Full(Task::Hold(answer)))
+            | Err(TrySendError::Disconnected(Task::Hold(answer))) => Some(answer),
+            _ => None,
         }
     }
 }
 
-fn work(queue: &Mutex<Receiver<(JobId, Work)>>, done: &mpsc::Sender<(JobId, WorkOutput)>) {
+fn work(
+    queue: &Mutex<Receiver<Task>>,
+    done: &mpsc::Sender<Computed>,
+    jitter: Jitter,
+    rng: &mut Rng,
+) {
     loop {
         let next = queue
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .recv();
-        let Ok((job, work)) = next else { return };
-        if done.blocking_send((job, work.run())).is_err() {
+        let computed = match next {
+            Err(_) => return,
+            Ok(Task::Work(job, work)) => {
+                Computed::Work(job, work.run_with_jitter(jitter, rng, thread::sleep))
+            }
+            Ok(Task::Hold(answer)) => {
+                thread::sleep(jitter.range.draw(rng));
+                Computed::Held(answer)
+            }
+        };
+        if done.blocking_send(computed).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::crypto::{KeyPair, SigCheck, Subject};
+
+    fn handshake() -> Work {
+        let key = KeyPair::from_seed(&[1; 32]);
+        let check = SigCheck {
+            key: key.public(),
+            purpose: "compute",
+            digest: [0; 32],
+            signature: key.sign("compute", &[0; 32]),
+        };
+        Work::Verify {
+            subject: Subject::Handshake,
+            groups: vec![vec![check]],
+        }
+    }
+
+    fn jitter(scope: JitterScope) -> Jitter {
+        Jitter {
+            scope,
+            ..Jitter::default()
+        }
+    }
+
+    /// The mean time of `handshake`, one at a time.
+    async fn mean(scope: JitterScope) -> Duration {
+        let (done, mut computed) = mpsc::channel(16);
+        let pool = ComputePool::start(jitter(scope), done).expect("threads");
+        let before = Instant::now();
+        const ROUNDS: u32 = 200;
+        for n in 0..ROUNDS {
+            assert!(pool.run(JobId(n.into()), handshake()).is_none());
+            assert!(matches!(computed.recv().await, Some(Computed::Work(..))));
+        }
+        before.elapsed() / ROUNDS
+    }
+
+    #[tokio::test]
+    async fn a_handshakes_verdict_comes_later_by_the_jitter_and_not_without_it() {
+        let (without, with) = (
+            mean(JitterScope::Off).await,
+            mean(JitterScope::Handshake).await,
+        );
+        // 300 µs on average; a busy machine adds to both.
+        let by = with.saturating_sub(without);
+        assert!(by >= Duration::from_micros(150), "{without:?} {with:?}");
+        assert!(with >= Duration::from_micros(250), "{without:?} {with:?}");
+    }
+
+    #[tokio::test]
+    async fn answers_are_held_back_only_where_all_is_delayed() {
+        let answer = || Answer {
+            to: InboundId(1),
+            bytes: vec![1],
+        };
+        for scope in [JitterScope::Off, JitterScope::Handshake] {
+            let (done, _computed) = mpsc::channel(16);
+            let pool = ComputePool::start(jitter(scope), done).expect("threads");
+            assert!(pool.hold(answer()).is_some());
+        }
+        let (done, mut computed) = mpsc::channel(16);
+        let pool = ComputePool::start(jitter(JitterScope::All), done).expect("threads");
+        let before = Instant::now();
+        assert!(pool.hold(answer()).is_none());
+        let Some(Computed::Held(held)) = computed.recv().await else {
+            panic!("the answer leaves after its delay");
+        };
+        assert!(before.elapsed() >= Duration::from_micros(100));
+        assert_eq!((held.to, held.bytes), (InboundId(1), vec![1]));
     }
 }

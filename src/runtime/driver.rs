@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::compute::ComputePool;
+use super::compute::{Answer, ComputePool, Computed};
 use super::executor::{ExecDone, Executor};
 use super::handle::Call;
 use super::persist::{PersistDone, Persister};
@@ -45,7 +45,7 @@ pub(super) struct Driver {
     compute: ComputePool,
     persister: Option<Persister>,
     persisted: mpsc::Receiver<PersistDone>,
-    computed: mpsc::Receiver<(JobId, WorkOutput)>,
+    computed: mpsc::Receiver<Computed>,
     executed: mpsc::Receiver<ExecDone>,
     exec_done: mpsc::Sender<ExecDone>,
     calls: mpsc::Receiver<Call>,
@@ -75,7 +75,7 @@ impl Driver {
         let loaded = load(&config, &open).await?;
         let mut driver = Driver {
             executor: Executor::start(guard_exe),
-            compute: ComputePool::start(compute_done).map_err(StartError::Thread)?,
+            compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
             config,
             open,
             node: loaded.node,
@@ -114,9 +114,7 @@ impl Driver {
                 event = self.net.next() => self.on_net(event),
                 Some(call) = self.calls.recv() => self.on_call(call),
                 Some(done) = self.persisted.recv() => self.on_persisted(done),
-                Some((job, output)) = self.computed.recv() => {
-                    self.feed(Input::Computed { job, output });
-                }
+                Some(computed) = self.computed.recv() => self.on_computed(computed),
                 Some(done) = self.executed.recv() => self.on_executed(done),
                 () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
             }
@@ -165,6 +163,13 @@ impl Driver {
         match done {
             PersistDone::Upto(upto) => self.feed(Input::Persisted { upto }),
             PersistDone::Failed(why) => self.broken = Some(why),
+        }
+    }
+
+    fn on_computed(&mut self, computed: Computed) {
+        match computed {
+            Computed::Work(job, output) => self.feed(Input::Computed { job, output }),
+            Computed::Held(Answer { to, bytes }) => self.net.respond(to, bytes),
         }
     }
 
@@ -238,7 +243,11 @@ impl Driver {
                 } => {
                     self.net.request(id, peer, addrs, bytes);
                 }
-                Output::Respond { id, bytes } => self.net.respond(id, bytes),
+                Output::Respond { id, bytes } => {
+                    if let Some(answer) = self.compute.hold(Answer { to: id, bytes }) {
+                        self.net.respond(answer.to, answer.bytes);
+                    }
+                }
                 Output::Publish { bytes } => self.net.publish(bytes),
                 Output::GossipVerdict {
                     id,

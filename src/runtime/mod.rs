@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 pub use handle::Handle;
 
 use self::driver::Driver;
-use crate::crypto::Identity;
+use crate::crypto::{Identity, Jitter};
 use crate::net::{Net, NetConfig, NetError};
 use crate::proto::node::NodeConfig;
 use crate::proto::task::RowError;
@@ -34,6 +34,8 @@ pub struct RuntimeConfig {
     /// Where to listen; port 0 takes a free one.
     pub listen: Vec<Multiaddr>,
     pub mdns: bool,
+    /// Which verifications are followed by a random delay.
+    pub jitter: Jitter,
     pub serve: BTreeMap<Capability, CommandSpec>,
     /// The wake hook's command.
     pub on_wake: Option<String>,

@@ -3,7 +3,7 @@
 use super::Node;
 use super::gossip::Job;
 use super::io::{ExchangeFailure, Note, Output};
-use crate::crypto::Work;
+use crate::crypto::{Subject, Work};
 use crate::proto::Step;
 use crate::proto::peers::Sentence;
 use crate::proto::session::{
@@ -552,10 +552,14 @@ impl Node {
     pub(super) fn compute(&mut self, job: Job, groups: Vec<Vec<crate::crypto::SigCheck>>) {
         let id = crate::types::JobId(self.next_job);
         self.next_job += 1;
+        let subject = match &job {
+            Job::Handshake { .. } | Job::Ack { .. } => Subject::Handshake,
+            Job::Entries { .. } => Subject::Entries,
+        };
         self.jobs.insert(id, job);
         self.out.push(Output::Compute {
             job: id,
-            work: Work::Verify { groups },
+            work: Work::Verify { subject, groups },
         });
     }
 }
