@@ -1,0 +1,595 @@
+#!/usr/bin/env python3
+"""Checks the test vectors beside this file against docs/protocol.md.
+
+A second implementation of the parts of the protocol that can be computed: it shares no code with
+Junto and was written from the document alone. It needs Python 3.9 and the package `cryptography`
+(for Ed25519, X25519 and AES-GCM); everything else is below or in the standard library.
+
+    python3 docs/vectors/check.py            compares, and says how much
+    python3 docs/vectors/check.py --fill     writes the intermediate values (th1, keys, ...)
+
+Exit status: 0 if everything is as it should be, 1 if not.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import pathlib
+import sys
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+# ---- deterministic CBOR (section 2) ---------------------------------------------------------------
+
+MAX_LEVELS = 16
+
+
+class Refused(Exception):
+    """Bytes that a receiver must not accept."""
+
+
+def head(major, number):
+    if number < 24:
+        return bytes([major << 5 | number])
+    for more, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if number < 1 << (8 * size):
+            return bytes([major << 5 | more]) + number.to_bytes(size, "big")
+    raise ValueError(number)
+
+
+def encode(value):
+    """The one encoding of integers, byte strings, texts, booleans, lists and dicts of those."""
+    if isinstance(value, bool):
+        return b"\xf5" if value else b"\xf4"
+    if isinstance(value, int):
+        return head(0, value) if value >= 0 else head(1, -1 - value)
+    if isinstance(value, bytes):
+        return head(2, len(value)) + value
+    if isinstance(value, str):
+        raw = value.encode()
+        return head(3, len(raw)) + raw
+    if isinstance(value, list):
+        return head(4, len(value)) + b"".join(map(encode, value))
+    if isinstance(value, dict):
+        pairs = sorted((encode(key), encode(item)) for key, item in value.items())
+        return head(5, len(pairs)) + b"".join(key + item for key, item in pairs)
+    raise ValueError(value)
+
+
+def decode(data):
+    """Reads exactly these bytes, and refuses every other encoding of the same value."""
+    value, rest = item(data, 1)
+    if rest:
+        raise Refused("bytes behind the end")
+    return value
+
+
+def take(data, count):
+    if len(data) < count:
+        raise Refused("cut")
+    return data[:count], data[count:]
+
+
+def item(data, level):
+    first, data = take(data, 1)
+    major, low = first[0] >> 5, first[0] & 31
+    if major in (4, 5) and level > MAX_LEVELS:
+        raise Refused("too many levels")
+    if major == 7:
+        if low in (20, 21):
+            return low == 21, data
+        raise Refused("a float, null, undefined or another simple value")
+    if low < 24:
+        number = low
+    elif low <= 27:
+        raw, data = take(data, 1 << (low - 24))
+        number = int.from_bytes(raw, "big")
+        if head(major, number) != first + raw:
+            raise Refused("longer than needed")
+    else:
+        raise Refused("an indefinite length")
+    if major == 0:
+        return number, data
+    if major == 1:
+        return -1 - number, data
+    if major == 2:
+        return take(data, number)
+    if major == 3:
+        raw, data = take(data, number)
+        try:
+            return raw.decode(), data
+        except UnicodeDecodeError:
+            raise Refused("text that is not UTF-8") from None
+    if major == 4:
+        values = []
+        for _ in range(number):
+            value, data = item(data, level + 1)
+            values.append(value)
+        return values, data
+    if major == 5:
+        values, before = {}, b""
+        for _ in range(number):
+            start = data
+            key, data = item(data, level + 1)
+            if not isinstance(key, str):
+                raise Refused("a key that is not text")
+            encoded = start[: len(start) - len(data)]
+            if encoded <= before:
+                raise Refused("keys repeated or not in order")
+            before = encoded
+            values[key], data = item(data, level + 1)
+        return values, data
+    raise Refused("a tag")
+
+
+# ---- hashes, signatures, keys (section 2) ---------------------------------------------------------
+
+PROTOCOL = b"junto/1/"
+
+
+def H(purpose, *parts):
+    text = PROTOCOL + purpose.encode() + b"\0"
+    for part in parts:
+        text += len(part).to_bytes(8, "big") + part
+    return hashlib.sha256(text).digest()
+
+
+def signed(purpose, digest):
+    return PROTOCOL + purpose.encode() + b"\0" + digest
+
+
+def raw(public):
+    return public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+
+
+class Key:
+    """An Ed25519 key pair."""
+
+    def __init__(self, seed):
+        self.secret = ed25519.Ed25519PrivateKey.from_private_bytes(seed)
+        self.public = raw(self.secret.public_key())
+
+    def sign(self, purpose, digest):
+        return self.secret.sign(signed(purpose, digest))
+
+
+P = 2**255 - 19
+Y8 = int.from_bytes(
+    bytes.fromhex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"), "little"
+)
+# The y coordinates of the points whose order divides 8.
+SMALL_ORDER_Y = {0, 1, P - 1, Y8, P - Y8}
+
+
+def small_order(point):
+    return (int.from_bytes(point, "little") & (2**255 - 1)) % P in SMALL_ORDER_Y
+
+
+def holds(public, purpose, digest, signature):
+    """The strict check: no points of small order; S in range is the library's to check."""
+    if len(signature) != 64 or small_order(public) or small_order(signature[:32]):
+        return False
+    try:
+        key = ed25519.Ed25519PublicKey.from_public_bytes(public)
+        key.verify(signature, signed(purpose, digest))
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+def HMAC(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def extract(salt, secret):
+    return HMAC(salt, secret)
+
+
+def expand(prk, label, context=b"", length=32):
+    info = PROTOCOL + label.encode() + b"\0" + context
+    out, block = b"", b""
+    while len(out) < length:
+        block = HMAC(prk, block + info + bytes([len(out) // 32 + 1]))
+        out += block
+    return out[:length]
+
+
+# ---- identity and entry (sections 4 and 6) --------------------------------------------------------
+
+
+def base58(data):
+    letters = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, low = divmod(number, 58)
+        text = letters[low] + text
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
+class Identity:
+    def __init__(self, entity, next_key, transport):
+        self.key, self.next, self.transport = Key(entity), Key(next_key), Key(transport)
+        document = b"junto-e1" + self.key.public + H("next key", self.next.public)
+        self.inception = document + self.key.sign("inception", H("inception", document))
+        self.entity_id = H("entity", document)
+        self.peer_id = bytes.fromhex("002408011220") + self.transport.public
+        binding = H("peer binding", self.entity_id, self.peer_id)
+        self.binding = self.transport.sign("peer binding", binding)
+
+    def entity_text(self):
+        return "ent1" + base64.b32encode(self.entity_id).decode().rstrip("=").lower()
+
+    def fingerprint(self):
+        digest = H("fingerprint", self.entity_id)[:24]
+        groups = [int.from_bytes(digest[at : at + 3], "big") % 10_000 for at in range(0, 24, 3)]
+        return " ".join(f"{group:04}" for group in groups)
+
+    def entry(self, issued, expires, seq, name, capabilities, addresses):
+        body = encode(
+            {
+                "entity_id": self.entity_id,
+                "inception": self.inception,
+                "key": self.key.public,
+                "seq": seq,
+                "issued": issued,
+                "expires": expires,
+                "name": name,
+                "capabilities": capabilities,
+                "addresses": addresses,
+                "peers": [{"peer_id": self.peer_id, "signature": self.binding}],
+                "versions": ["1.1"],
+            }
+        )
+        signature = self.key.sign("registry entry", H("registry entry", body))
+        return encode({"body": body, "signature": signature})
+
+
+def entry_holds(entry, peer_id):
+    """The three kinds of signatures of an entry, and that it names this PeerId."""
+    entry = decode(entry)
+    body = decode(entry["body"])
+    document, founder = body["inception"][:72], body["inception"][72:]
+    bindings = {peer["peer_id"]: peer["signature"] for peer in body["peers"]}
+    return (
+        document[:8] == b"junto-e1"
+        and H("entity", document) == body["entity_id"]
+        and document[8:40] == body["key"]
+        and holds(body["key"], "inception", H("inception", document), founder)
+        and holds(body["key"], "registry entry", H("registry entry", entry["body"]), entry["signature"])
+        and peer_id in bindings
+        and all(
+            holds(peer[6:], "peer binding", H("peer binding", body["entity_id"], peer), signature)
+            for peer, signature in bindings.items()
+        )
+    )
+
+
+# ---- envelope and session (sections 3 and 5) ------------------------------------------------------
+
+
+def header(msg_type, sender, timestamp, nonce, **more):
+    fields = {
+        "version": "1.1",
+        "msg_type": msg_type,
+        "sender_id": sender,
+        "timestamp": timestamp,
+        "nonce": nonce,
+        "seal": "session" if "session_id" in more else "none",
+    }
+    return encode({**fields, **{name: value for name, value in more.items() if value is not None}})
+
+
+def envelope(header, data, signature=None, tag=None):
+    fields = {"header": header, "data": data, "signature": signature, "tag": tag}
+    return encode({name: value for name, value in fields.items() if value is not None})
+
+
+class Direction:
+    """One side's traffic keys on the exchange lane."""
+
+    def __init__(self, master, th4, side):
+        secret = expand(master, "traffic exchange " + side, th4)
+        self.key, self.iv = expand(secret, "key"), expand(secret, "iv", length=12)
+        self.th4 = th4
+
+    def nonce(self, sequence_num):
+        number = bytes(4) + sequence_num.to_bytes(8, "big")
+        return bytes(a ^ b for a, b in zip(self.iv, number))
+
+    def seal(self, signer, head, body):
+        sequence_num = decode(head)["sequence_num"]
+        signature = signer.sign("sealed message", H("sealed message", head, body, self.th4))
+        plain = encode({"body": body, "signature": signature})
+        data = AESGCM(self.key).encrypt(self.nonce(sequence_num), plain, head + self.th4)
+        return envelope(head, data)
+
+    def open(self, public, message):
+        message = decode(message)
+        head = message["header"]
+        sequence_num = decode(head)["sequence_num"]
+        try:
+            plain = AESGCM(self.key).decrypt(
+                self.nonce(sequence_num), message["data"], head + self.th4
+            )
+        except InvalidTag:
+            raise Refused("it does not open") from None
+        plain = decode(plain)
+        digest = H("sealed message", head, plain["body"], self.th4)
+        if not holds(public, "sealed message", digest, plain["signature"]):
+            raise Refused("its signature does not hold")
+        return plain["body"]
+
+
+class Handshake:
+    """Both sides of a handshake at once: every message and every secret."""
+
+    def __init__(self, alice, bob, entries, inputs):
+        at, session_id = inputs["timestamp"], inputs["session_id"]
+        x_i, x_r = (
+            x25519.X25519PrivateKey.from_private_bytes(inputs[name])
+            for name in ("alice_x25519_secret", "bob_x25519_secret")
+        )
+        to_alice, to_bob = {"recipient_id": alice.entity_id}, {"recipient_id": bob.entity_id}
+
+        head1 = header("handshake", alice.entity_id, at, inputs["m1_nonce"])
+        data1 = encode(
+            {
+                "versions": ["1.1"],
+                "suites": [1],
+                "session_id": session_id,
+                "to_peer": bob.peer_id,
+                "entry": entries["alice"],
+                "share": raw(x_i.public_key()),
+            }
+        )
+        signature1 = alice.key.sign("m1", H("message", head1, data1))
+        self.m1 = envelope(head1, data1, signature1)
+        self.th1 = H("th1", head1, data1, signature1)
+
+        head2 = header("handshake_ack", bob.entity_id, at, inputs["m2_nonce"], **to_alice)
+        data2 = encode(
+            {
+                "version": "1.1",
+                "suite": 1,
+                "session_id": session_id,
+                "entry": entries["bob"],
+                "share": raw(x_r.public_key()),
+            }
+        )
+        self.th2 = H("th2", self.th1, head2, data2)
+        signature2 = bob.key.sign("m2", self.th2)
+        shared = x_r.exchange(x_i.public_key())
+        assert shared == x_i.exchange(x_r.public_key()) and any(shared)
+        self.prk = extract(self.th2, shared)
+        self.conf_r, self.conf_i = expand(self.prk, "conf r"), expand(self.prk, "conf i")
+        self.master = expand(self.prk, "master")
+        tag2 = HMAC(self.conf_r, self.th2 + signature2)
+        self.m2 = envelope(head2, data2, signature2, tag2)
+
+        head3 = header("handshake_confirm", alice.entity_id, at, inputs["m3_nonce"], **to_bob)
+        data3 = encode({"session_id": session_id, "answers": inputs["m2_nonce"]})
+        self.th3 = H("th3", self.th2, signature2, tag2, head3, data3)
+        signature3 = alice.key.sign("m3", self.th3)
+        tag3 = HMAC(self.conf_i, self.th3 + signature3)
+        self.m3 = envelope(head3, data3, signature3, tag3)
+        self.th4 = H("th4", self.th3, signature3, tag3)
+
+        self.i, self.r = (Direction(self.master, self.th4, side) for side in "ir")
+        head4 = header(
+            "ready",
+            bob.entity_id,
+            at,
+            inputs["ready_nonce"],
+            **to_alice,
+            session_id=session_id,
+            epoch=0,
+            sequence_num=0,
+            re=0,
+        )
+        self.ready = self.r.seal(bob.key, head4, encode({}))
+
+
+# ---- the files ------------------------------------------------------------------------------------
+
+
+class Check:
+    """Compares what is computed with what stands in the files, and counts."""
+
+    def __init__(self, fill):
+        self.fill, self.count, self.wrong = fill, 0, []
+        self.files = {}
+
+    def file(self, name):
+        if name not in self.files:
+            self.files[name] = json.loads((HERE / name).read_text())
+        return self.files[name]
+
+    def same(self, file, section, name, computed):
+        expected = section.get(name)
+        computed = computed.hex() if isinstance(computed, bytes) else computed
+        if self.fill and expected is None:
+            section[name] = computed
+        elif computed != expected:
+            self.wrong.append(f"{file}: {name} is\n  {expected}\nand should be\n  {computed}")
+        self.count += 1
+
+    def true(self, what, holds):
+        if not holds:
+            self.wrong.append(what)
+        self.count += 1
+
+    def refuses(self, what, action):
+        try:
+            action()
+        except Refused:
+            self.count += 1
+        else:
+            self.wrong.append(f"{what} was not refused")
+
+    def save(self):
+        for name, content in self.files.items():
+            (HERE / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def unhex(section):
+    """Every text that is hex as bytes, numbers as they are."""
+    return {name: bytes.fromhex(v) if isinstance(v, str) else v for name, v in section.items()}
+
+
+def plain(value):
+    """A value of a vector: JSON, where {"hex": "00ff"} stands for a byte string."""
+    if isinstance(value, dict):
+        if set(value) == {"hex"}:
+            return bytes.fromhex(value["hex"])
+        return {key: plain(one) for key, one in value.items()}
+    return [plain(one) for one in value] if isinstance(value, list) else value
+
+
+def flipped(data, at):
+    data = bytearray(data)
+    data[at % len(data)] ^= 1 << (at % 8)
+    return bytes(data)
+
+
+def identities(check):
+    people = {}
+    for name, vector in check.file("identity.json")["identities"].items():
+        person = Identity(*(bytes.fromhex(vector["seeds"][s]) for s in ("entity", "next", "transport")))
+        people[name] = person
+        for field, computed in (
+            ("inception", person.inception),
+            ("entity_id", person.entity_id),
+            ("entity_id_text", person.entity_text()),
+            ("peer_id", base58(person.peer_id)),
+            ("peer_id_bytes", person.peer_id),
+            ("binding", person.binding),
+            ("fingerprint", person.fingerprint()),
+        ):
+            check.same("identity.json", vector, field, computed)
+    return people
+
+
+def entries(check, people):
+    made = {}
+    for name, vector in check.file("entry.json")["entries"].items():
+        fields = plain(vector["fields"])
+        made[name] = people[name].entry(**fields)
+        check.same("entry.json", vector, "entry", made[name])
+        check.true(f"{name}'s entry holds", entry_holds(made[name], people[name].peer_id))
+        for at in range(0, len(made[name]), 7):
+            try:
+                good = entry_holds(flipped(made[name], at), people[name].peer_id)
+            except (Refused, KeyError, TypeError, ValueError, AttributeError):
+                good = False
+            check.true(f"{name}'s entry with byte {at} bent does not hold", not good)
+    return made
+
+
+def handshake(check, people, entries):
+    vector = check.file("handshake.json")
+    done = Handshake(people["alice"], people["bob"], entries, unhex(vector["inputs"]))
+    for name in ("m1", "m2", "m3", "ready"):
+        check.same("handshake.json", vector["messages"], name, getattr(done, name))
+    computed = vector.setdefault("computed", {})
+    for name in ("th1", "th2", "th3", "th4", "prk", "conf_r", "conf_i", "master"):
+        check.same("handshake.json", computed, name, getattr(done, name))
+    for side in "ir":
+        direction = getattr(done, side)
+        check.same("handshake.json", computed, f"key_{side}", direction.key)
+        check.same("handshake.json", computed, f"iv_{side}", direction.iv)
+    ready = done.r.open(people["bob"].key.public, bytes.fromhex(vector["messages"]["ready"]))
+    check.true("the ready is empty", decode(ready) == {})
+    return done
+
+
+def sealed(check, people, session):
+    vector = check.file("sealed.json")
+    at = bytes.fromhex(check.file("handshake.json")["inputs"]["session_id"])
+    sides = {"alice": (session.i, "bob"), "bob": (session.r, "alice")}
+    for message in vector["messages"]:
+        direction, to = sides[message["from"]]
+        sender = people[message["from"]]
+        head = header(
+            message["msg_type"],
+            sender.entity_id,
+            message["timestamp"],
+            bytes.fromhex(message["nonce"]),
+            recipient_id=people[to].entity_id,
+            session_id=at,
+            epoch=0,
+            sequence_num=message["sequence_num"],
+            re=message.get("re"),
+        )
+        body = bytes.fromhex(message["body"])
+        check.same("sealed.json", message, "message", direction.seal(sender.key, head, body))
+        came = bytes.fromhex(message["message"])
+        check.true("it opens", direction.open(sender.key.public, came) == body)
+        check.refuses(
+            "a message under another's key", lambda: direction.open(people[to].key.public, came)
+        )
+        cut = decode(came)
+        for bent in range(0, len(cut["data"]), 5):
+            broken = envelope(cut["header"], flipped(cut["data"], bent))
+            check.refuses("a bent message", lambda: direction.open(sender.key.public, broken))
+
+
+def errors(check, people):
+    vector = check.file("error.json")
+    head = header("error", people["bob"].entity_id, vector["timestamp"], bytes.fromhex(vector["nonce"]))
+    data = encode({"code": vector["code"]})
+    signature = people["bob"].key.sign("error", H("message", head, data))
+    check.same("error.json", vector, "message", envelope(head, data, signature))
+
+
+def bodies(check):
+    for vector in check.file("bodies.json")["bodies"]:
+        check.same("bodies.json", vector, "cbor", encode(plain(vector["value"])))
+        check.true(vector["rule"], decode(bytes.fromhex(vector["cbor"])) == plain(vector["value"]))
+
+
+def cbor(check):
+    vector = check.file("cbor.json")
+    for case in vector["accepted"]:
+        data = bytes.fromhex(case["cbor"])
+        check.true(f"{case['cbor']} is accepted", encode(decode(data)) == data)
+        check.true(f"{case['cbor']} is the value", decode(data) == plain(case["value"]))
+    for case in vector["refused"]:
+        check.refuses(f"{case['cbor']} ({case['why']})", lambda: decode(bytes.fromhex(case["cbor"])))
+
+
+def signatures(check):
+    for case in check.file("signature.json")["cases"]:
+        verdict = holds(
+            bytes.fromhex(case["key"]),
+            case["purpose"],
+            bytes.fromhex(case["digest"]),
+            bytes.fromhex(case["signature"]),
+        )
+        check.true(f"{case['what']}: {verdict}", verdict == case["holds"])
+
+
+def main():
+    check = Check(fill="--fill" in sys.argv[1:])
+    cbor(check)
+    signatures(check)
+    people = identities(check)
+    session = handshake(check, people, entries(check, people))
+    sealed(check, people, session)
+    errors(check, people)
+    bodies(check)
+    if check.fill:
+        check.save()
+    for wrong in check.wrong:
+        print(wrong, file=sys.stderr)
+    print(f"{check.count} values checked, {len(check.wrong)} wrong")
+    return 1 if check.wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
