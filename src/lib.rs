@@ -11,6 +11,7 @@
 //! | layer | module | what | may import |
 //! |---|---|---|---|
 //! | L0 | [`types`] | ids, time, limits, write batches | – |
+//! | L0 | [`metrics`] | what the shell counts | – |
 //! | L1 | [`crypto`] | keys, signatures, key schedule, key file | types |
 //! | L1 | [`wire`] | messages, error codes, deterministic CBOR | types, crypto |
 //! | L2 | [`proto`] | the cores, and the node that composes them | types, crypto, wire |
@@ -26,6 +27,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod crypto;
+pub mod metrics;
 pub mod net;
 pub mod proto;
 pub mod runtime;

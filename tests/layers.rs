@@ -21,6 +21,7 @@ use rust_paths::{ModulePath, paths};
 /// own; what of `a` has no row is `a`.
 const TABLE: &[(&str, &[&str])] = &[
     ("types", &[]),
+    ("metrics", &[]),
     ("crypto", &["types"]),
     ("wire", &["types", "crypto"]),
     ("proto", &["types", "crypto", "wire"]),
@@ -39,7 +40,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "runtime",
         &[
-            "types", "crypto", "wire", "proto", "proto::*", "store", "net",
+            "types", "crypto", "wire", "proto", "proto::*", "store", "net", "metrics",
         ],
     ),
     ("telemetry", &[]),
@@ -49,7 +50,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     (
         "api",
-        &["types", "crypto", "wire", "proto", "proto::*", "runtime"],
+        &[
+            "types", "crypto", "wire", "proto", "proto::*", "runtime", "metrics",
+        ],
     ),
     (
         "testnet",

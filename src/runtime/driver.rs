@@ -21,6 +21,7 @@ use super::handle::Call;
 use super::persist::{PersistDone, Persister};
 use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
 use crate::crypto::{Rng, WorkOutput};
+use crate::metrics::Metrics;
 use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
 use crate::proto::node::{
     Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
@@ -59,6 +60,7 @@ pub(super) struct Driver {
     listen: Vec<Multiaddr>,
     /// Why the disk is not used at the moment.
     broken: Option<String>,
+    metrics: Metrics,
 }
 
 impl Driver {
@@ -68,11 +70,12 @@ impl Driver {
         open: StoreOpener,
         net: Net,
         guard_exe: Option<std::path::PathBuf>,
+        metrics: Metrics,
     ) -> Result<(Driver, mpsc::Sender<Call>), StartError> {
         let (calls_tx, calls) = mpsc::channel(CALLS_MAX);
         let (exec_done, executed) = mpsc::channel(DONE_MAX);
         let (compute_done, computed) = mpsc::channel(DONE_MAX);
-        let loaded = load(&config, &open).await?;
+        let loaded = load(&config, &open, &metrics).await?;
         let mut driver = Driver {
             executor: Executor::start(guard_exe),
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
@@ -93,6 +96,7 @@ impl Driver {
             connected: BTreeMap::new(),
             listen: Vec::new(),
             broken: None,
+            metrics,
         };
         driver.apply(loaded.outputs);
         driver.listen = driver.net.local_addrs().to_vec();
@@ -346,7 +350,7 @@ impl Driver {
                 }
                 Some(_) = self.executed.recv() => {}
                 Some(_) = self.computed.recv() => {}
-                _ = retry.tick() => match load(&self.config, &self.open).await {
+                _ = retry.tick() => match load(&self.config, &self.open, &self.metrics).await {
                     Ok(loaded) => {
                         self.begin_again(loaded);
                         return;
@@ -413,7 +417,11 @@ struct Loaded {
     persisted: mpsc::Receiver<PersistDone>,
 }
 
-async fn load(config: &RuntimeConfig, open: &StoreOpener) -> Result<Loaded, StartError> {
+async fn load(
+    config: &RuntimeConfig,
+    open: &StoreOpener,
+    metrics: &Metrics,
+) -> Result<Loaded, StartError> {
     let open = std::sync::Arc::clone(open);
     let (store, rows) = tokio::task::spawn_blocking(move || {
         let mut store = open()?;
@@ -440,7 +448,7 @@ async fn load(config: &RuntimeConfig, open: &StoreOpener) -> Result<Loaded, Star
         clock::now(),
     )?;
     let (done, persisted) = mpsc::channel(DONE_MAX);
-    let persister = Persister::spawn(store, done).map_err(StartError::Thread)?;
+    let persister = Persister::spawn(store, done, metrics.store.clone()).map_err(StartError::Thread)?;
     Ok(Loaded {
         node,
         outputs,

@@ -2,6 +2,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::Metrics;
 use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult};
 
 /// A command on its way to the driver, and where its answer goes.
@@ -14,11 +15,12 @@ pub(super) struct Call {
 #[derive(Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    metrics: Metrics,
 }
 
 impl Handle {
-    pub(super) fn new(calls: mpsc::Sender<Call>) -> Handle {
-        Handle { calls }
+    pub(super) fn new(calls: mpsc::Sender<Call>, metrics: Metrics) -> Handle {
+        Handle { calls, metrics }
     }
 
     /// Asks the node and awaits its answer. Dropping the future abandons the answer, not the
@@ -37,6 +39,11 @@ impl Handle {
                 mpsc::error::TrySendError::Closed(_) => stopping(),
             })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// What the node's shell counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 
@@ -69,6 +76,6 @@ impl Handle {
                 });
             }
         });
-        Handle::new(calls)
+        Handle::new(calls, Metrics::default())
     }
 }

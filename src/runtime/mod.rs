@@ -20,6 +20,7 @@ pub use handle::Handle;
 
 use self::driver::Driver;
 use crate::crypto::{Identity, Jitter};
+use crate::metrics::Metrics;
 use crate::net::{Net, NetConfig, NetError};
 use crate::proto::node::NodeConfig;
 use crate::proto::task::RowError;
@@ -91,11 +92,12 @@ pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, 
     .await?;
     let listen = net.local_addrs().to_vec();
     let guard_exe = config.guard_exe.clone();
-    let (driver, calls) = Driver::start(config, open, net, guard_exe).await?;
+    let metrics = Metrics::default();
+    let (driver, calls) = Driver::start(config, open, net, guard_exe, metrics.clone()).await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
     Ok(Running {
-        handle: Handle::new(calls),
+        handle: Handle::new(calls, metrics),
         listen,
         stop,
         driver,

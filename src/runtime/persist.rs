@@ -18,10 +18,11 @@ mod tests;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use crate::metrics::StoreMetrics;
 use crate::store::Store;
 use crate::types::{BatchId, WriteBatch};
 
@@ -87,12 +88,14 @@ impl Persister {
     pub fn spawn(
         store: Box<dyn Store>,
         done: mpsc::Sender<PersistDone>,
+        metrics: StoreMetrics,
     ) -> std::io::Result<Persister> {
         let shared = Arc::<Shared>::default();
         let worker = Worker {
             shared: Arc::clone(&shared),
             store,
             done,
+            metrics,
             unsaid: None,
         };
         let thread = thread::Builder::new()
@@ -142,6 +145,7 @@ struct Worker {
     shared: Arc<Shared>,
     store: Box<dyn Store>,
     done: mpsc::Sender<PersistDone>,
+    metrics: StoreMetrics,
     /// The newest word that the driver's queue had no room for.
     unsaid: Option<PersistDone>,
 }
@@ -149,15 +153,20 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         while let Some((group, newest)) = self.next_group() {
+            let begun = Instant::now();
             let applied = catch_unwind(AssertUnwindSafe(|| self.store.apply(&group)));
             let failure = match applied {
                 Ok(Ok(())) => {
+                    self.metrics.batches.inc_by(group.len() as u64);
+                    let took = begun.elapsed().as_secs_f64();
+                    self.metrics.flush_seconds.observe(took);
                     self.say(PersistDone::Upto(newest));
                     continue;
                 }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => String::from("the store broke off in the middle of a write"),
             };
+            self.metrics.failures.inc();
             let mut queue = self.shared.queue();
             queue.failed = true;
             queue.batches = Vec::new();

@@ -1,6 +1,7 @@
 //! The routes. Each turns a request into a command, and the reply into JSON; deciding is the
 //! node's.
 
+mod metrics;
 mod node;
 mod tasks;
 mod wake;
@@ -79,6 +80,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(node::public_key))
         .routes(routes!(node::openapi))
         .routes(routes!(node::stats))
+        .routes(routes!(metrics::metrics))
         .routes(routes!(node::peers))
         .routes(routes!(node::peers_v1))
         .routes(routes!(node::status))

@@ -158,7 +158,7 @@ async fn ping_once(state: &ApiState, peer: &PeerRef) -> Result<Result<PongView, 
     }
 }
 
-async fn status_of(state: &ApiState) -> Result<StatusView, Refused> {
+pub(super) async fn status_of(state: &ApiState) -> Result<StatusView, Refused> {
     match state.call(Command::Status).await? {
         Reply::Status(status) => Ok(*status),
         _ => Err(Refused::unexpected_reply("status")),

@@ -60,7 +60,7 @@ fn bench(room: usize) -> Bench {
         flushes: flushed,
         gate: opened,
     });
-    let persister = Persister::spawn(store, done_tx).unwrap();
+    let persister = Persister::spawn(store, done_tx, StoreMetrics::default()).unwrap();
     Bench {
         rows,
         persister,
