@@ -1,15 +1,16 @@
-//! Sending: sessions opened when needed, messages queued until they are.
+//! Sending: sessions opened when needed, messages queued (`outbox`) until they are.
 
 use super::Node;
 use super::gossip::Job;
 use super::io::{ExchangeFailure, Note, Output};
+use super::outbox::{Outbox, window};
 use crate::crypto::{Subject, Work};
 use crate::proto::Step;
 use crate::proto::peers::Sentence;
 use crate::proto::session::{
     AckOutcome, Confirmed, Failed, NoAnswer, SealedRef, SessionInfo, Ticket,
 };
-use crate::types::limits::{BODY_MAX_BYTES, OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
+use crate::types::limits::BODY_MAX_BYTES;
 use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
     PeerId, SessionId, TaskId, WakeId,
@@ -179,31 +180,22 @@ impl Node {
 
     /// Queues a message and sends what can be sent.
     pub(super) fn send(&mut self, peer: PeerId, message: Message, step: &mut Step<'_>) {
-        let queue = self.outbox.entry(peer).or_default();
         let too_large = message.body.len() > BODY_MAX_BYTES;
-        if queue.len() >= OUTBOX_PER_PEER_MAX
-            || too_large
-            || self.peers.is_shunned(&peer, step.now.mono)
-        {
+        if too_large || self.peers.is_shunned(&peer, step.now.mono) {
             self.failed(peer, message, ExchangeFailure::NotSent, step);
             return;
         }
-        queue.push_back(message);
+        if let Some(message) = self.outbox.entry(peer).or_default().push(message) {
+            self.failed(peer, message, ExchangeFailure::NotSent, step);
+        }
         self.pump(peer, step);
     }
 
     /// Seals and sends what waits for `peer`; opens a session if that is what is missing.
     pub(super) fn pump(&mut self, peer: PeerId, step: &mut Step<'_>) {
-        while self
-            .outbox
-            .get(&peer)
-            .is_some_and(|queue| !queue.is_empty())
-        {
-            if self
-                .in_flight
-                .get(&peer)
-                .is_some_and(|count| *count >= OUTBOUND_PER_PEER_MAX)
-            {
+        while let Some(priority) = self.outbox.get(&peer).and_then(Outbox::first) {
+            let under_way = self.in_flight.get(&peer).copied().unwrap_or(0);
+            if under_way >= window(priority) {
                 return;
             }
             if self.sessions.with(&peer).is_none() {
@@ -211,7 +203,7 @@ impl Node {
                 return;
             }
             let queue = self.outbox.get_mut(&peer).expect("it is not empty");
-            let mut message = queue.pop_front().expect("it is not empty");
+            let mut message = queue.pop().expect("it is not empty");
             if let Kind::Ping { sent, .. } | Kind::Renew { sent, .. } = &mut message.kind {
                 *sent = step.now.mono;
             }
@@ -370,7 +362,8 @@ impl Node {
         }
         self.look_again(peer, step);
         if !theirs_wins {
-            for message in self.outbox.remove(&peer).into_iter().flatten() {
+            let waiting = self.outbox.remove(&peer).unwrap_or_default();
+            for message in waiting.into_messages() {
                 self.failed(peer, message, ExchangeFailure::NotSent, step);
             }
         }

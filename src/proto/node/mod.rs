@@ -17,12 +17,13 @@ mod gate;
 mod gossip;
 mod inbound;
 mod io;
+mod outbox;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use command::*;
 pub use config::*;
@@ -31,6 +32,7 @@ pub use io::*;
 use self::exchange::{Message, Pending};
 use self::gate::Gate;
 use self::gossip::Job;
+use self::outbox::Outbox;
 use crate::crypto::{Identity, Rng};
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
@@ -70,7 +72,7 @@ pub struct Node {
     exchanges: BTreeMap<ExchangeId, Pending>,
     next_exchange: u64,
     in_flight: BTreeMap<PeerId, usize>,
-    outbox: BTreeMap<PeerId, VecDeque<Message>>,
+    outbox: BTreeMap<PeerId, Outbox>,
     /// Messages to be sent once more at a time.
     delayed: Vec<(Mono, PeerId, Message)>,
     /// Connected peers to open a session with, if there is none by then.

@@ -3,6 +3,7 @@
 mod abuse;
 mod calls;
 mod carrying;
+mod congestion;
 mod meeting;
 mod restarts;
 mod wakes;

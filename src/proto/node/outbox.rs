@@ -1,0 +1,159 @@
+//! What waits to be sent to one peer: by priority, and in order within one.
+//!
+//! # Invariants
+//! - **O1** Nothing leaves while something of a higher priority waits; of one priority the oldest
+//!   leaves first.
+//! - **O2** At most `OUTBOX_PER_PEER_MAX` wait. When all places are taken, the newest of the
+//!   lowest priority has none. (What comes back from under way to be sent once more has its place.)
+//! - **O3** Requests under way may take [`window`] of the peer's places: the last ones are for
+//!   what is urgent, so that a peer that answers slowly is still asked it at once.
+
+use std::collections::VecDeque;
+
+use super::exchange::Message;
+use crate::types::Priority;
+use crate::types::limits::{OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
+
+/// How many requests may be under way for one of this priority to join them.
+pub(super) fn window(priority: Priority) -> usize {
+    match priority {
+        Priority::Critical => OUTBOUND_PER_PEER_MAX,
+        Priority::High => OUTBOUND_PER_PEER_MAX * 15 / 16,
+        Priority::Normal => OUTBOUND_PER_PEER_MAX * 3 / 4,
+        Priority::Low => OUTBOUND_PER_PEER_MAX / 2,
+    }
+}
+
+/// The queues of one peer.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    /// By priority, the lowest first.
+    queues: [VecDeque<Message>; 4],
+}
+
+impl Outbox {
+    /// Lets a message wait. Returns the one that found no place, this or another, if all were
+    /// taken.
+    #[must_use = "a message without a place has failed"]
+    pub(super) fn push(&mut self, message: Message) -> Option<Message> {
+        let evicted = if self.len() >= OUTBOX_PER_PEER_MAX {
+            let lowest = self.queues.iter().position(|queue| !queue.is_empty());
+            match lowest.filter(|at| *at < place(&message)) {
+                Some(at) => self.queues[at].pop_back(),
+                None => return Some(message),
+            }
+        } else {
+            None
+        };
+        self.queues[place(&message)].push_back(message);
+        evicted
+    }
+
+    /// Puts a message back that was taken a moment ago: it stays the first of its priority.
+    pub(super) fn push_front(&mut self, message: Message) {
+        self.queues[place(&message)].push_front(message);
+    }
+
+    /// The priority of what leaves next.
+    pub(super) fn first(&self) -> Option<Priority> {
+        let queue = self.queues.iter().rev().find(|queue| !queue.is_empty());
+        queue?.front().map(|message| message.msg_type.priority())
+    }
+
+    /// Takes what leaves next.
+    pub(super) fn pop(&mut self) -> Option<Message> {
+        self.queues.iter_mut().rev().find_map(VecDeque::pop_front)
+    }
+
+    fn len(&self) -> usize {
+        self.queues.iter().map(VecDeque::len).sum()
+    }
+
+    /// Everything that waits, in the order in which it would have left.
+    pub(super) fn into_messages(self) -> impl Iterator<Item = Message> {
+        self.queues.into_iter().rev().flatten()
+    }
+}
+
+fn place(message: &Message) -> usize {
+    message.msg_type.priority() as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::node::exchange::Kind;
+    use crate::types::BatchId;
+    use crate::wire::MsgType;
+
+    /// A message that is known again by `n`.
+    fn message(msg_type: MsgType, n: usize) -> Message {
+        Message {
+            msg_type,
+            body: n.to_be_bytes().to_vec(),
+            kind: Kind::Cancel,
+            after: BatchId::NONE,
+            resent: false,
+        }
+    }
+
+    fn drain(outbox: Outbox) -> Vec<(MsgType, usize)> {
+        let number = |m: &Message| {
+            let bytes: [u8; 8] = m.body[..].try_into().expect("8 bytes");
+            usize::from_be_bytes(bytes)
+        };
+        outbox
+            .into_messages()
+            .map(|m| (m.msg_type, number(&m)))
+            .collect()
+    }
+
+    #[test]
+    fn the_urgent_leaves_first_and_equals_in_order() {
+        let mut outbox = Outbox::default();
+        let sent = [
+            (MsgType::RegistrySync, 0),
+            (MsgType::Ping, 1),
+            (MsgType::WakeUp, 2),
+            (MsgType::RegistrySync, 3),
+            (MsgType::TaskRenew, 4),
+        ];
+        for (msg_type, n) in sent {
+            assert!(outbox.push(message(msg_type, n)).is_none());
+        }
+        assert_eq!(outbox.first(), Some(Priority::High), "O1");
+        let order: Vec<usize> = drain(outbox).into_iter().map(|(_, n)| n).collect();
+        assert_eq!(order, [2, 4, 0, 1, 3], "O1");
+    }
+
+    #[test]
+    fn a_full_outbox_refuses_the_newest_of_the_lowest_and_no_urgent_one() {
+        let mut outbox = Outbox::default();
+        for n in 0..OUTBOX_PER_PEER_MAX {
+            assert!(outbox.push(message(MsgType::RegistrySync, n)).is_none());
+        }
+        let refused = outbox.push(message(MsgType::Ping, 0)).expect("no place");
+        assert_eq!(refused.msg_type, MsgType::Ping, "O2: not below what waits");
+        for n in 0..OUTBOX_PER_PEER_MAX {
+            let evicted = outbox.push(message(MsgType::WakeUp, n)).expect("full");
+            let last = OUTBOX_PER_PEER_MAX - 1 - n;
+            assert_eq!(evicted.msg_type, MsgType::RegistrySync);
+            assert_eq!(evicted.body, last.to_be_bytes(), "O2: the newest goes");
+        }
+        let refused = outbox.push(message(MsgType::WakeUp, 9)).expect("no place");
+        assert_eq!(refused.msg_type, MsgType::WakeUp);
+        assert_eq!(drain(outbox).len(), OUTBOX_PER_PEER_MAX);
+    }
+
+    #[test]
+    fn the_urgent_has_places_of_its_own() {
+        let order = [
+            Priority::Low,
+            Priority::Normal,
+            Priority::High,
+            Priority::Critical,
+        ];
+        assert!(order.is_sorted_by_key(|p| window(*p)), "O3");
+        assert_eq!(window(Priority::Critical), OUTBOUND_PER_PEER_MAX);
+    }
+}
