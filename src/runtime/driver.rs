@@ -448,7 +448,8 @@ async fn load(
         clock::now(),
     )?;
     let (done, persisted) = mpsc::channel(DONE_MAX);
-    let persister = Persister::spawn(store, done, metrics.store.clone()).map_err(StartError::Thread)?;
+    let persister =
+        Persister::spawn(store, done, metrics.store.clone()).map_err(StartError::Thread)?;
     Ok(Loaded {
         node,
         outputs,

@@ -10,9 +10,10 @@ use tokio_util::sync::CancellationToken;
 use super::super::guard::{Guard, limit_time};
 use super::*;
 
-const PROTECTED: [(Method, &str); 8] = [
+const PROTECTED: [(Method, &str); 9] = [
     (Method::GET, "/peers"),
     (Method::GET, "/stats"),
+    (Method::GET, "/metrics"),
     (Method::GET, "/openapi.json"),
     (Method::GET, "/v1/status"),
     (Method::POST, "/v1/tasks"),

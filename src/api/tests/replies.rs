@@ -40,6 +40,28 @@ async fn the_node_and_those_it_knows_are_shown() {
 }
 
 #[tokio::test]
+async fn the_metrics_are_openmetrics_text() {
+    let (handle, _) = played();
+    handle.metrics().store.batches.inc_by(3);
+    let served = Served::start(handle);
+    let request = served.request(Method::GET, "/metrics");
+    let response = request.send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let form = response.headers()["content-type"].to_str().unwrap();
+    assert!(form.starts_with("application/openmetrics-text"), "{form}");
+    let text = response.text().await.unwrap();
+    for line in [
+        "junto_store_batches_total 3",
+        "junto_tasks{state=\"completed\"} 9",
+        "# TYPE junto_store_flush_seconds histogram",
+    ] {
+        assert!(text.lines().any(|have| have == line), "{line} in\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_submission_has_defaults_a_location_and_the_callers_id() {
     let (handle, asked) = played();
     let served = Served::start(handle);
@@ -312,6 +334,7 @@ async fn the_description_lists_every_route() {
         routes,
         [
             "GET /health",
+            "GET /metrics",
             "GET /openapi.json",
             "GET /peers",
             "GET /public-key",

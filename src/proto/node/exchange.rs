@@ -185,10 +185,11 @@ impl Node {
             self.failed(peer, message, ExchangeFailure::NotSent, step);
             return;
         }
-        if let Some(message) = self.outbox.entry(peer).or_default().push(message) {
+        self.outbox.entry(peer).or_default().push(message);
+        self.pump(peer, step);
+        if let Some(message) = self.outbox.get_mut(&peer).and_then(Outbox::shed) {
             self.failed(peer, message, ExchangeFailure::NotSent, step);
         }
-        self.pump(peer, step);
     }
 
     /// Seals and sends what waits for `peer`; opens a session if that is what is missing.

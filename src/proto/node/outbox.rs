@@ -32,21 +32,18 @@ pub(super) struct Outbox {
 }
 
 impl Outbox {
-    /// Lets a message wait. Returns the one that found no place, this or another, if all were
-    /// taken.
-    #[must_use = "a message without a place has failed"]
-    pub(super) fn push(&mut self, message: Message) -> Option<Message> {
-        let evicted = if self.len() >= OUTBOX_PER_PEER_MAX {
-            let lowest = self.queues.iter().position(|queue| !queue.is_empty());
-            match lowest.filter(|at| *at < place(&message)) {
-                Some(at) => self.queues[at].pop_back(),
-                None => return Some(message),
-            }
-        } else {
-            None
-        };
+    /// Lets a message wait. Once what can leave has left, [`Outbox::shed`] keeps the bound.
+    pub(super) fn push(&mut self, message: Message) {
         self.queues[place(&message)].push_back(message);
-        evicted
+    }
+
+    /// Takes the newest of the lowest priority out, if more wait than may.
+    #[must_use = "a message without a place has failed"]
+    pub(super) fn shed(&mut self) -> Option<Message> {
+        if self.len() <= OUTBOX_PER_PEER_MAX {
+            return None;
+        }
+        self.queues.iter_mut().find_map(VecDeque::pop_back)
     }
 
     /// Puts a message back that was taken a moment ago: it stays the first of its priority.
@@ -119,7 +116,7 @@ mod tests {
             (MsgType::TaskRenew, 4),
         ];
         for (msg_type, n) in sent {
-            assert!(outbox.push(message(msg_type, n)).is_none());
+            outbox.push(message(msg_type, n));
         }
         assert_eq!(outbox.first(), Some(Priority::High), "O1");
         let order: Vec<usize> = drain(outbox).into_iter().map(|(_, n)| n).collect();
@@ -129,18 +126,22 @@ mod tests {
     #[test]
     fn a_full_outbox_refuses_the_newest_of_the_lowest_and_no_urgent_one() {
         let mut outbox = Outbox::default();
+        let mut add = |msg_type, n| {
+            outbox.push(message(msg_type, n));
+            outbox.shed()
+        };
         for n in 0..OUTBOX_PER_PEER_MAX {
-            assert!(outbox.push(message(MsgType::RegistrySync, n)).is_none());
+            assert!(add(MsgType::RegistrySync, n).is_none());
         }
-        let refused = outbox.push(message(MsgType::Ping, 0)).expect("no place");
+        let refused = add(MsgType::Ping, 0).expect("no place");
         assert_eq!(refused.msg_type, MsgType::Ping, "O2: not below what waits");
         for n in 0..OUTBOX_PER_PEER_MAX {
-            let evicted = outbox.push(message(MsgType::WakeUp, n)).expect("full");
+            let evicted = add(MsgType::WakeUp, n).expect("full");
             let last = OUTBOX_PER_PEER_MAX - 1 - n;
             assert_eq!(evicted.msg_type, MsgType::RegistrySync);
             assert_eq!(evicted.body, last.to_be_bytes(), "O2: the newest goes");
         }
-        let refused = outbox.push(message(MsgType::WakeUp, 9)).expect("no place");
+        let refused = add(MsgType::WakeUp, 9).expect("no place");
         assert_eq!(refused.msg_type, MsgType::WakeUp);
         assert_eq!(drain(outbox).len(), OUTBOX_PER_PEER_MAX);
     }
