@@ -8,6 +8,7 @@ use crate::types::Capability;
 use crate::types::limits::CAPABILITIES_MAX;
 
 const SECOND_MS: u64 = 1_000;
+const MINUTE_MS: u64 = 60 * SECOND_MS;
 const HOUR_MS: u64 = 3_600 * SECOND_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 
@@ -35,6 +36,7 @@ impl Config {
             .iter()
             .try_for_each(|(name, serve)| check_serve(name, serve))?;
         check_wake(&self.wake)?;
+        check_time("session.life", self.session.life_ms, MINUTE_MS, DAY_MS)?;
         check_task(&self.task)?;
         self.security.check()?;
         if self.store.url != "sled" {

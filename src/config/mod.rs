@@ -39,7 +39,7 @@ pub use identity::{
 pub use layers::Flags;
 pub use sections::{
     ApiSection, IdentitySection, LogFormat, LogLevel, LogSection, NetSection, NodeSection,
-    PassphraseMode, ServeSection, StoreSection, TaskSection, WakeSection,
+    PassphraseMode, ServeSection, SessionSection, StoreSection, TaskSection, WakeSection,
 };
 pub use security::SecuritySection;
 pub use template::FirstRun;
@@ -57,6 +57,7 @@ pub struct Config {
     pub api: ApiSection,
     pub serve: BTreeMap<Capability, ServeSection>,
     pub wake: WakeSection,
+    pub session: SessionSection,
     pub task: TaskSection,
     pub identity: IdentitySection,
     pub security: SecuritySection,
@@ -146,6 +147,7 @@ impl Config {
             name,
             capabilities: self.serve.iter().map(offer).collect(),
             bootstrap: self.net.bootstrap.clone(),
+            session: self.session.to_core(),
             task: self.task.to_core(),
             wake: self.wake.to_core(),
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::value;
 use crate::proto::node::{TaskConfig, WakePolicy};
+use crate::proto::session::SessionConfig;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 
 /// `[node]`
@@ -123,6 +124,22 @@ impl Default for WakeSection {
             allow: policy.allow,
             max_per_hour: policy.max_per_hour,
             timeout_ms: policy.timeout_ms,
+        }
+    }
+}
+
+/// `[session]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct SessionSection {
+    #[serde(rename = "life", deserialize_with = "value::duration_ms")]
+    pub life_ms: u64,
+}
+
+impl Default for SessionSection {
+    fn default() -> SessionSection {
+        SessionSection {
+            life_ms: SessionConfig::default().life_ms,
         }
     }
 }
@@ -249,6 +266,15 @@ pub struct LogSection {
     pub level: LogLevel,
     #[serde(deserialize_with = "value::format")]
     pub format: LogFormat,
+}
+
+impl SessionSection {
+    pub(super) fn to_core(&self) -> SessionConfig {
+        SessionConfig {
+            life_ms: self.life_ms,
+            ..SessionConfig::default()
+        }
+    }
 }
 
 impl TaskSection {

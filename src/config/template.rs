@@ -51,6 +51,10 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # max_per_hour = 60
 # timeout = "60s"
 
+[session]
+# After so long the keys of a session are replaced by fresh ones; 1m to 24h.
+# life = "30m"
+
 [task]
 # A worker that is silent for so long loses its task.
 # lease = "20s"

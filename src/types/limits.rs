@@ -68,10 +68,14 @@ pub const REPLAY_MAX: usize = 65_536;
 pub const REPLAY_PER_ENTITY_MAX: usize = 64;
 /// Live sessions.
 pub const SESSIONS_MAX: usize = 2_048;
-/// A session's life.
+/// A session's life where nothing else is configured.
 pub const SESSION_LIFE_MS: u64 = 30 * 60 * 1000;
-/// When a session in use is replaced by a fresh one.
-pub const SESSION_RENEW_MS: u64 = 25 * 60 * 1000;
+/// How much one epoch of a session seals before the next is due: messages, their bytes, time.
+pub const EPOCH_RECORDS: u64 = 1 << 20;
+pub const EPOCH_BYTES: u64 = 64 << 30;
+pub const EPOCH_AGE_MS: u64 = 10 * 60 * 1000;
+/// How long an epoch that was left still opens what was under way.
+pub const EPOCH_KEEP_MS: u64 = 30_000;
 /// Sequence numbers behind the newest that are still accepted once.
 pub const REPLAY_WINDOW: u64 = 1_024;
 

@@ -62,7 +62,7 @@ impl Node {
                 self.wakes
                     .told(opened.entity, ack.nonce, ack.status, step.now.mono);
             }
-            Kind::WakeUpdate { .. } => {
+            Kind::Probe | Kind::WakeUpdate { .. } => {
                 read_as(MsgType::Pong)?;
             }
         }

@@ -1,5 +1,6 @@
 //! What a node's core is told once, at start.
 
+use crate::proto::session::SessionConfig;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 
@@ -10,6 +11,7 @@ pub struct NodeConfig {
     pub name: NodeName,
     pub capabilities: Vec<Offer>,
     pub bootstrap: Vec<Multiaddr>,
+    pub session: SessionConfig,
     pub task: TaskConfig,
     pub wake: WakePolicy,
 }

@@ -15,7 +15,7 @@ use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
     PeerId, SessionId, TaskId, WakeId,
 };
-use crate::wire::{MsgType, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
+use crate::wire::{MsgType, Ping, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
 
 /// A peer that connected to us has so long to open the session before we do.
 const THEIR_TURN_MS: u64 = 2_000;
@@ -47,6 +47,8 @@ pub(super) enum Kind {
         command: CommandId,
         entity: EntityId,
     },
+    /// Asks for nothing but an answer.
+    Probe,
     Sync,
     Delegate {
         worker: EntityId,
@@ -427,7 +429,7 @@ impl Node {
             Kind::Ping { command, .. } | Kind::Reach { command, .. } => {
                 self.reply_unreachable(command, &peer);
             }
-            Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
+            Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);
             }
@@ -450,6 +452,18 @@ impl Node {
             }
             Kind::WakeUpdate { .. } => {}
         }
+    }
+
+    /// Has `peer` answer something: its answer is what our next epoch waits for.
+    pub(super) fn probe(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        let message = Message {
+            msg_type: MsgType::Ping,
+            body: cbor::encode(&Ping {}),
+            kind: Kind::Probe,
+            after: BatchId::NONE,
+            resent: false,
+        };
+        self.send(peer, message, step);
     }
 
     /// Asks `peer` for the entries we lack.

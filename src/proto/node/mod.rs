@@ -145,7 +145,7 @@ impl Node {
             max_per_hour: config.wake.max_per_hour,
         };
         let mut node = Node {
-            sessions: Sessions::new(&identity),
+            sessions: Sessions::new(&identity).configured(config.session),
             boot,
             config,
             identity,
@@ -315,10 +315,13 @@ impl Node {
             .sessions
             .peers()
             .map(|info| info.peer)
-            .filter(|peer| self.sessions.wants_renewal(peer, now.mono))
+            .filter(|peer| self.peers.is_up(peer) && self.sessions.wants_renewal(peer, now.mono))
             .collect();
         for peer in renew {
             self.open_session(peer, step);
+        }
+        for peer in self.sessions.wanting_acknowledgement(now.mono) {
+            self.probe(peer, step);
         }
         // Whatever became of a handshake: a message that waits for a session gets one, or fails.
         let stuck: Vec<PeerId> = self

@@ -2,8 +2,9 @@
 
 use zeroize::Zeroizing;
 
+use super::lane::TrafficSecret;
 use crate::crypto::{
-    AeadKey, Digest, EphemeralSecret, Prk, Signature, WeakSharedSecret, hash, hmac, hmac_verify,
+    Digest, EphemeralSecret, Prk, Signature, WeakSharedSecret, hash, hmac, hmac_verify,
 };
 use crate::wire::Envelope;
 
@@ -91,12 +92,12 @@ impl Secrets {
         self.master.clone()
     }
 
-    /// The key under which `side` seals on the exchange lane.
-    pub(super) fn traffic(&self, side: Side, th4: &Digest) -> AeadKey {
+    /// The secret from which the keys follow under which `side` seals on the exchange lane.
+    pub(super) fn traffic(&self, side: Side, th4: &Digest) -> TrafficSecret {
         let label = match side {
             Side::Initiator => "traffic exchange i",
             Side::Responder => "traffic exchange r",
         };
-        self.master.derive(label, th4).aead()
+        TrafficSecret::new(self.master.derive(label, th4))
     }
 }

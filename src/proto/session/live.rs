@@ -1,12 +1,13 @@
 //! A live session: sealing and opening.
 
 use super::SessionInfo;
+use super::epochs::{EpochLimits, Receiving, Sending};
 use super::keys::{Secrets, Side};
 use super::replay::Window;
 use super::streams::{Parts, StreamSecrets};
-use crate::crypto::{AeadKey, Digest, KeyPair, Prk, PublicKey, SigCheck, hash};
+use crate::crypto::{Digest, KeyPair, Prk, PublicKey, SigCheck, hash};
 use crate::proto::Violation;
-use crate::types::limits::{BODY_MAX_BYTES, FRAME_MAX_BYTES, SESSION_LIFE_MS};
+use crate::types::limits::{BODY_MAX_BYTES, FRAME_MAX_BYTES};
 use crate::types::{EntityId, Mono, Nonce, Now, SessionId};
 use crate::wire::{
     Envelope, Header, MsgType, PROTOCOL_VERSION, Seal, SealedPlain, WireError, cbor,
@@ -45,8 +46,10 @@ pub(super) struct Live {
     their_key: PublicKey,
     th4: Digest,
     master: Prk,
-    send: AeadKey,
-    receive: AeadKey,
+    send: Sending,
+    receive: Receiving,
+    /// When an acknowledgement was last asked for.
+    pub(super) asked_at: Option<Mono>,
     window: Window,
     opened: u64,
 }
@@ -59,6 +62,16 @@ pub(super) struct Established {
     pub(super) bound: bool,
     pub(super) their_key: PublicKey,
     pub(super) th4: Digest,
+    pub(super) epochs: EpochLimits,
+}
+
+/// What goes into the header of a message of ours.
+pub(super) struct Outbound<'a> {
+    pub(super) from: EntityId,
+    pub(super) msg_type: MsgType,
+    pub(super) re: Option<u64>,
+    pub(super) body: &'a [u8],
+    pub(super) nonce: Nonce,
 }
 
 impl Live {
@@ -70,6 +83,7 @@ impl Live {
             bound,
             their_key,
             th4,
+            epochs,
         } = established;
         let other = match side {
             Side::Initiator => Side::Responder,
@@ -85,16 +99,13 @@ impl Live {
             next_seq: 0,
             their_key,
             master: secrets.master(),
-            send: secrets.traffic(side, &th4),
-            receive: secrets.traffic(other, &th4),
+            send: Sending::new(secrets.traffic(side, &th4), epochs, now),
+            receive: Receiving::new(secrets.traffic(other, &th4)),
+            asked_at: None,
             th4,
             window: Window::default(),
             opened: 0,
         }
-    }
-
-    pub(super) fn is_expired(&self, now: Mono) -> bool {
-        now.since(self.since) >= SESSION_LIFE_MS
     }
 
     /// What the session's streams are made from.
@@ -111,39 +122,33 @@ impl Live {
         StreamSecrets::new(parts, self.master.clone())
     }
 
-    /// The header of our next message.
-    pub(super) fn header(
-        &self,
-        from: EntityId,
-        msg_type: MsgType,
-        re: Option<u64>,
-        now: Now,
-        nonce: Nonce,
-    ) -> Header {
-        Header {
-            version: PROTOCOL_VERSION.into(),
-            msg_type,
-            sender_id: from,
-            recipient_id: Some(self.info.entity),
-            session_id: Some(self.id),
-            epoch: Some(0),
-            sequence_num: Some(self.next_seq),
-            re,
-            timestamp: now.wall,
-            nonce,
-            seal: Seal::Session,
-        }
+    pub(super) fn is_expired(&self, now: Mono, life_ms: u64) -> bool {
+        now.since(self.since) >= life_ms || self.send.is_worn_out() || self.next_seq == u64::MAX
     }
 
     /// Signs, then seals; uses up one sequence number.
-    pub(super) fn seal(&mut self, key: &KeyPair, header: Header, body: &[u8]) -> Vec<u8> {
+    pub(super) fn seal(&mut self, key: &KeyPair, message: Outbound<'_>, now: Now) -> Vec<u8> {
+        let seq = self.next_seq;
+        let header = Header {
+            version: PROTOCOL_VERSION.into(),
+            msg_type: message.msg_type,
+            sender_id: message.from,
+            recipient_id: Some(self.info.entity),
+            session_id: Some(self.id),
+            epoch: Some(self.send.epoch_for(seq, now.mono)),
+            sequence_num: Some(seq),
+            re: message.re,
+            timestamp: now.wall,
+            nonce: message.nonce,
+            seal: Seal::Session,
+        };
         let header = cbor::encode(&header);
-        let signature = key.sign(PURPOSE, &self.digest(&header, body));
+        let signature = key.sign(PURPOSE, &self.digest(&header, message.body));
         let plain = cbor::encode(&SealedPlain {
-            body: body.to_vec(),
+            body: message.body.to_vec(),
             signature,
         });
-        let data = self.send.seal(self.next_seq, &self.aad(&header), &plain);
+        let data = self.send.seal(seq, &self.aad(&header), &plain);
         self.next_seq += 1;
         Envelope {
             header,
@@ -154,21 +159,32 @@ impl Live {
         .to_bytes()
     }
 
+    /// Our message `seq` was answered.
+    pub(super) fn acknowledge(&mut self, seq: u64) {
+        self.send.acknowledge(seq);
+    }
+
+    /// Whether our next epoch waits for an answer of the other side.
+    pub(super) fn wants_acknowledgement(&self, now: Mono) -> bool {
+        self.send.wants_acknowledgement(now)
+    }
+
+    pub(super) fn tick(&mut self, now: Mono) {
+        self.receive.tick(now);
+    }
+
     pub(super) fn open(
         &mut self,
         id: SessionId,
         envelope: &Envelope,
         header: &Header,
+        now: Mono,
     ) -> Result<Opened, WireError> {
         let seq = header.sequence_num.ok_or(WireError::Malformed)?;
-        if header.epoch != Some(0) {
-            return Err(WireError::SequenceError);
-        }
+        let epoch = header.epoch.ok_or(WireError::Malformed)?;
         self.window.admits(seq)?;
-        let plain = self
-            .receive
-            .open(seq, &self.aad(&envelope.header), &envelope.data)
-            .map_err(|_| WireError::DecryptionFailed)?;
+        let aad = self.aad(&envelope.header);
+        let plain = self.receive.open(epoch, seq, &aad, &envelope.data, now)?;
         let plain: SealedPlain =
             cbor::decode(&plain, FRAME_MAX_BYTES).map_err(|_| WireError::Malformed)?;
         if plain.body.len() > BODY_MAX_BYTES {
@@ -184,6 +200,7 @@ impl Live {
             return Err(WireError::InvalidSignature);
         }
         self.window.mark(seq);
+        self.receive.verified(epoch, now);
         self.opened += 1;
         Ok(Opened {
             entity: self.info.entity,

@@ -24,6 +24,7 @@
 //! - **S5** Of two sessions with one peer the newer is used for sending; there is at most one
 //!   handshake of ours under way per peer.
 
+mod epochs;
 mod handshake;
 mod keys;
 mod lane;
@@ -37,6 +38,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use epochs::EpochLimits;
 pub use handshake::{AckOutcome, Confirmed, Failed, HandshakeOutcome, Ticket};
 pub use lane::TrafficSecret;
 pub use live::{Opened, SealedRef};
@@ -47,19 +49,49 @@ pub use streams::{
 };
 
 use self::handshake::{HalfOpen, Outgoing, Verifying};
-use self::live::Live;
+use self::live::{Live, Outbound};
 use self::replay::ReplayCache;
 use crate::crypto::{Identity, KeyPair};
 use crate::proto::Violation;
 use crate::types::limits::{
-    HALF_OPEN_MAX, HANDSHAKE_TIMEOUT_MS, REPLAY_MAX, SESSION_LIFE_MS, SESSION_RENEW_MS,
-    SESSIONS_MAX,
+    HALF_OPEN_MAX, HANDSHAKE_TIMEOUT_MS, REPLAY_MAX, SESSION_LIFE_MS, SESSIONS_MAX,
 };
 use crate::types::{EntityId, Mono, Nonce, Now, PeerId, SessionId};
 use crate::wire::{Envelope, ErrorBody, Header, MsgType, PROTOCOL_VERSION, Seal, WireError, cbor};
 
 /// How long a replaced session still opens what was under way.
 const REPLACED_KEEP_MS: u64 = 30_000;
+
+/// How often the other side is asked to acknowledge an epoch that is due.
+const ASK_AGAIN_MS: u64 = 10_000;
+
+/// How long sessions and their epochs last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionConfig {
+    pub life_ms: u64,
+    pub epochs: EpochLimits,
+}
+
+impl Default for SessionConfig {
+    fn default() -> SessionConfig {
+        SessionConfig {
+            life_ms: SESSION_LIFE_MS,
+            epochs: EpochLimits::default(),
+        }
+    }
+}
+
+impl SessionConfig {
+    /// When a session is replaced: its initiator goes first, after five sixths of its life; where
+    /// that did not come about (the other side may count a longer life), the responder follows
+    /// after eleven twelfths.
+    fn renew_after_ms(&self, initiator: bool) -> u64 {
+        match initiator {
+            true => self.life_ms / 6 * 5,
+            false => self.life_ms / 12 * 11,
+        }
+    }
+}
 
 /// A session as others see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +114,7 @@ pub struct Sessions {
     entity: EntityId,
     peer: PeerId,
     key: KeyPair,
+    config: SessionConfig,
     outgoing: BTreeMap<PeerId, Outgoing>,
     half_open: BTreeMap<SessionId, HalfOpen>,
     verifying: BTreeMap<Ticket, Verifying>,
@@ -102,6 +135,7 @@ impl Sessions {
             entity: identity.entity_id,
             peer: identity.peer_id,
             key: identity.key().clone(),
+            config: SessionConfig::default(),
             outgoing: BTreeMap::new(),
             half_open: BTreeMap::new(),
             verifying: BTreeMap::new(),
@@ -123,6 +157,12 @@ impl Sessions {
     /// The sessions that ended without a successor since this was last asked.
     pub fn ended(&mut self) -> Vec<(PeerId, SessionId)> {
         std::mem::take(&mut self.ended)
+    }
+
+    /// The same with other times.
+    #[must_use]
+    pub fn configured(self, config: SessionConfig) -> Sessions {
+        Sessions { config, ..self }
     }
 
     /// The session messages to `peer` go through.
@@ -156,10 +196,25 @@ impl Sessions {
         self.outgoing.contains_key(peer)
     }
 
-    /// Whether the session with `peer` is due for replacement by its initiator.
+    /// Whether it is our turn to replace the session with `peer`.
     pub fn wants_renewal(&self, peer: &PeerId, now: Mono) -> bool {
         let live = self.newest.get(peer).and_then(|id| self.live.get(id));
-        live.is_some_and(|live| live.initiator && now.since(live.since) >= SESSION_RENEW_MS)
+        live.is_some_and(|live| now.since(live.since) >= self.config.renew_after_ms(live.initiator))
+    }
+
+    /// The peers that are to be asked something, because our next epoch waits for an answer.
+    pub fn wanting_acknowledgement(&mut self, now: Mono) -> Vec<PeerId> {
+        let mut peers = Vec::new();
+        for (peer, id) in &self.newest {
+            if let Some(live) = self.live.get_mut(id)
+                && live.wants_acknowledgement(now)
+                && live.asked_at.is_none_or(|at| now.since(at) >= ASK_AGAIN_MS)
+            {
+                live.asked_at = Some(now);
+                peers.push(*peer);
+            }
+        }
+        peers
     }
 
     /// A session with `peer` is of no use (it said that it does not know it). Another that took
@@ -197,13 +252,20 @@ impl Sessions {
         nonce: Nonce,
     ) -> Option<(Vec<u8>, SealedRef)> {
         let id = *self.newest.get(peer)?;
-        let live = self.live.get_mut(&id)?;
-        if live.is_expired(now.mono) {
-            return None;
-        }
+        let life_ms = self.config.life_ms;
+        let live = self
+            .live
+            .get_mut(&id)
+            .filter(|live| !live.is_expired(now.mono, life_ms))?;
         let seq = live.next_seq;
-        let header = live.header(self.entity, msg_type, None, now, nonce);
-        let bytes = live.seal(&self.key, header, body);
+        let message = Outbound {
+            from: self.entity,
+            msg_type,
+            re: None,
+            body,
+            nonce,
+        };
+        let bytes = live.seal(&self.key, message, now);
         Some((bytes, SealedRef { session: id, seq }))
     }
 
@@ -216,9 +278,19 @@ impl Sessions {
         now: Now,
         nonce: Nonce,
     ) -> Option<Vec<u8>> {
-        let live = self.live.get_mut(&to.session)?;
-        let header = live.header(self.entity, msg_type, Some(to.seq), now, nonce);
-        Some(live.seal(&self.key, header, body))
+        let life_ms = self.config.life_ms;
+        let live = self
+            .live
+            .get_mut(&to.session)
+            .filter(|live| !live.is_expired(now.mono, life_ms))?;
+        let message = Outbound {
+            from: self.entity,
+            msg_type,
+            re: Some(to.seq),
+            body,
+            nonce,
+        };
+        Some(live.seal(&self.key, message, now))
     }
 
     /// Opens a request that came from `peer`.
@@ -259,8 +331,13 @@ impl Sessions {
         if header.re != Some(asked.seq) || header.session_id != Some(asked.session) {
             return Err(NoAnswer::Unreadable(WireError::InvalidState));
         }
-        self.open(peer, &envelope, &header, now)
-            .map_err(NoAnswer::Unreadable)
+        let opened = self
+            .open(peer, &envelope, &header, now)
+            .map_err(NoAnswer::Unreadable)?;
+        if let Some(live) = self.live.get_mut(&asked.session) {
+            live.acknowledge(asked.seq);
+        }
+        Ok(opened)
     }
 
     fn open(
@@ -287,10 +364,10 @@ impl Sessions {
         if header.sender_id != live.info.entity {
             return Err(WireError::UnknownSender);
         }
-        if live.is_expired(now.mono) {
+        if live.is_expired(now.mono, self.config.life_ms) {
             return Err(WireError::SessionExpired);
         }
-        live.open(id, envelope, header)
+        live.open(id, envelope, header, now.mono)
     }
 
     /// The responder's first messages may overtake its ready: one that opens proves as well that
@@ -311,7 +388,7 @@ impl Sessions {
         if header.sender_id != live.info.entity {
             return Some(Err(WireError::UnknownSender));
         }
-        let opened = match live.open(id, envelope, header) {
+        let opened = match live.open(id, envelope, header, now.mono) {
             Ok(opened) => opened,
             Err(code) => return Some(Err(code)),
         };
@@ -342,10 +419,11 @@ impl Sessions {
             .retain(|_, verifying| fresh(verifying.since()));
         self.replay.expire(mono);
         self.begun.clear();
-        let newest = &self.newest;
+        let (newest, life_ms) = (&self.newest, self.config.life_ms);
         self.live.retain(|id, live| {
+            live.tick(mono);
             let kept_ms = match newest.get(&live.info.peer) == Some(id) {
-                true => SESSION_LIFE_MS,
+                true => life_ms,
                 false => live
                     .replaced
                     .map_or(0, |at| at.since(live.since) + REPLACED_KEEP_MS),
@@ -367,7 +445,7 @@ impl Sessions {
         let live = self
             .live
             .values()
-            .map(|live| live.since + SESSION_LIFE_MS)
+            .map(|live| live.since + self.config.life_ms)
             .min();
         [half, live].into_iter().flatten().min()
     }

@@ -6,6 +6,7 @@ use super::World;
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, WakePolicy};
+use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::sim::client::SERVED;
 use crate::sim::faults::Fault;
 use crate::sim::host::Host;
@@ -162,6 +163,11 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     slots,
                 })),
                 bootstrap: Vec::new(),
+                // Where work is scarce sessions are short, too: their ends meet every other fault.
+                session: match scarce {
+                    true => short_sessions(),
+                    false => SessionConfig::default(),
+                },
                 task: task.clone(),
                 wake: WakePolicy {
                     hook: rng.random_bool(0.7),
@@ -179,4 +185,15 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
         hosts[index].config.bootstrap = bootstrap;
     }
     hosts
+}
+
+fn short_sessions() -> SessionConfig {
+    SessionConfig {
+        life_ms: 60_000,
+        epochs: EpochLimits {
+            records: 8,
+            bytes: 1 << 20,
+            age_ms: 10_000,
+        },
+    }
 }

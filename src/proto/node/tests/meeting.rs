@@ -93,6 +93,45 @@ fn a_session_is_renewed_without_a_gap_before_it_expires() {
 }
 
 #[test]
+fn sessions_of_different_lives_are_replaced_without_a_gap_and_their_epochs_follow() {
+    let with = |n, from, life_ms| NodeConfig {
+        session: SessionConfig {
+            life_ms,
+            epochs: EpochLimits {
+                records: 4,
+                age_ms: 20 * SECOND_MS,
+                ..EpochLimits::default()
+            },
+        },
+        ..config(n, from, 0)
+    };
+    // Whoever dials begins, so once the initiator counts the longer life, once the shorter.
+    for lives in [(60, 600), (600, 60)] {
+        let configs = vec![
+            with(0, None, lives.0 * SECOND_MS),
+            with(1, Some(0), lives.1 * SECOND_MS),
+        ];
+        let mut wires = Wires::new(configs);
+        wires.run(3 * SECOND_MS);
+        for second in 0..300 {
+            wires.run(SECOND_MS);
+            assert!(
+                wires.have_session(0, 1) && wires.have_session(1, 0),
+                "after {second} seconds"
+            );
+        }
+        let refused = |note: &&Note| matches!(note, Note::SessionRefused { .. });
+        for host in &wires.hosts {
+            assert_eq!(host.notes.iter().filter(refused).count(), 0);
+        }
+        assert!(matches!(
+            wires.ask(0, Command::Ping(name_of(1))),
+            Ok(Reply::Pong(_))
+        ));
+    }
+}
+
+#[test]
 fn the_same_inputs_give_the_same_outputs() {
     let run = || {
         let mut wires = pair();

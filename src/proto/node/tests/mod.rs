@@ -12,6 +12,7 @@ mod work;
 
 use self::wiring::Wires;
 use super::*;
+use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::types::Priority;
 use crate::wire::Offer;
 
@@ -35,6 +36,7 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
             .into_iter()
             .collect(),
         bootstrap: from.map(addr).into_iter().collect(),
+        session: SessionConfig::default(),
         task: TaskConfig::default(),
         wake: WakePolicy::default(),
     }

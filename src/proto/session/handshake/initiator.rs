@@ -224,6 +224,7 @@ impl Sessions {
             bound: theirs.bound,
             their_key: theirs.key,
             th4: th4(&th3, &m3),
+            epochs: self.config.epochs,
         };
         let live = Live::new(established, &secrets, now.mono);
         let out = self.outgoing.get_mut(&peer).expect("the caller found it");
@@ -263,7 +264,7 @@ impl Sessions {
         if header.session_id != Some(id) || header.msg_type != MsgType::Ready {
             return Err(Some(WireError::InvalidState));
         }
-        let opened = live.open(id, &envelope, &header).map_err(Some)?;
+        let opened = live.open(id, &envelope, &header, now.mono).map_err(Some)?;
         cbor::decode::<Ready>(&opened.body, 256).map_err(|_| Some(WireError::Malformed))?;
         Ok(self.install(id, *live, now.mono))
     }

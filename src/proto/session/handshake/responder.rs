@@ -8,7 +8,7 @@ use super::{
 };
 use crate::crypto::{EphemeralSecret, Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
-use crate::proto::session::live::{Established, Live};
+use crate::proto::session::live::{Established, Live, Outbound};
 use crate::proto::session::{SessionInfo, Sessions};
 use crate::types::limits::{CLOCK_SKEW_MAX_MS, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX};
 use crate::types::{Nonce, Now, PeerId};
@@ -227,10 +227,17 @@ impl Sessions {
             bound: half.theirs.bound,
             their_key: half.theirs.key,
             th4: th4(&th3, m3),
+            epochs: self.config.epochs,
         };
         let mut live = Live::new(established, &half.secrets, now.mono);
-        let ready_header = live.header(self.entity, MsgType::Ready, Some(0), now, nonce);
-        let ready = live.seal(&self.key, ready_header, &cbor::encode(&Ready {}));
+        let ready = Outbound {
+            from: self.entity,
+            msg_type: MsgType::Ready,
+            re: Some(0),
+            body: &cbor::encode(&Ready {}),
+            nonce,
+        };
+        let ready = live.seal(&self.key, ready, now);
         let info = self.install(body.session_id, live, now.mono);
         Ok((info, ready))
     }

@@ -338,6 +338,126 @@ fn every_bent_bit_of_a_sealed_message_is_refused_and_the_message_still_opens() {
     b.sessions.check().expect("invariants");
 }
 
+#[test]
+fn a_session_lives_as_long_as_it_is_configured_and_is_replaced_before() {
+    let (mut a, mut b) = pair();
+    let life_ms = 60_000;
+    let config = SessionConfig {
+        life_ms,
+        ..SessionConfig::default()
+    };
+    a.sessions = a.sessions.configured(config);
+    b.sessions = b.sessions.configured(config);
+    shake(&mut a, &mut b);
+    let at = |ms: u64| Mono::from_micros(1) + ms;
+    assert!(!a.sessions.wants_renewal(&b.peer, at(49_999)));
+    assert!(a.sessions.wants_renewal(&b.peer, at(50_000)), "five sixths");
+    assert!(!b.sessions.wants_renewal(&a.peer, at(54_999)));
+    assert!(
+        b.sessions.wants_renewal(&a.peer, at(55_000)),
+        "the initiator has not"
+    );
+    let sealed = a.seal(b.peer, b"x").0;
+    b.now.mono = at(life_ms);
+    assert_eq!(b.open(a.peer, &sealed), Err(WireError::SessionExpired));
+}
+
+/// `a` asks and `b` answers; the epochs that the two sealed in.
+fn ask(a: &mut Side, b: &mut Side) -> (u32, u32) {
+    let (request, asked) = a.seal(b.peer, b"?");
+    let opened = b.open(a.peer, &request).expect("sealed by a");
+    let nonce = b.nonce();
+    let response = b
+        .sessions
+        .seal_response(opened.reference, MsgType::Pong, b"!", b.now, nonce)
+        .expect("live");
+    a.sessions
+        .open_response(&b.peer, asked, &response, a.now)
+        .expect("sealed by b");
+    let epoch = |bytes: &[u8]| parse(bytes).expect("well formed").1.epoch.expect("sealed");
+    (epoch(&request), epoch(&response))
+}
+
+fn short_epochs(side: &mut Side) {
+    let epochs = EpochLimits {
+        records: 4,
+        ..EpochLimits::default()
+    };
+    side.sessions.config.epochs = epochs;
+}
+
+#[test]
+fn who_asks_goes_from_epoch_to_epoch_and_who_only_answers_is_to_ask_something() {
+    let (mut a, mut b) = pair();
+    short_epochs(&mut a);
+    short_epochs(&mut b);
+    shake(&mut a, &mut b);
+    let epochs: Vec<_> = (0..12).map(|_| ask(&mut a, &mut b)).collect();
+    assert_eq!(epochs[11], (2, 0), "nothing of the answers is acknowledged");
+    assert_eq!(b.sessions.wanting_acknowledgement(b.now.mono), [a.peer]);
+    assert_eq!(b.sessions.wanting_acknowledgement(b.now.mono), [], "asked");
+    ask(&mut b, &mut a);
+    assert_eq!(ask(&mut a, &mut b).1, 1);
+    assert!(a.sessions.wanting_acknowledgement(a.now.mono).is_empty());
+    a.sessions.check().expect("invariants");
+    b.sessions.check().expect("invariants");
+}
+
+#[test]
+fn a_message_of_the_epoch_before_opens_late_and_only_once() {
+    let (mut a, mut b) = pair();
+    short_epochs(&mut a);
+    shake(&mut a, &mut b);
+    let late = a.seal(b.peer, b"late").0;
+    for _ in 0..4 {
+        ask(&mut a, &mut b);
+    }
+    assert_eq!(ask(&mut a, &mut b).0, 1);
+    assert_eq!(b.open(a.peer, &late).expect("of epoch 0").body, b"late");
+    assert_eq!(b.open(a.peer, &late), Err(WireError::ReplayDetected));
+}
+
+#[test]
+fn a_forged_epoch_is_refused_and_harms_nothing() {
+    let (mut a, mut b) = pair();
+    shake(&mut a, &mut b);
+    let sealed = a.seal(b.peer, b"x").0;
+    let (envelope, header) = parse(&sealed).expect("well formed");
+    for (epoch, code) in [
+        (1, WireError::DecryptionFailed),
+        (2, WireError::SequenceError),
+        (u32::MAX, WireError::SequenceError),
+    ] {
+        let header = Header {
+            epoch: Some(epoch),
+            ..header.clone()
+        };
+        let forged = Envelope {
+            header: cbor::encode(&header),
+            ..envelope.clone()
+        };
+        for _ in 0..100 {
+            assert_eq!(b.open(a.peer, &forged.to_bytes()), Err(code));
+        }
+    }
+    assert!(b.open(a.peer, &sealed).is_ok());
+}
+
+#[test]
+fn a_session_that_is_never_answered_wears_out() {
+    let (mut a, mut b) = pair();
+    short_epochs(&mut a);
+    shake(&mut a, &mut b);
+    for _ in 0..4 * 16 {
+        a.seal(b.peer, b"x");
+    }
+    let nonce = a.nonce();
+    let worn = a
+        .sessions
+        .seal_request(&b.peer, MsgType::Ping, b"x", a.now, nonce);
+    assert!(worn.is_none(), "L3");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
