@@ -30,6 +30,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("proto::peers", &["types", "crypto", "wire", "proto"]),
     ("proto::task", &["types", "crypto", "wire", "proto"]),
     ("proto::wake", &["types", "crypto", "wire", "proto"]),
+    ("proto::inbox", &["types", "crypto", "wire", "proto"]),
     (
         "proto::node",
         &["types", "crypto", "wire", "proto", "proto::*"],

@@ -4,14 +4,17 @@
 //! A core is stepped with an input and the time, and returns what should be done. The same inputs
 //! give the same outputs, so a whole network of cores runs in one thread under a seed (`sim`).
 
+pub mod inbox;
 pub mod node;
 pub mod peers;
 pub mod registry;
+mod row;
 pub mod session;
 mod step;
 pub mod task;
 pub mod wake;
 
+pub use row::RowError;
 pub use step::Step;
 
 /// An invariant that does not hold: its number as in the core's header, and what was seen.

@@ -319,6 +319,8 @@ impl Driver {
                         .spawn_hook(hook, spec, command, self.exec_done.clone());
                 }
             }
+            // Nothing hands messages in yet, so there is nobody to tell.
+            Output::Settle { .. } | Output::Answer { .. } => {}
             _ => unreachable!("`apply` took the others"),
         }
     }

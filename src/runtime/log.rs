@@ -26,6 +26,9 @@ pub(super) fn note(note: &Note) {
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
         Note::TaskEnded { task, state } => info!(%task, state, "task ended"),
         Note::LeaseLost { task, worker, why } => warn!(%task, %worker, why, "worker lost"),
+        Note::MessageExpired { message, from } => {
+            warn!(%message, %from, "a message in the inbox expired: nobody took it");
+        }
         // The reason is somebody else's text: for the API to show, not for the log to trust.
         Note::Woken { from, reason } => {
             info!(%from, "woken");

@@ -22,8 +22,8 @@ use self::driver::Driver;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetConfig, NetError};
+use crate::proto::RowError;
 use crate::proto::node::NodeConfig;
-use crate::proto::task::RowError;
 use crate::store::{Store, StoreError};
 use crate::types::{Capability, Multiaddr};
 

@@ -29,11 +29,19 @@ pub enum Keyspace {
     HeldResult = 7,
     /// Signed registry entries, by entity id.
     Entry = 8,
+    /// A message for our agent or its tombstone, by message id.
+    Inbox = 20,
+    /// Its body.
+    InboxBody = 21,
+    /// What shows it to a third party.
+    InboxProof = 22,
+    /// The entry of who sent one of them, by entity id.
+    InboxSender = 23,
 }
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 8] = [
+    pub const ALL: [Keyspace; 12] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -42,6 +50,10 @@ impl Keyspace {
         Keyspace::HeldInput,
         Keyspace::HeldResult,
         Keyspace::Entry,
+        Keyspace::Inbox,
+        Keyspace::InboxBody,
+        Keyspace::InboxProof,
+        Keyspace::InboxSender,
     ];
 
     /// The table whose byte this is.

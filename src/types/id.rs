@@ -103,6 +103,11 @@ uuid_id!(
     WakeId,
     "a wake id"
 );
+uuid_id!(
+    /// One talk or report (UUID v7, chosen by its sender; a resend carries the same).
+    MessageId,
+    "a message id"
+);
 
 macro_rules! counter_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -151,6 +156,10 @@ counter_id!(
 counter_id!(
     /// One run of the wake hook.
     HookId
+);
+counter_id!(
+    /// A message that was handed in and awaits its settlement, and a talk its answer.
+    DeliveryId
 );
 counter_id!(
     /// A gossip message that awaits our verdict before it is forwarded.

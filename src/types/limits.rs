@@ -107,3 +107,20 @@ pub const EPOCH_MAX_RECORDS: u64 = 1 << 20;
 pub const EPOCH_MAX_BYTES: u64 = 64 << 30;
 /// See [`EPOCH_MAX_RECORDS`].
 pub const EPOCH_MAX_MS: u64 = 10 * 60 * 1000;
+/// Messages the inbox holds.
+pub const INBOX_MAX_MESSAGES: usize = 10_000;
+/// Their bodies and proofs together, in memory.
+pub const INBOX_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Messages of one sender in the inbox.
+pub const INBOX_PER_SENDER_MAX_MESSAGES: usize = 2_500;
+/// Their bodies and proofs together.
+pub const INBOX_PER_SENDER_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// The body of one message.
+pub const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
+/// A message that nobody acknowledged is dropped after so long.
+pub const INBOX_KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Ids of messages that were acknowledged or dropped: in all, and of one sender.
+pub const INBOX_TOMBSTONES_MAX: usize = 20_000;
+pub const INBOX_TOMBSTONES_PER_SENDER_MAX: usize = 5_000;
+/// How long such an id is known, so that a resend is not taken for a new message.
+pub const INBOX_TOMBSTONE_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;

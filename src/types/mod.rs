@@ -3,6 +3,7 @@
 mod batch;
 mod id;
 pub mod limits;
+mod message;
 mod stream;
 mod task;
 mod text;
@@ -10,10 +11,11 @@ mod time;
 
 pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
 pub use id::{
-    BootId, CommandId, EntityId, ExchangeId, FencingToken, GossipId, HookId, IdError, InboundId,
-    JobId, Nonce, RunId, SessionId, TaskId, WakeId,
+    BootId, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId, HookId, IdError,
+    InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, WakeId,
 };
 pub use libp2p::{Multiaddr, PeerId};
+pub use message::{MessageKind, Received};
 pub use stream::StreamKind;
 pub use task::{Priority, TaskState};
 pub use text::{Capability, NetworkName, NodeName, TextError};

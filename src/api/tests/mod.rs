@@ -17,8 +17,8 @@ use uuid::Uuid;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
-    AttemptView, Command, CommandResult, EntryView, PeerView, PongView, Priority, Reply,
-    StatusView, TaskCounts, TaskState, TaskView, WakeView,
+    AttemptView, Command, CommandResult, EntryView, MessageKind, MessageView, PeerView, PongView,
+    Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, WakeView,
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
@@ -169,6 +169,17 @@ fn answer(command: Command) -> CommandResult {
         }
         Command::AwaitWake { id, .. } => Reply::Wake(wake_view(id.0, "delivered")),
         Command::Resumed { .. } => Reply::Done,
+        Command::Inbox(_) => Reply::Inbox {
+            messages: vec![message_view(Uuid::nil())],
+            last: 7,
+        },
+        Command::Message(id) => Reply::Message {
+            view: Box::new(message_view(id.0)),
+            body: b"hello".to_vec(),
+        },
+        Command::AwaitInbox { .. } | Command::ReplyTo { .. } | Command::Acknowledge(_) => {
+            Reply::Done
+        }
         Command::WakesReceived => Reply::Wakes(vec![wake_view(Uuid::nil(), "delivered")]),
     })
 }
@@ -239,6 +250,24 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
             ended: None,
             outcome: "working".into(),
         }],
+    }
+}
+
+fn message_view(id: Uuid) -> MessageView {
+    MessageView {
+        id: id.to_string(),
+        number: 7,
+        from: WORKER.to_string(),
+        name: Some("bob".into()),
+        kind: MessageKind::Talk,
+        state: "new".into(),
+        priority: Priority::Normal,
+        durable: false,
+        sent: "2030-01-01T00:00:00Z".into(),
+        received: "2030-01-01T00:00:01Z".into(),
+        bytes: 5,
+        awaits_reply: true,
+        provable: true,
     }
 }
 

@@ -8,8 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::types::{Capability, EntityId, NodeName, PeerId, TaskId, TextError, WakeId};
-pub use crate::types::{Priority, TaskState};
+pub use crate::proto::inbox::MessageState;
+use crate::types::{Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, WakeId};
+pub use crate::types::{MessageKind, Priority, TaskState};
 use crate::wire::WakeStatus;
 
 /// A peer as a person names it.
@@ -57,6 +58,18 @@ pub struct Submission {
     pub deadline_ms: u64,
 }
 
+/// Which messages of the inbox.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InboxFilter {
+    pub state: Option<MessageState>,
+    pub kind: Option<MessageKind>,
+    pub from: Option<PeerRef>,
+    /// Only those that arrived after this number.
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// What the API asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
@@ -91,6 +104,21 @@ pub enum Command {
     },
     /// Wake-ups that others sent to this node, newest first.
     WakesReceived,
+    /// Messages for our agent, in the order of arrival.
+    Inbox(InboxFilter),
+    /// Answered once a message has arrived after number `seen`.
+    AwaitInbox {
+        seen: u64,
+    },
+    /// One message with its body; from then on it is read.
+    Message(MessageId),
+    /// Answers a talk, and acknowledges it.
+    ReplyTo {
+        id: MessageId,
+        body: Vec<u8>,
+    },
+    /// Our agent is done with a message.
+    Acknowledge(MessageId),
 }
 
 /// What it gets.
@@ -113,6 +141,15 @@ pub enum Reply {
     },
     Wake(WakeView),
     Wakes(Vec<WakeView>),
+    Inbox {
+        messages: Vec<MessageView>,
+        /// The number of the newest arrival, whether it is among them or not.
+        last: u64,
+    },
+    Message {
+        view: Box<MessageView>,
+        body: Vec<u8>,
+    },
     Done,
 }
 
@@ -305,4 +342,30 @@ pub struct WakePhaseView {
     pub phase: String,
     /// From the wake-up's sending until the phase was known.
     pub elapsed_ms: u64,
+}
+
+/// A message for our agent, its body apart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageView {
+    pub id: String,
+    /// Ascends in the order of arrival.
+    pub number: u64,
+    /// The sender's entity id.
+    pub from: String,
+    /// What the sender calls itself, if that is known.
+    pub name: Option<String>,
+    pub kind: MessageKind,
+    /// `new` or `read`.
+    pub state: String,
+    pub priority: Priority,
+    pub durable: bool,
+    /// RFC 3339, as the sender says.
+    pub sent: String,
+    /// RFC 3339.
+    pub received: String,
+    pub bytes: usize,
+    /// Whether its sender still waits for a reply.
+    pub awaits_reply: bool,
+    /// Whether it can be shown to a third party.
+    pub provable: bool,
 }

@@ -61,6 +61,14 @@ impl Node {
                 }
             }
             Command::Resumed { id } => (self.resumed(id), BatchId::NONE),
+            Command::Inbox(filter) => self.list_inbox(&filter),
+            Command::AwaitInbox { seen } => match self.await_inbox(id, seen) {
+                Some(result) => (result, BatchId::NONE),
+                None => return,
+            },
+            Command::Message(message) => self.show_message(message, step),
+            Command::ReplyTo { id: message, body } => self.reply_to(message, body, step),
+            Command::Acknowledge(message) => self.acknowledge(message, step),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
         self.gate
@@ -379,7 +387,7 @@ impl Node {
     }
 
     /// Whom a person means.
-    fn resolve(&self, peer: &PeerRef) -> Result<(PeerId, EntityId), CommandError> {
+    pub(super) fn resolve(&self, peer: &PeerRef) -> Result<(PeerId, EntityId), CommandError> {
         let unknown = || {
             CommandError::new(
                 CommandErrorCode::NotFound,

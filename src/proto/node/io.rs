@@ -4,10 +4,12 @@
 
 use super::command::{Command, CommandResult};
 use crate::crypto::{Work, WorkOutput};
+pub use crate::proto::inbox::Settled;
 use crate::proto::session::StreamSecrets;
+pub use crate::types::Received;
 use crate::types::{
-    BatchId, Capability, CommandId, EntityId, ExchangeId, GossipId, HookId, InboundId, JobId,
-    Multiaddr, PeerId, RunId, SessionId, TaskId, WriteBatch,
+    BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, GossipId, HookId, InboundId,
+    JobId, MessageId, Multiaddr, PeerId, RunId, SessionId, TaskId, WriteBatch,
 };
 use crate::wire::WireError;
 
@@ -73,6 +75,14 @@ pub enum Input {
     StreamRefused { peer: PeerId, session: SessionId },
     /// `peer` broke a rule on a stream.
     StreamAbused { peer: PeerId, code: WireError },
+    /// A message for our agent came in and is to be kept; settle it with [`Output::Settle`]. A talk
+    /// may be answered later with [`Output::Answer`].
+    Received {
+        delivery: DeliveryId,
+        peer: PeerId,
+        from: EntityId,
+        message: Received,
+    },
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
     Deadline,
 }
@@ -143,6 +153,13 @@ pub enum Output {
     Kill { run: RunId },
     /// Run the wake hook.
     Hook { hook: HookId, spec: HookSpec },
+    /// What becomes of a message that was handed in.
+    Settle {
+        delivery: DeliveryId,
+        outcome: Settled,
+    },
+    /// Our agent's answer to a talk that was handed in. Nobody may await it any more.
+    Answer { delivery: DeliveryId, body: Vec<u8> },
     /// Answer a command.
     Reply {
         id: CommandId,
@@ -228,5 +245,9 @@ pub enum Note {
     Woken {
         from: EntityId,
         reason: String,
+    },
+    MessageExpired {
+        message: MessageId,
+        from: EntityId,
     },
 }

@@ -16,6 +16,7 @@ mod exchange;
 mod gate;
 mod gossip;
 mod inbound;
+mod inbox;
 mod io;
 mod outbox;
 mod work;
@@ -34,12 +35,13 @@ use self::gate::Gate;
 use self::gossip::Job;
 use self::outbox::Outbox;
 use crate::crypto::{Identity, Rng};
+use crate::proto::inbox::Inbox;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
 use crate::proto::session::Sessions;
-use crate::proto::task::{Requester, RequesterConfig, RowError, Worker, WorkerConfig};
+use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
 use crate::proto::wake::{WakeRules, Wakes};
-use crate::proto::{Step, Violation};
+use crate::proto::{RowError, Step, Violation};
 use crate::types::{
     BatchId, BootId, Capability, CommandId, EntityId, ExchangeId, JobId, Mono, Multiaddr, Now,
     PeerId, Row, TaskId, WakeId, WriteBatch,
@@ -67,6 +69,7 @@ pub struct Node {
     requester: Requester,
     worker: Worker,
     wakes: Wakes,
+    inbox: Inbox,
     gate: Gate,
     out: Vec<Output>,
     exchanges: BTreeMap<ExchangeId, Pending>,
@@ -81,6 +84,8 @@ pub struct Node {
     next_job: u64,
     await_task: BTreeMap<TaskId, Vec<CommandId>>,
     await_wake: BTreeMap<WakeId, Vec<(CommandId, Option<WakeStatus>)>>,
+    /// Who waits for a message to arrive.
+    await_inbox: Vec<CommandId>,
     /// The peers whose connections work keeps up.
     needed: BTreeSet<PeerId>,
     peers_changed: bool,
@@ -129,9 +134,11 @@ impl Node {
             addresses: Vec::new(),
             seq: 0,
         });
+        let mut inbox = Inbox::default();
         for row in &rows {
             requester.load(row, now)?;
             worker.load(row, now)?;
+            inbox.load(row, now)?;
             registry.load(row, now);
         }
         requester.resume(now);
@@ -158,6 +165,7 @@ impl Node {
             requester,
             worker,
             wakes: Wakes::new(rules),
+            inbox,
             gate: Gate::default(),
             out: Vec::new(),
             exchanges: BTreeMap::new(),
@@ -170,6 +178,7 @@ impl Node {
             next_job: first_id,
             await_task: BTreeMap::new(),
             await_wake: BTreeMap::new(),
+            await_inbox: Vec::new(),
             needed: BTreeSet::new(),
             peers_changed: true,
             dial_at: None,
@@ -252,6 +261,12 @@ impl Node {
             Input::HookEnded { hook, ok } => self.wakes.hook_ended(hook, ok),
             Input::StreamRefused { peer, session } => self.stream_refused(peer, session, step),
             Input::StreamAbused { peer, code } => self.penalize(peer, code, step),
+            Input::Received {
+                delivery,
+                peer,
+                from,
+                message,
+            } => self.received(delivery, peer, from, message, step),
             Input::Deadline => {}
         }
     }
@@ -265,6 +280,7 @@ impl Node {
         self.requester.tick(step);
         self.worker.tick(step);
         self.wakes.tick(now);
+        self.tend_inbox(step);
         self.send_delayed(step);
         self.open_sessions(step);
         // What one core asks for may give another something to do; four rounds are plenty, and a
@@ -375,6 +391,7 @@ impl Node {
             self.requester.next_deadline(),
             self.worker.next_deadline(),
             self.wakes.next_deadline(),
+            self.inbox.next_deadline(),
             self.dial_at,
             self.session_at.values().min().copied(),
             self.delayed.iter().map(|(at, ..)| *at).min(),
@@ -393,7 +410,8 @@ impl Node {
         self.registry.check()?;
         self.peers.check()?;
         self.requester.check()?;
-        self.worker.check()
+        self.worker.check()?;
+        self.inbox.check()
     }
 
     /// The requester's log, for checkers.
@@ -404,6 +422,11 @@ impl Node {
     /// What is held for others, for checkers.
     pub fn worker(&self) -> &Worker {
         &self.worker
+    }
+
+    /// What came for our agent, for checkers.
+    pub fn inbox(&self) -> &Inbox {
+        &self.inbox
     }
 
     /// The registry, for checkers.

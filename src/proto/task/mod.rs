@@ -41,6 +41,7 @@ pub use requester::{
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};
 
+use crate::proto::RowError;
 use crate::types::limits::TERMINAL_KEEP_MS;
 use crate::types::{Mono, Now, Wall};
 
@@ -49,14 +50,6 @@ use crate::types::{Mono, Now, Wall};
 fn forget_at(ended: Wall, now: Now) -> Mono {
     let age_ms = now.wall.0.saturating_sub(ended.0).min(TERMINAL_KEEP_MS);
     now.mono + (TERMINAL_KEEP_MS - age_ms)
-}
-
-/// A stored row of ours does not read: the store was damaged or written by another program.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a stored {what} does not read: {why}")]
-pub struct RowError {
-    pub what: &'static str,
-    pub why: String,
 }
 
 /// A defect that a test plants to see the checkers catch it.

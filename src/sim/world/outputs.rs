@@ -124,6 +124,8 @@ impl World {
             Output::Note(note) => self.heard(from.host, &note)?,
             // Streams carry nothing here: what the cores promise does not rest on them.
             Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
+            // The simulated network has exchanges only: no messages come in by a stream.
+            Output::Settle { .. } | Output::Answer { .. } => {}
         }
         Ok(())
     }

@@ -44,6 +44,10 @@ impl Wires {
                 let before = self.hosts[n].replies.insert(id, result);
                 assert!(before.is_none(), "a command is answered once");
             }
+            Output::Settle { delivery, outcome } => {
+                self.hosts[n].settled.push((delivery, outcome));
+            }
+            Output::Answer { delivery, body } => self.hosts[n].answers.push((delivery, body)),
             Output::Note(note) => self.hosts[n].notes.push(note),
             Output::GossipVerdict { .. }
             | Output::DhtPut { .. }

@@ -5,6 +5,7 @@ mod calls;
 mod carrying;
 mod congestion;
 mod meeting;
+mod messages;
 mod restarts;
 mod wakes;
 mod wiring;

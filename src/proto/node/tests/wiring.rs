@@ -9,7 +9,7 @@ use rand::SeedableRng;
 
 use super::*;
 use crate::crypto::Seeds;
-use crate::types::{HookId, InboundId, Keyspace, RunId, Wall, WriteOp};
+use crate::types::{DeliveryId, HookId, InboundId, Keyspace, RunId, Wall, WriteOp};
 
 const STEPS_MAX: usize = 100_000;
 
@@ -26,6 +26,8 @@ pub(super) struct Host {
     pub(super) runs: Vec<(RunId, RunSpec)>,
     pub(super) killed: Vec<RunId>,
     pub(super) hooks: Vec<(HookId, HookSpec)>,
+    pub(super) settled: Vec<(DeliveryId, Settled)>,
+    pub(super) answers: Vec<(DeliveryId, Vec<u8>)>,
     pub(super) replies: BTreeMap<CommandId, CommandResult>,
     pub(super) notes: Vec<Note>,
     pub(super) dials: usize,
@@ -67,6 +69,8 @@ impl Wires {
             runs: Vec::new(),
             killed: Vec::new(),
             hooks: Vec::new(),
+            settled: Vec::new(),
+            answers: Vec::new(),
             replies: BTreeMap::new(),
             notes: Vec::new(),
             dials: 0,

@@ -1,0 +1,183 @@
+//! Messages for our agent: taken in, shown, answered, acknowledged.
+
+use super::command::{
+    CommandError, CommandErrorCode, CommandResult, InboxFilter, MessageView, Reply,
+};
+use super::io::{Note, Output};
+use super::{Node, Received};
+use crate::proto::Step;
+use crate::proto::inbox::{Kept, ReplyError, Settled};
+use crate::types::limits::{COMMANDS_MAX, MESSAGE_MAX_BYTES};
+use crate::types::{BatchId, CommandId, DeliveryId, EntityId, MessageId, PeerId};
+
+impl Node {
+    /// A message came in.
+    pub(super) fn received(
+        &mut self,
+        delivery: DeliveryId,
+        peer: PeerId,
+        from: EntityId,
+        message: Received,
+        step: &mut Step<'_>,
+    ) {
+        let before = self.inbox.last_number();
+        let entry = self.registry.entry(&from).map(|entry| entry.bytes.clone());
+        let receipt = self
+            .inbox
+            .receive(from, delivery, message, entry.as_deref(), step);
+        if let Settled::Refused(code) = receipt.outcome {
+            self.penalize(peer, code, step);
+        }
+        let outcome = receipt.outcome;
+        let settle = Output::Settle { delivery, outcome };
+        self.gate.pass(receipt.after, settle, &mut self.out);
+        if let Some(body) = receipt.answer {
+            let answer = Output::Answer { delivery, body };
+            self.gate.pass(receipt.after, answer, &mut self.out);
+        }
+        if self.inbox.last_number() > before {
+            for id in std::mem::take(&mut self.await_inbox) {
+                let result = Ok(Reply::Done);
+                self.out.push(Output::Reply { id, result });
+            }
+        }
+    }
+
+    /// Drops what expired.
+    pub(super) fn tend_inbox(&mut self, step: &mut Step<'_>) {
+        self.inbox.tick(step);
+        for (message, from) in self.inbox.expired() {
+            self.note(Note::MessageExpired { message, from });
+        }
+    }
+
+    pub(super) fn list_inbox(&self, filter: &InboxFilter) -> (CommandResult, BatchId) {
+        let from = match &filter.from {
+            None => None,
+            Some(peer) => match self.resolve(peer) {
+                Ok((_, entity)) => Some(entity),
+                Err(error) => return (Err(error), BatchId::NONE),
+            },
+        };
+        let asked = |kept: &Kept| {
+            filter.state.is_none_or(|state| kept.record.state == state)
+                && filter.kind.is_none_or(|kind| kept.record.kind == kind)
+                && from.is_none_or(|from| kept.record.from == from)
+        };
+        let mut after = BatchId::NONE;
+        let messages = self
+            .inbox
+            .messages(filter.after)
+            .filter(|(_, kept)| asked(kept))
+            .take(filter.limit)
+            .map(|(id, kept)| {
+                after = after.max(kept.written());
+                self.message_view(id, kept)
+            })
+            .collect();
+        let last = self.inbox.last_number();
+        (Ok(Reply::Inbox { messages, last }), after)
+    }
+
+    pub(super) fn await_inbox(&mut self, command: CommandId, seen: u64) -> Option<CommandResult> {
+        if self.inbox.last_number() > seen {
+            return Some(Ok(Reply::Done));
+        }
+        if self.await_inbox.len() >= COMMANDS_MAX {
+            return Some(Err(CommandError::new(
+                CommandErrorCode::Busy,
+                "too many wait for messages",
+            )));
+        }
+        self.await_inbox.push(command);
+        None
+    }
+
+    pub(super) fn show_message(
+        &mut self,
+        id: MessageId,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        let Some(after) = self.inbox.read(id, step).map(Kept::written) else {
+            return (Err(no_message(id)), BatchId::NONE);
+        };
+        let reply = self.inbox.message(&id).map(|kept| Reply::Message {
+            view: Box::new(self.message_view(id, kept)),
+            body: kept.body.clone(),
+        });
+        (reply.ok_or_else(|| no_message(id)), after)
+    }
+
+    pub(super) fn reply_to(
+        &mut self,
+        id: MessageId,
+        body: Vec<u8>,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        if body.len() > MESSAGE_MAX_BYTES {
+            let error = CommandError::new(
+                CommandErrorCode::TooLarge,
+                format!(
+                    "the reply has {} bytes, a message takes {MESSAGE_MAX_BYTES}",
+                    body.len()
+                ),
+            );
+            return (Err(error), BatchId::NONE);
+        }
+        let refused = |code, text: String| (Err(CommandError::new(code, text)), BatchId::NONE);
+        match self.inbox.reply(id, &body, step) {
+            Ok((delivery, after)) => {
+                let answer = Output::Answer { delivery, body };
+                self.gate.pass(after, answer, &mut self.out);
+                (Ok(Reply::Done), after)
+            }
+            Err(ReplyError::Unknown) => (Err(no_message(id)), BatchId::NONE),
+            Err(ReplyError::Report) => refused(
+                CommandErrorCode::Conflict,
+                format!("message {id} is a report: its sender awaits no reply; send a report back"),
+            ),
+            Err(ReplyError::Late) => refused(
+                CommandErrorCode::Conflict,
+                format!("the sender of {id} waits no more; send it a report, and acknowledge {id}"),
+            ),
+        }
+    }
+
+    pub(super) fn acknowledge(
+        &mut self,
+        id: MessageId,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        match self.inbox.acknowledge(id, step) {
+            Some(after) => (Ok(Reply::Done), after),
+            None => (Err(no_message(id)), BatchId::NONE),
+        }
+    }
+
+    fn message_view(&self, id: MessageId, kept: &Kept) -> MessageView {
+        let record = &kept.record;
+        let entry = self.registry.entry(&record.from);
+        MessageView {
+            id: id.to_string(),
+            number: record.number,
+            from: record.from.to_string(),
+            name: entry.map(|entry| entry.body.name.to_string()),
+            kind: record.kind,
+            state: record.state.as_str().into(),
+            priority: record.priority,
+            durable: record.durable,
+            sent: record.sent.to_rfc3339(),
+            received: record.received.to_rfc3339(),
+            bytes: kept.body.len(),
+            awaits_reply: kept.waits(),
+            provable: !kept.proof.is_empty() && self.inbox.sender_entry(&record.from).is_some(),
+        }
+    }
+}
+
+fn no_message(id: MessageId) -> CommandError {
+    CommandError::new(
+        CommandErrorCode::NotFound,
+        format!("there is no message {id} in the inbox"),
+    )
+}
