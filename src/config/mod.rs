@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use crate::crypto::Identity;
 use crate::proto::node::NodeConfig;
+use crate::runtime::channel::AgentConfig;
 use crate::runtime::{CommandSpec, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
@@ -173,6 +174,7 @@ impl Config {
             mdns: self.net.mdns,
             jitter: self.security.to_runtime(),
             serve: self.serve.iter().map(command).collect(),
+            agent: AgentConfig::Inbox,
             on_wake: self.wake.command.clone(),
             guard_exe,
         }

@@ -10,6 +10,7 @@ mod identity;
 mod jitter;
 mod kdf;
 mod keyfile;
+mod merkle;
 mod sign;
 mod work;
 
@@ -22,6 +23,7 @@ pub use jitter::{
 };
 pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
 pub use keyfile::{KdfCost, KeyFile, KeyFileError};
+pub use merkle::{merkle_climb, merkle_path, merkle_root};
 pub use sign::{KeyPair, PublicKey, SigCheck, Signature};
 pub use work::{Subject, Work, WorkOutput};
 

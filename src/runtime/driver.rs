@@ -8,6 +8,7 @@
 //! anything again: the same as a crash and a restart, without the process ending.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -15,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use super::channel::{ChannelEvent, Channels};
 use super::compute::{Answer, ComputePool, Computed};
 use super::executor::{ExecDone, Executor};
 use super::handle::Call;
@@ -61,6 +63,8 @@ pub(super) struct Driver {
     /// Why the disk is not used at the moment.
     broken: Option<String>,
     metrics: Metrics,
+    channels: Arc<Channels>,
+    channel_events: mpsc::Receiver<ChannelEvent>,
 }
 
 impl Driver {
@@ -71,6 +75,8 @@ impl Driver {
         net: Net,
         guard_exe: Option<std::path::PathBuf>,
         metrics: Metrics,
+        channels: Arc<Channels>,
+        channel_events: mpsc::Receiver<ChannelEvent>,
     ) -> Result<(Driver, mpsc::Sender<Call>), StartError> {
         let (calls_tx, calls) = mpsc::channel(CALLS_MAX);
         let (exec_done, executed) = mpsc::channel(DONE_MAX);
@@ -97,6 +103,8 @@ impl Driver {
             listen: Vec::new(),
             broken: None,
             metrics,
+            channels,
+            channel_events,
         };
         driver.apply(loaded.outputs);
         driver.listen = driver.net.local_addrs().to_vec();
@@ -120,6 +128,7 @@ impl Driver {
                 Some(done) = self.persisted.recv() => self.on_persisted(done),
                 Some(computed) = self.computed.recv() => self.on_computed(computed),
                 Some(done) = self.executed.recv() => self.on_executed(done),
+                Some(event) = self.channel_events.recv() => self.on_channel(event),
                 () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
             }
         }
@@ -187,6 +196,24 @@ impl Driver {
         }
     }
 
+    fn on_channel(&mut self, event: ChannelEvent) {
+        self.feed(match event {
+            ChannelEvent::Received {
+                delivery,
+                peer,
+                from,
+                message,
+            } => Input::Received {
+                delivery,
+                peer,
+                from,
+                message,
+            },
+            ChannelEvent::Refused { peer, session } => Input::StreamRefused { peer, session },
+            ChannelEvent::Abused { peer, code } => Input::StreamAbused { peer, code },
+        });
+    }
+
     fn on_net(&mut self, event: NetEvent) {
         self.watch(&event);
         let input = match event {
@@ -225,9 +252,11 @@ impl Driver {
         match event {
             NetEvent::Connected { peer, addr, dialer } => {
                 self.connected.insert(*peer, (addr.clone(), *dialer));
+                self.channels.connected(*peer, true);
             }
             NetEvent::Disconnected { peer } => {
                 self.connected.remove(peer);
+                self.channels.connected(*peer, false);
             }
             NetEvent::ListenAddrs { addrs } => self.listen.clone_from(addrs),
             _ => {}
@@ -282,7 +311,8 @@ impl Driver {
                     }
                 }
                 Output::Note(note) => log::note(&note),
-                Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
+                Output::ChannelUp(secrets) => self.channels.up(secrets),
+                Output::ChannelDown { peer, session } => self.channels.down(peer, session),
                 output => self.apply_local(output),
             }
         }
@@ -320,7 +350,8 @@ impl Driver {
                 }
             }
             // Nothing hands messages in yet, so there is nobody to tell.
-            Output::Settle { .. } | Output::Answer { .. } => {}
+            Output::Settle { delivery, outcome } => self.channels.settle(delivery, outcome),
+            Output::Answer { delivery, body } => self.channels.answer(delivery, body),
             _ => unreachable!("`apply` took the others"),
         }
     }
@@ -351,6 +382,7 @@ impl Driver {
                     let _ = call.reply.send(answer);
                 }
                 Some(_) = self.executed.recv() => {}
+                Some(_) = self.channel_events.recv() => {}
                 Some(_) = self.computed.recv() => {}
                 _ = retry.tick() => match load(&self.config, &self.open, &self.metrics).await {
                     Ok(loaded) => {
@@ -388,6 +420,8 @@ impl Driver {
         self.broken = None;
         self.done_inline.clear();
         self.node = loaded.node;
+        // Its sessions are gone, and with them the channels.
+        self.channels.down_all();
         self.persister = Some(loaded.persister);
         self.persisted = loaded.persisted;
         self.apply(loaded.outputs);

@@ -2,8 +2,11 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use std::sync::Arc;
+
+use super::channel::{Channel, Channels};
 use crate::metrics::Metrics;
-use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult};
+use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 
 /// A command on its way to the driver, and where its answer goes.
 pub(super) struct Call {
@@ -16,11 +19,20 @@ pub(super) struct Call {
 pub struct Handle {
     calls: mpsc::Sender<Call>,
     metrics: Metrics,
+    channels: Arc<Channels>,
 }
 
 impl Handle {
-    pub(super) fn new(calls: mpsc::Sender<Call>, metrics: Metrics) -> Handle {
-        Handle { calls, metrics }
+    pub(super) fn new(
+        calls: mpsc::Sender<Call>,
+        metrics: Metrics,
+        channels: Arc<Channels>,
+    ) -> Handle {
+        Handle {
+            calls,
+            metrics,
+            channels,
+        }
     }
 
     /// Asks the node and awaits its answer. Dropping the future abandons the answer, not the
@@ -39,6 +51,21 @@ impl Handle {
                 mpsc::error::TrySendError::Closed(_) => stopping(),
             })?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// The channel to a peer, once there is a session with it.
+    ///
+    /// # Errors
+    /// As [`Handle::call`]; `unreachable` when no session comes about.
+    pub async fn channel(&self, peer: PeerRef) -> Result<Channel, CommandError> {
+        let named = peer.to_string();
+        let Reply::Reached { peer_id, entity_id } = self.call(Command::Reach(peer)).await? else {
+            unreachable!("a reach is answered by where it led");
+        };
+        self.channels.channel(&peer_id, entity_id).ok_or_else(|| {
+            let message = format!("the session with {named} ended this moment: try again");
+            CommandError::new(CommandErrorCode::Unreachable, message)
+        })
     }
 
     /// What the node's shell counts.
@@ -76,6 +103,6 @@ impl Handle {
                 });
             }
         });
-        Handle::new(calls, Metrics::default())
+        Handle::new(calls, Metrics::default(), Channels::detached())
     }
 }

@@ -1,6 +1,7 @@
 //! L4: the shell around the core. One driver owns the core and the swarm; everything slow (disk,
 //! signatures, commands) runs beside it and answers by an input.
 
+pub mod channel;
 mod clock;
 mod compute;
 mod driver;
@@ -13,11 +14,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
 
+use self::channel::{AgentConfig, Channels};
 use self::driver::Driver;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
@@ -26,6 +29,9 @@ use crate::proto::RowError;
 use crate::proto::node::NodeConfig;
 use crate::store::{Store, StoreError};
 use crate::types::{Capability, Multiaddr};
+
+/// What channels have for the driver, until it takes it up.
+const CHANNEL_EVENTS_MAX: usize = 256;
 
 /// A node to run.
 #[derive(Debug, Clone)]
@@ -38,6 +44,8 @@ pub struct RuntimeConfig {
     /// Which verifications are followed by a random delay.
     pub jitter: Jitter,
     pub serve: BTreeMap<Capability, CommandSpec>,
+    /// Who answers what others say to us.
+    pub agent: AgentConfig,
     /// The wake hook's command.
     pub on_wake: Option<String>,
     /// The program that ends the commands' processes when this one dies: ourselves, by our path.
@@ -93,11 +101,22 @@ pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, 
     let listen = net.local_addrs().to_vec();
     let guard_exe = config.guard_exe.clone();
     let metrics = Metrics::default();
-    let (driver, calls) = Driver::start(config, open, net, guard_exe, metrics.clone()).await?;
+    let (events, channel_events) = mpsc::channel(CHANNEL_EVENTS_MAX);
+    let (channels, _bulk) = Channels::start(net.streams(), config.agent.clone(), events);
+    let (driver, calls) = Driver::start(
+        config,
+        open,
+        net,
+        guard_exe,
+        metrics.clone(),
+        Arc::clone(&channels),
+        channel_events,
+    )
+    .await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
     Ok(Running {
-        handle: Handle::new(calls, metrics),
+        handle: Handle::new(calls, metrics, channels),
         listen,
         stop,
         driver,

@@ -124,3 +124,27 @@ pub const INBOX_TOMBSTONES_MAX: usize = 20_000;
 pub const INBOX_TOMBSTONES_PER_SENDER_MAX: usize = 5_000;
 /// How long such an id is known, so that a resend is not taken for a new message.
 pub const INBOX_TOMBSTONE_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
+/// One message between agents on a channel; what is larger goes as a file.
+pub const TALK_MAX_BYTES: usize = 256 * 1024;
+/// Messages under one signature.
+pub const BATCH_MAX_MESSAGES: usize = 64;
+/// A batch is closed before its bodies pass this; one message alone always fits.
+pub const BATCH_SOFT_MAX_BYTES: usize = 60 * 1024;
+/// What shows one message to a third party.
+pub const PROOF_MAX_BYTES: usize = TALK_MAX_BYTES + 4 * 1024;
+/// Messages of a channel that are sent and not acknowledged.
+pub const UNACKED_MAX_MESSAGES: usize = 4_096;
+/// Their bytes: what a message of high priority may have to wait behind.
+pub const WINDOW_BYTES: usize = 512 * 1024;
+/// Ids of received messages that are remembered: more than may be sent again.
+pub const RECENT_MAX_MESSAGES: usize = 2 * UNACKED_MAX_MESSAGES;
+/// Talks of one peer that an agent works on at once.
+pub const TALKS_PER_PEER_MAX: usize = 256;
+/// Answers to one peer that wait to be sent: as many talks and pings it may have under way.
+pub const ANSWERS_PER_PEER_MAX: usize = 8_192;
+/// Bytes of one priority that wait to be sent to one peer.
+pub const CHANNEL_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+/// A talk without another limit waits so long for its reply.
+pub const TALK_TIMEOUT_MS: u64 = 60_000;
+/// Messages in the inbox's hands whose senders await a word.
+pub const DELIVERIES_MAX: usize = 65_536;

@@ -1,19 +1,26 @@
 //! L1: what travels. The envelope, the bodies of its messages, the error codes, and the one
 //! encoding: deterministic CBOR (RFC 8949 §4.2), checked on the way in.
 
+mod batch;
 pub mod cbor;
 mod entry;
 mod envelope;
 mod error;
 mod handshake;
+mod proof;
 mod registry;
 mod task;
 mod wake;
 
+pub use batch::{
+    Batch, BatchContext, BatchHead, ChannelMessage, ChannelType, batch_bytes, decode_batch,
+    encode_batch,
+};
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
 pub use envelope::{Envelope, Header, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};
 pub use handshake::{Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, SUITE};
+pub use proof::{MessageProof, ProofError, ProofParties};
 pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
 pub use task::{
     AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,

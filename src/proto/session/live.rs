@@ -109,12 +109,13 @@ impl Live {
     }
 
     /// What the session's streams are made from.
-    pub(super) fn stream_secrets(&self, ours: EntityId) -> StreamSecrets {
+    pub(super) fn stream_secrets(&self, ours: EntityId, key: &KeyPair) -> StreamSecrets {
         let parts = Parts {
             session: self.id,
             peer: self.info.peer,
             ours,
             theirs: self.info.entity,
+            key: key.clone(),
             their_key: self.their_key,
             th4: self.th4,
             initiator: self.initiator,

@@ -24,6 +24,7 @@
 //! - **S5** Of two sessions with one peer the newer is used for sending; there is at most one
 //!   handshake of ours under way per peer.
 
+mod channel;
 mod epochs;
 mod handshake;
 mod keys;
@@ -38,6 +39,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub use channel::{ChannelIn, ChannelOut};
 pub use epochs::EpochLimits;
 pub use handshake::{AckOutcome, Confirmed, Failed, HandshakeOutcome, Ticket};
 pub use lane::TrafficSecret;
@@ -151,7 +153,7 @@ impl Sessions {
     /// What the streams of the session with `peer` are made from.
     pub fn stream_secrets(&self, peer: &PeerId) -> Option<StreamSecrets> {
         let live = self.newest.get(peer).and_then(|id| self.live.get(id))?;
-        Some(live.stream_secrets(self.entity))
+        Some(live.stream_secrets(self.entity, &self.key))
     }
 
     /// The sessions that ended without a successor since this was last asked.

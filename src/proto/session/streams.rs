@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use super::keys::Side;
 use super::lane::TrafficSecret;
-use crate::crypto::{Digest, Prk, PublicKey, hmac, hmac_verify};
+use crate::crypto::{Digest, KeyPair, Prk, PublicKey, hmac, hmac_verify};
 use crate::types::{EntityId, PeerId, SessionId, StreamKind};
 use crate::wire::{WireError, cbor};
 
@@ -69,6 +69,8 @@ pub struct StreamSecrets {
     pub peer: PeerId,
     pub ours: EntityId,
     pub theirs: EntityId,
+    /// Signs what goes to them, as long as the session lives.
+    pub key: KeyPair,
     /// Signs what comes from them.
     pub their_key: PublicKey,
     pub th4: Digest,
@@ -94,6 +96,7 @@ impl StreamSecrets {
             peer,
             ours,
             theirs,
+            key,
             their_key,
             th4,
             initiator,
@@ -103,6 +106,7 @@ impl StreamSecrets {
             peer,
             ours,
             theirs,
+            key,
             their_key,
             th4,
             initiator,
@@ -209,6 +213,7 @@ pub(super) struct Parts {
     pub(super) peer: PeerId,
     pub(super) ours: EntityId,
     pub(super) theirs: EntityId,
+    pub(super) key: KeyPair,
     pub(super) their_key: PublicKey,
     pub(super) th4: Digest,
     pub(super) initiator: bool,

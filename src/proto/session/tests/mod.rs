@@ -1,5 +1,6 @@
 //! Two sides of a session, by hand: what must succeed, and everything that must not.
 
+mod channel;
 mod streams;
 
 use proptest::prelude::*;

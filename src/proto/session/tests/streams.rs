@@ -27,6 +27,7 @@ fn ends() -> (StreamSecrets, StreamSecrets) {
             peer: PeerId::random(),
             ours: EntityId([u8::from(initiator); 32]),
             theirs: EntityId([u8::from(!initiator); 32]),
+            key: KeyPair::from_seed(&[8; 32]),
             their_key: KeyPair::from_seed(&[9; 32]).public(),
             th4: [4; 32],
             initiator,

@@ -1,0 +1,264 @@
+//! One stream of a channel while it lasts: a loop that reads and a loop that writes, neither of
+//! which waits for the other.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::io::{BufReader, ReadHalf, WriteHalf};
+use futures::{AsyncReadExt, AsyncWriteExt};
+use libp2p::Stream;
+use rand::RngExt;
+
+use super::deliver::Deliverer;
+use super::frames::read_frame;
+use super::shared::Shared;
+use crate::crypto::KeyPair;
+use crate::proto::session::{Opener, Sealer, StreamKeys, StreamSecrets, record_layer};
+use crate::runtime::clock;
+use crate::types::limits::RECORD_MAX_BYTES;
+use crate::wire::{
+    BatchContext, BatchHead, ChannelType, ErrorBody, ProofParties, WireError, cbor, decode_batch,
+    encode_batch,
+};
+
+const READ_BUFFER_BYTES: usize = 128 * 1024;
+/// Without anything to do the writer looks around so often.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What both loops need, taken from the session when the stream begins.
+pub(super) struct Link {
+    pub(super) shared: Arc<Shared>,
+    pub(super) deliverer: Arc<Deliverer>,
+    key: KeyPair,
+    outgoing: BatchContext,
+    incoming: BatchContext,
+    /// Their side of the stream, for proofs.
+    theirs: ProofParties,
+    sealer: Sealer,
+    opener: Opener,
+    stream: Stream,
+}
+
+impl Link {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        deliverer: Arc<Deliverer>,
+        secrets: &StreamSecrets,
+        keys: StreamKeys,
+        stream: Stream,
+    ) -> Link {
+        let transcript = keys.transcript;
+        let (sealer, opener) = record_layer(keys, clock::now().mono);
+        let context = |from, to| BatchContext::new(from, to, secrets.session, &transcript);
+        Link {
+            outgoing: context(&secrets.ours, &secrets.theirs),
+            incoming: context(&secrets.theirs, &secrets.ours),
+            theirs: ProofParties {
+                sender: secrets.theirs,
+                recipient: secrets.ours,
+                session: secrets.session,
+                transcript,
+                key: secrets.their_key,
+            },
+            key: secrets.key.clone(),
+            shared,
+            deliverer,
+            sealer,
+            opener,
+            stream,
+        }
+    }
+
+    /// Carries messages until the stream ends. Says what the peer did wrong, if it did.
+    pub(super) async fn run(self) -> Option<WireError> {
+        let (reader, writer) = self.stream.split();
+        let mut read = tokio::spawn(
+            Reading {
+                shared: Arc::clone(&self.shared),
+                deliverer: self.deliverer,
+                context: self.incoming,
+                theirs: self.theirs,
+                opener: self.opener,
+                stream: BufReader::with_capacity(READ_BUFFER_BYTES, reader),
+            }
+            .run(),
+        );
+        let writing = Writing {
+            shared: self.shared,
+            context: self.outgoing,
+            key: self.key,
+            sealer: self.sealer,
+            stream: writer,
+        };
+        let aborts = AbortOnDrop(read.abort_handle());
+        let fault = tokio::select! {
+            ended = &mut read => ended.unwrap_or(None),
+            _ = writing.run() => None,
+        };
+        drop(aborts);
+        fault
+    }
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Writing {
+    shared: Arc<Shared>,
+    context: BatchContext,
+    key: KeyPair,
+    sealer: Sealer,
+    stream: WriteHalf<Stream>,
+}
+
+impl Writing {
+    async fn run(mut self) -> std::io::Result<()> {
+        let mut frame = Vec::new();
+        loop {
+            if self.shared.acknowledged.swap(false, Relaxed) {
+                self.sealer.acknowledged();
+            }
+            let ack_due = self.shared.ack_due_in();
+            if self.fill(&mut frame, ack_due == Some(Duration::ZERO)) {
+                self.stream.write_all(&frame).await?;
+                if self.shared.outbox.is_empty() {
+                    self.stream.flush().await?;
+                }
+                continue;
+            }
+            self.stream.flush().await?;
+            let wait = ack_due.unwrap_or(IDLE);
+            // Whatever woke us, the loop looks at everything.
+            let _ = tokio::time::timeout(wait, self.shared.outbox.ready()).await;
+        }
+    }
+
+    /// Seals the next record into `frame`. Returns false when there is nothing to send.
+    fn fill(&mut self, frame: &mut Vec<u8>, ack: bool) -> bool {
+        let shared = &*self.shared;
+        let mut sending = shared.sending();
+        let messages = shared
+            .outbox
+            .pop(sending.room_bytes(), sending.room_messages());
+        if messages.is_empty() && !ack {
+            return false;
+        }
+        let first = sending.number(&messages);
+        drop(sending);
+        shared.ack_sent();
+        let now = clock::now();
+        let head = BatchHead {
+            have: shared.receiving().have(),
+            sent: now.wall,
+            first,
+            seed: rand::rng().random(),
+        };
+        Sealer::begin(frame);
+        encode_batch(&head, &messages, &self.context, &self.key, frame);
+        self.sealer.seal(frame, now.mono);
+        let counts = &shared.counts;
+        counts.records_out.fetch_add(1, Relaxed);
+        counts
+            .messages_out
+            .fetch_add(messages.len() as u64, Relaxed);
+        counts.bytes_out.fetch_add(frame.len() as u64, Relaxed);
+        true
+    }
+}
+
+struct Reading {
+    shared: Arc<Shared>,
+    deliverer: Arc<Deliverer>,
+    context: BatchContext,
+    theirs: ProofParties,
+    opener: Opener,
+    stream: BufReader<ReadHalf<Stream>>,
+}
+
+impl Reading {
+    async fn run(mut self) -> Option<WireError> {
+        let mut record = Vec::new();
+        loop {
+            match read_frame(&mut self.stream, RECORD_MAX_BYTES, &mut record).await {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                    return Some(WireError::PayloadTooLarge);
+                }
+                Err(_) => return None,
+            }
+            let bytes = record.len();
+            match self.opener.open(&mut record) {
+                Ok(at) => {
+                    let content = Bytes::from(std::mem::take(&mut record)).slice(at..);
+                    if let Err(code) = self.take(&content, bytes).await {
+                        return Some(code);
+                    }
+                }
+                // One before it is missing: what was lost comes again on the next stream.
+                Err(WireError::InvalidState) => return Some(WireError::SequenceError),
+                Err(code) => {
+                    self.shared.counts.refused.fetch_add(1, Relaxed);
+                    self.deliverer.abused(self.shared.peer, code);
+                }
+            }
+        }
+    }
+
+    /// Takes in what a record holds. An error is the peer's, who alone has the keys.
+    async fn take(&mut self, content: &Bytes, bytes: usize) -> Result<(), WireError> {
+        let shared = &*self.shared;
+        let batch = decode_batch(content, &self.context)?;
+        if !batch.verify(&self.context, &self.theirs.key) {
+            return Err(WireError::InvalidSignature);
+        }
+        if shared.sending().acknowledged(batch.head.have)? {
+            shared.acknowledged.store(true, Relaxed);
+        }
+        let fresh = shared.receiving().take(&batch)?;
+        let counts = &shared.counts;
+        counts.records_in.fetch_add(1, Relaxed);
+        counts.messages_in.fetch_add(fresh.len() as u64, Relaxed);
+        counts.bytes_in.fetch_add(bytes as u64, Relaxed);
+        let answers = batch
+            .messages
+            .iter()
+            .filter(|message| message.kind.is_answer());
+        shared.answered(answers.map(|message| {
+            let answer = match message.kind {
+                ChannelType::Error => Err(refusal(&message.body)),
+                _ => Ok(message.body.clone()),
+            };
+            (message.re, answer)
+        }));
+        for (place, fresh) in fresh.into_iter().enumerate() {
+            let message = &batch.messages[place];
+            if message.kind.is_answer() {
+                continue;
+            }
+            if !fresh {
+                // Whatever was to be answered has been, and that answer is sent again by itself.
+                counts.duplicates.fetch_add(1, Relaxed);
+                continue;
+            }
+            self.deliverer
+                .deliver(&self.shared, &batch, place, &self.theirs)
+                .await?;
+        }
+        if !batch.messages.is_empty() {
+            shared.owe_ack(batch.messages.len(), bytes);
+        }
+        shared.outbox.wake();
+        Ok(())
+    }
+}
+
+fn refusal(body: &[u8]) -> WireError {
+    cbor::decode::<ErrorBody>(body, 256).map_or(WireError::Malformed, |body| body.code)
+}

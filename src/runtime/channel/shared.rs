@@ -1,0 +1,229 @@
+//! What the two loops of a channel, and whoever sends on it, share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::outbox::Outbox;
+use crate::proto::session::{ChannelIn, ChannelOut, StreamSecrets};
+use crate::types::limits::TALKS_PER_PEER_MAX;
+use crate::types::{PeerId, Priority};
+use crate::wire::{ChannelMessage, ChannelType, WireError, cbor};
+
+/// How long an acknowledgement waits for a message to ride on.
+const ACK_DELAY: Duration = Duration::from_millis(1);
+/// After so much it does not wait.
+const ACK_BYTES: usize = 64 * 1024;
+const ACK_MESSAGES: usize = 128;
+
+/// How an answer ended.
+pub(super) type Answer = Result<Bytes, WireError>;
+
+/// Counts for people and metrics.
+#[derive(Debug, Default)]
+pub struct ChannelCounts {
+    pub messages_out: AtomicU64,
+    pub messages_in: AtomicU64,
+    pub bytes_out: AtomicU64,
+    pub bytes_in: AtomicU64,
+    pub records_out: AtomicU64,
+    pub records_in: AtomicU64,
+    /// Messages that were sent again after a stream broke.
+    pub again: AtomicU64,
+    /// Messages that came again and were not handed on.
+    pub duplicates: AtomicU64,
+    /// Frames that did not open.
+    pub refused: AtomicU64,
+    pub streams: AtomicU64,
+}
+
+#[derive(Default)]
+struct Acks {
+    due: Option<Instant>,
+    bytes: usize,
+    messages: usize,
+}
+
+pub(super) struct Shared {
+    pub(super) peer: PeerId,
+    pub(super) outbox: Outbox,
+    pub(super) counts: ChannelCounts,
+    secrets: Mutex<Option<StreamSecrets>>,
+    sending: Mutex<ChannelOut>,
+    receiving: Mutex<ChannelIn>,
+    waiting: Mutex<HashMap<[u8; 16], oneshot::Sender<Answer>>>,
+    acks: Mutex<Acks>,
+    /// Something of ours was acknowledged since the writer last looked.
+    pub(super) acknowledged: AtomicBool,
+    /// How many messages an agent of ours may be working on.
+    pub(super) talks: Arc<Semaphore>,
+    ids: IdSource,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(super) fn new(peer: PeerId) -> Shared {
+        Shared {
+            peer,
+            outbox: Outbox::new(),
+            counts: ChannelCounts::default(),
+            secrets: Mutex::default(),
+            sending: Mutex::default(),
+            receiving: Mutex::default(),
+            waiting: Mutex::default(),
+            acks: Mutex::default(),
+            acknowledged: AtomicBool::new(false),
+            talks: Arc::new(Semaphore::new(TALKS_PER_PEER_MAX)),
+            ids: IdSource::new(),
+        }
+    }
+
+    pub(super) fn secrets(&self) -> MutexGuard<'_, Option<StreamSecrets>> {
+        lock(&self.secrets)
+    }
+
+    pub(super) fn sending(&self) -> MutexGuard<'_, ChannelOut> {
+        lock(&self.sending)
+    }
+
+    pub(super) fn receiving(&self) -> MutexGuard<'_, ChannelIn> {
+        lock(&self.receiving)
+    }
+
+    pub(super) fn next_id(&self) -> [u8; 16] {
+        self.ids.next()
+    }
+
+    /// Registers who waits for the answer to `id`.
+    pub(super) fn await_answer(&self, id: [u8; 16]) -> oneshot::Receiver<Answer> {
+        let (tx, rx) = oneshot::channel();
+        lock(&self.waiting).insert(id, tx);
+        rx
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn forget_answer(&self, id: &[u8; 16]) {
+        lock(&self.waiting).remove(id);
+    }
+
+    /// Hands answers to who waits for them.
+    pub(super) fn answered(&self, answers: impl Iterator<Item = ([u8; 16], Answer)>) {
+        let mut waiting = lock(&self.waiting);
+        for (id, answer) in answers {
+            if let Some(tx) = waiting.remove(&id) {
+                // Whoever asked may have gone.
+                let _ = tx.send(answer);
+            }
+        }
+    }
+
+    /// Answers a message. Returns false when the peer asked more at once than it may.
+    pub(super) fn answer(&self, re: [u8; 16], priority: Priority, answer: Answered) -> bool {
+        let (kind, body) = match answer {
+            Answered::Reply(body) => (ChannelType::Reply, body),
+            Answered::Pong(body) => (ChannelType::Pong, body),
+            Answered::Kept => (ChannelType::Kept, Bytes::new()),
+            Answered::Refused(code) => {
+                let body = cbor::encode(&crate::wire::ErrorBody { code });
+                (ChannelType::Error, Bytes::from(body))
+            }
+        };
+        self.outbox.push_answer(ChannelMessage {
+            kind,
+            priority,
+            durable: false,
+            again: false,
+            confirm: false,
+            id: self.next_id(),
+            re,
+            body,
+        })
+    }
+
+    /// Messages of theirs were taken in: they are to be acknowledged.
+    pub(super) fn owe_ack(&self, messages: usize, bytes: usize) {
+        let mut acks = lock(&self.acks);
+        acks.due.get_or_insert_with(|| Instant::now() + ACK_DELAY);
+        acks.bytes += bytes;
+        acks.messages += messages;
+    }
+
+    /// An acknowledgement leaves now.
+    pub(super) fn ack_sent(&self) {
+        *lock(&self.acks) = Acks::default();
+    }
+
+    /// When an acknowledgement is due; `Duration::ZERO` for at once.
+    pub(super) fn ack_due_in(&self) -> Option<Duration> {
+        let acks = lock(&self.acks);
+        let due = acks.due?;
+        if acks.bytes >= ACK_BYTES || acks.messages >= ACK_MESSAGES {
+            return Some(Duration::ZERO);
+        }
+        Some(due.saturating_duration_since(Instant::now()))
+    }
+
+    /// What was under way on a stream that broke goes again. With another session the numbers
+    /// begin anew.
+    pub(super) fn begin_again(&self, new_session: bool) {
+        let mut sending = self.sending();
+        let again = sending.again();
+        if new_session {
+            sending.restart();
+            self.receiving().restart();
+        }
+        drop(sending);
+        self.counts.again.fetch_add(again.len() as u64, Relaxed);
+        self.ack_sent();
+        self.outbox.push_again(again);
+    }
+
+    /// The channel is over: who waits hears so.
+    pub(super) fn close(&self) {
+        self.outbox.close();
+        lock(&self.waiting).clear();
+    }
+}
+
+/// What a message is answered with.
+pub(super) enum Answered {
+    Reply(Bytes),
+    Pong(Bytes),
+    Kept,
+    Refused(WireError),
+}
+
+/// UUIDs of version 7, cheap: a counter behind the time, and random bits for this channel.
+struct IdSource {
+    counter: AtomicU64,
+    random: [u8; 4],
+}
+
+impl IdSource {
+    fn new() -> IdSource {
+        IdSource {
+            counter: AtomicU64::new(0),
+            random: rand::random(),
+        }
+    }
+
+    fn next(&self) -> [u8; 16] {
+        let count = self.counter.fetch_add(1, Relaxed).to_be_bytes();
+        let mut tail = [0; 10];
+        // Two bytes hold the version, one the variant: the counter stands behind them.
+        tail[3..6].copy_from_slice(&count[5..]);
+        tail[6..].copy_from_slice(&self.random);
+        tail[2] = count[4] & 0x3f;
+        let millis = super::super::clock::now().wall.0;
+        uuid::Builder::from_unix_timestamp_millis(millis, &tail)
+            .into_uuid()
+            .into_bytes()
+    }
+}
