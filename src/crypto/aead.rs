@@ -1,8 +1,8 @@
-//! AES-256-GCM with a counter nonce. Non-generic on purpose: it is compiled here once.
+//! Authenticated encryption with a counter nonce: AES-256-GCM, or what another suite brings.
+//! Non-generic on purpose: AES-GCM is compiled here once.
 
 use std::fmt;
 
-use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
 use zeroize::Zeroizing;
 
@@ -14,20 +14,61 @@ pub const TAG_BYTES: usize = 16;
 #[error("decryption failed")]
 pub struct AeadError;
 
+/// An AEAD under one key, with nonces of 12 bytes and tags of 16.
+pub trait Cipher: Send + Sync {
+    /// Encrypts where it stands and returns the tag.
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES];
+
+    /// Decrypts where it stands; after an error the content is of no use.
+    ///
+    /// # Errors
+    /// [`AeadError`].
+    fn open(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        message: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Result<(), AeadError>;
+}
+
+impl Cipher for Aes256Gcm {
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
+        self.encrypt_inout_detached(&Nonce::from(*nonce), aad, message.into())
+            .expect("a message is far below the 64 GiB that GCM takes")
+            .into()
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        message: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Result<(), AeadError> {
+        let (nonce, tag) = (Nonce::from(*nonce), Tag::from(*tag));
+        self.decrypt_inout_detached(&nonce, aad, message.into(), &tag)
+            .map_err(|_| AeadError)
+    }
+}
+
 /// A key and its initial vector; the nonce of message `seq` is `iv XOR seq`.
 pub struct AeadKey {
-    cipher: Box<Aes256Gcm>,
+    cipher: Box<dyn Cipher>,
     iv: Zeroizing<[u8; 12]>,
 }
 
 impl AeadKey {
-    /// From 32 bytes of key and 12 of initial vector.
+    /// AES-256-GCM, from 32 bytes of key and 12 of initial vector.
     pub fn new(key: &[u8; 32], iv: &[u8; 12]) -> AeadKey {
         let cipher = Aes256Gcm::new_from_slice(key).expect("AES-256 takes 32 bytes");
-        AeadKey {
-            cipher: Box::new(cipher),
-            iv: Zeroizing::new(*iv),
-        }
+        AeadKey::with(Box::new(cipher), iv)
+    }
+
+    /// Another AEAD.
+    pub fn with(cipher: Box<dyn Cipher>, iv: &[u8; 12]) -> AeadKey {
+        let iv = Zeroizing::new(*iv);
+        AeadKey { cipher, iv }
     }
 
     fn nonce(&self, seq: u64) -> [u8; 12] {
@@ -40,16 +81,10 @@ impl AeadKey {
 
     /// Seals `plaintext` as message `seq`. The caller never uses a `seq` twice.
     pub fn seal(&self, seq: u64, aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
-        let nonce = Nonce::from(self.nonce(seq));
-        self.cipher
-            .encrypt(
-                &nonce,
-                Payload {
-                    msg: plaintext,
-                    aad,
-                },
-            )
-            .expect("a message is far below the 64 GiB that GCM takes")
+        let mut sealed = Vec::with_capacity(plaintext.len() + TAG_BYTES);
+        sealed.extend_from_slice(plaintext);
+        self.seal_in_place(seq, aad, &mut sealed, 0);
+        sealed
     }
 
     /// Opens message `seq`.
@@ -57,26 +92,15 @@ impl AeadKey {
     /// # Errors
     /// [`AeadError`] whatever was wrong: the key, the number, the header or the bytes.
     pub fn open(&self, seq: u64, aad: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, AeadError> {
-        let nonce = Nonce::from(self.nonce(seq));
-        self.cipher
-            .decrypt(
-                &nonce,
-                Payload {
-                    msg: ciphertext,
-                    aad,
-                },
-            )
-            .map_err(|_| AeadError)
+        let mut opened = ciphertext.to_vec();
+        self.open_in_place(seq, aad, &mut opened, 0)?;
+        Ok(opened)
     }
 
     /// Seals `buffer[from..]` where it stands and appends the tag. As [`AeadKey::seal`], without a
     /// copy.
     pub fn seal_in_place(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, from: usize) {
-        let nonce = Nonce::from(self.nonce(seq));
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce, aad, (&mut buffer[from..]).into())
-            .expect("a message is far below the 64 GiB that GCM takes");
+        let tag = self.cipher.seal(&self.nonce(seq), aad, &mut buffer[from..]);
         buffer.extend_from_slice(&tag);
     }
 
@@ -92,18 +116,10 @@ impl AeadKey {
         buffer: &mut Vec<u8>,
         from: usize,
     ) -> Result<(), AeadError> {
-        let end = buffer
-            .len()
-            .checked_sub(TAG_BYTES)
-            .filter(|end| *end >= from)
-            .ok_or(AeadError)?;
-        let nonce = Nonce::from(self.nonce(seq));
-        let (message, tag) = buffer[from..].split_at_mut(end - from);
-        let tag = Tag::try_from(&*tag).map_err(|_| AeadError)?;
-        self.cipher
-            .decrypt_inout_detached(&nonce, aad, message.into(), &tag)
-            .map_err(|_| AeadError)?;
-        buffer.truncate(end);
+        let sealed = buffer.get_mut(from..).ok_or(AeadError)?;
+        let (message, tag) = sealed.split_last_chunk_mut().ok_or(AeadError)?;
+        self.cipher.open(&self.nonce(seq), aad, message, tag)?;
+        buffer.truncate(buffer.len() - TAG_BYTES);
         Ok(())
     }
 }

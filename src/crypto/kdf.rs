@@ -1,16 +1,15 @@
-//! X25519 and HKDF-SHA-256.
+//! X25519, and keys expanded from keys.
 
 use std::fmt;
 
-use hkdf::Hkdf;
 use rand::Rng as _;
-use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
 
 use super::Rng;
 use super::aead::AeadKey;
 use super::hash::{Digest, PROTOCOL};
+use super::suite::{ONE, SharedSecret, Suite};
 
 /// The other side's share was a low-order point: the shared secret would be known to all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -33,29 +32,44 @@ impl EphemeralSecret {
         PublicKey::from(&self.0).to_bytes()
     }
 
-    /// HKDF-Extract over the shared secret, salted with the transcript.
+    /// What both sides come to.
     ///
     /// # Errors
-    /// [`WeakSharedSecret`] when the result would be all zero.
-    pub fn agree(&self, share: &[u8; 32], salt: &Digest) -> Result<Prk, WeakSharedSecret> {
+    /// [`WeakSharedSecret`] when it would be all zero.
+    pub fn diffie_hellman(&self, share: &[u8; 32]) -> Result<SharedSecret, WeakSharedSecret> {
         let shared = self.0.diffie_hellman(&PublicKey::from(*share));
-        if !shared.was_contributory() {
-            return Err(WeakSharedSecret);
+        match shared.was_contributory() {
+            true => Ok(Zeroizing::new(shared.as_bytes().to_vec())),
+            false => Err(WeakSharedSecret),
         }
-        let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), shared.as_bytes());
-        Ok(Prk(Zeroizing::new(prk.into())))
+    }
+
+    /// The pseudo-random key of suite 1, salted with the transcript.
+    ///
+    /// # Errors
+    /// [`WeakSharedSecret`].
+    pub fn agree(&self, share: &[u8; 32], salt: &Digest) -> Result<Prk, WeakSharedSecret> {
+        Ok(Prk::extract(ONE, salt, &self.diffie_hellman(share)?))
     }
 }
 
-/// A pseudo-random key, from which others are expanded. Cleared on drop.
+/// A pseudo-random key, from which others are expanded by its suite. Cleared on drop.
 #[derive(Clone)]
-pub struct Prk(Zeroizing<[u8; 32]>);
+pub struct Prk {
+    suite: &'static dyn Suite,
+    secret: Zeroizing<[u8; 32]>,
+}
 
 impl Prk {
+    /// The first of a session: from what the two sides agreed on.
+    pub fn extract(suite: &'static dyn Suite, salt: &Digest, shared: &SharedSecret) -> Prk {
+        let secret = suite.extract(salt, shared);
+        Prk { suite, secret }
+    }
+
     fn fill(&self, label: &str, context: &[u8], out: &mut [u8]) {
-        let hkdf = Hkdf::<Sha256>::from_prk(&*self.0).expect("32 bytes are a SHA-256 key");
-        hkdf.expand_multi_info(&[PROTOCOL.as_bytes(), label.as_bytes(), &[0], context], out)
-            .expect("we expand 32 bytes at most");
+        let info = [PROTOCOL.as_bytes(), label.as_bytes(), &[0], context];
+        self.suite.expand(&self.secret, &info, out);
     }
 
     /// 32 bytes under `label` and `context`.
@@ -67,7 +81,10 @@ impl Prk {
 
     /// The next key down, under `label` and `context`.
     pub fn derive(&self, label: &str, context: &[u8]) -> Prk {
-        Prk(self.expand(label, context))
+        Prk {
+            suite: self.suite,
+            secret: self.expand(label, context),
+        }
     }
 
     /// The AEAD key and initial vector of this traffic secret.
@@ -75,7 +92,7 @@ impl Prk {
         let key = self.expand("key", &[]);
         let mut iv = Zeroizing::new([0; 12]);
         self.fill("iv", &[], &mut *iv);
-        AeadKey::new(&key, &iv)
+        self.suite.aead(&key, &iv)
     }
 }
 

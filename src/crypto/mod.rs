@@ -12,9 +12,10 @@ mod kdf;
 mod keyfile;
 mod merkle;
 mod sign;
+pub mod suite;
 mod work;
 
-pub use aead::{AeadError, AeadKey, TAG_BYTES};
+pub use aead::{AeadError, AeadKey, Cipher, TAG_BYTES};
 pub use hash::{Digest, hash, hmac, hmac_verify};
 pub use identity::{Identity, Inception, InceptionError, Seeds, binding_bytes};
 pub use jitter::{

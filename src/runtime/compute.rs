@@ -1,33 +1,108 @@
 //! A few threads for work that is too slow for the driver. Bounded: when all of it is taken, the
 //! driver does the work itself, which slows it down to what the machine can bear.
 //!
+//! There are two queues. What somebody waits for (handshakes, messages, answers held back) goes
+//! before registry entries, of which one list can keep a thread busy for tens of milliseconds.
+//!
 //! The threads also wait out the delays that hide how long a verification took ([`Jitter`]): a
 //! timer of the async runtime counts in milliseconds, a thread's sleep in microseconds. Work done
 //! by the driver itself is not delayed.
 
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::{io, thread};
 
 use rand::SeedableRng;
 use tokio::sync::mpsc;
 
-use crate::crypto::{Jitter, JitterScope, Rng, Work, WorkOutput};
+use crate::crypto::{Jitter, JitterScope, Rng, Subject, Work, WorkOutput};
 use crate::types::{InboundId, JobId};
 
+/// Jobs in each of the two queues.
 const QUEUE_MAX: usize = 1_024;
 const THREADS_MAX: usize = 8;
 
 /// Where slow work goes.
 pub(super) struct ComputePool {
-    jobs: SyncSender<Task>,
+    jobs: Arc<Jobs>,
     jitter: Jitter,
+}
+
+/// What waits for a thread.
+#[derive(Default)]
+struct Jobs {
+    queues: Mutex<Queues>,
+    added: Condvar,
+}
+
+#[derive(Default)]
+struct Queues {
+    awaited: VecDeque<Task>,
+    rest: VecDeque<Task>,
+    closed: bool,
+}
+
+impl Jobs {
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a task, or gives it back when there is no room.
+    fn add(&self, task: Task) -> Option<Task> {
+        let mut queues = self.lock();
+        let queue = match task.is_awaited() {
+            true => &mut queues.awaited,
+            false => &mut queues.rest,
+        };
+        if queue.len() >= QUEUE_MAX {
+            return Some(task);
+        }
+        queue.push_back(task);
+        drop(queues);
+        self.added.notify_one();
+        None
+    }
+
+    /// The next task; none when the pool is gone.
+    fn next(&self) -> Option<Task> {
+        let mut queues = self.lock();
+        loop {
+            if queues.closed {
+                return None;
+            }
+            let Queues { awaited, rest, .. } = &mut *queues;
+            if let Some(task) = awaited.pop_front().or_else(|| rest.pop_front()) {
+                return Some(task);
+            }
+            queues = self
+                .added
+                .wait(queues)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for ComputePool {
+    fn drop(&mut self) {
+        self.jobs.lock().closed = true;
+        self.jobs.added.notify_all();
+    }
 }
 
 enum Task {
     Work(JobId, Work),
     /// An answer that leaves a little later.
     Hold(Answer),
+}
+
+impl Task {
+    /// Whether somebody waits for its end.
+    fn is_awaited(&self) -> bool {
+        match self {
+            Task::Work(_, Work::Verify { subject, .. }) => *subject != Subject::Entries,
+            Task::Hold(_) => true,
+        }
+    }
 }
 
 /// The answer to a request from the network.
@@ -51,27 +126,25 @@ impl ComputePool {
         jitter: Jitter,
         done: mpsc::Sender<Computed>,
     ) -> Result<ComputePool, io::Error> {
-        let (jobs, queue) = sync_channel(QUEUE_MAX);
-        let queue = Arc::new(Mutex::new(queue));
+        let jobs = Arc::new(Jobs::default());
         let threads = thread::available_parallelism()
             .map_or(2, usize::from)
             .min(THREADS_MAX);
         for n in 0..threads {
-            let (queue, done) = (Arc::clone(&queue), done.clone());
+            let (jobs, done) = (Arc::clone(&jobs), done.clone());
             let mut rng = Rng::try_from_rng(&mut rand::rngs::SysRng)
                 .map_err(|error| io::Error::other(error.to_string()))?;
             thread::Builder::new()
                 .name(format!("compute-{n}"))
-                .spawn(move || work(&queue, &done, jitter, &mut rng))?;
+                .spawn(move || work(&jobs, &done, jitter, &mut rng))?;
         }
         Ok(ComputePool { jobs, jitter })
     }
 
     /// Hands a job over, or does it at once when the queue is full.
     pub(super) fn run(&self, job: JobId, work: Work) -> Option<WorkOutput> {
-        match self.jobs.try_send(Task::Work(job, work)) {
-            Err(TrySendError::Full(Task::Work(_, work)))
-            | Err(TrySendError::Disconnected(Task::Work(_, work))) => Some(work.run()),
+        match self.jobs.add(Task::Work(job, work)) {
+            Some(Task::Work(_, work)) => Some(work.run()),
             _ => None,
         }
     }
@@ -83,31 +156,20 @@ impl ComputePool {
         if self.jitter.scope != JitterScope::All {
             return Some(answer);
         }
-        match self.jobs.try_send(Task::Hold(answer)) {
-            Err(TrySendError::Full(Task::Hold(answer)))
-            | Err(TrySendError::Disconnected(Task::Hold(answer))) => Some(answer),
+        match self.jobs.add(Task::Hold(answer)) {
+            Some(Task::Hold(answer)) => Some(answer),
             _ => None,
         }
     }
 }
 
-fn work(
-    queue: &Mutex<Receiver<Task>>,
-    done: &mpsc::Sender<Computed>,
-    jitter: Jitter,
-    rng: &mut Rng,
-) {
-    loop {
-        let next = queue
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .recv();
-        let computed = match next {
-            Err(_) => return,
-            Ok(Task::Work(job, work)) => {
+fn work(jobs: &Jobs, done: &mpsc::Sender<Computed>, jitter: Jitter, rng: &mut Rng) {
+    while let Some(task) = jobs.next() {
+        let computed = match task {
+            Task::Work(job, work) => {
                 Computed::Work(job, work.run_with_jitter(jitter, rng, thread::sleep))
             }
-            Ok(Task::Hold(answer)) => {
+            Task::Hold(answer) => {
                 thread::sleep(jitter.range.draw(rng));
                 Computed::Held(answer)
             }
@@ -137,6 +199,33 @@ mod tests {
             subject: Subject::Handshake,
             groups: vec![vec![check]],
         }
+    }
+
+    #[test]
+    fn a_handshake_goes_before_every_entry_and_has_room_of_its_own() {
+        let jobs = Jobs::default();
+        let entries = || Work::Verify {
+            subject: Subject::Entries,
+            groups: Vec::new(),
+        };
+        for n in 0..QUEUE_MAX as u64 {
+            assert!(jobs.add(Task::Work(JobId(n), entries())).is_none());
+        }
+        assert!(jobs.add(Task::Work(JobId(0), entries())).is_some(), "full");
+        assert!(jobs.add(Task::Work(JobId(9_999), handshake())).is_none());
+        let next = |jobs: &Jobs| match jobs.next() {
+            Some(Task::Work(job, _)) => job,
+            _ => panic!("work"),
+        };
+        assert_eq!(next(&jobs), JobId(9_999));
+        assert_eq!(next(&jobs), JobId(0));
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_pool() {
+        let (done, mut computed) = mpsc::channel(16);
+        drop(ComputePool::start(jitter(JitterScope::Off), done).expect("threads"));
+        assert!(computed.recv().await.is_none(), "every sender is gone");
     }
 
     fn jitter(scope: JitterScope) -> Jitter {

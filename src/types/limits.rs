@@ -56,6 +56,14 @@ pub const SYNC_MAX_BYTES: usize = 512 * 1024;
 pub const HALF_OPEN_MAX: usize = 1_024;
 /// Half-open handshakes of one peer.
 pub const HALF_OPEN_PER_PEER_MAX: usize = 4;
+/// Half-open handshakes, and checks of first messages under way, of one address prefix.
+pub const HALF_OPEN_PER_PREFIX_MAX: usize = 64;
+/// From so many half-open handshakes, or checks of first messages under way, on a first message
+/// must carry a cookie.
+pub const COOKIE_FROM_HALF_OPEN: usize = HALF_OPEN_MAX / 4 * 3;
+pub const COOKIE_FROM_CHECKS: usize = 64;
+/// Versions, and suites, that one handshake may offer.
+pub const OFFERS_MAX: usize = 8;
 /// A handshake that takes longer is dropped.
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 10_000;
 /// How far a handshake's timestamp may be from ours.
@@ -70,10 +78,6 @@ pub const REPLAY_PER_ENTITY_MAX: usize = 64;
 pub const SESSIONS_MAX: usize = 2_048;
 /// A session's life where nothing else is configured.
 pub const SESSION_LIFE_MS: u64 = 30 * 60 * 1000;
-/// How much one epoch of a session seals before the next is due: messages, their bytes, time.
-pub const EPOCH_RECORDS: u64 = 1 << 20;
-pub const EPOCH_BYTES: u64 = 64 << 30;
-pub const EPOCH_AGE_MS: u64 = 10 * 60 * 1000;
 /// How long an epoch that was left still opens what was under way.
 pub const EPOCH_KEEP_MS: u64 = 30_000;
 /// Sequence numbers behind the newest that are still accepted once.

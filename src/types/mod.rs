@@ -4,6 +4,7 @@ mod batch;
 mod id;
 pub mod limits;
 mod message;
+mod prefix;
 mod stream;
 mod task;
 mod text;
@@ -16,6 +17,7 @@ pub use id::{
 };
 pub use libp2p::{Multiaddr, PeerId};
 pub use message::{MessageKind, Received};
+pub use prefix::Prefix;
 pub use stream::StreamKind;
 pub use task::{Priority, TaskState};
 pub use text::{Capability, NetworkName, NodeName, TextError};

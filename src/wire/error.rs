@@ -82,4 +82,13 @@ impl WireError {
 #[serde(deny_unknown_fields)]
 pub struct ErrorBody {
     pub code: WireError,
+    /// With `BUSY`, in answer to M1: what to put into it when it is sent again, at once.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    pub cookie: Option<[u8; 32]>,
+}
+
+impl From<WireError> for ErrorBody {
+    fn from(code: WireError) -> ErrorBody {
+        ErrorBody { code, cookie: None }
+    }
 }

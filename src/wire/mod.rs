@@ -19,7 +19,9 @@ pub use batch::{
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
 pub use envelope::{Envelope, Header, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};
-pub use handshake::{Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, SUITE};
+pub use handshake::{
+    Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, VERSIONS, best_common,
+};
 pub use proof::{MessageProof, ProofError, ProofParties};
 pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
 pub use task::{

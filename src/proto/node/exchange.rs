@@ -21,6 +21,7 @@ use crate::wire::{MsgType, Ping, RegistrySync, RenewItem, WakeStatus, WireError,
 const THEIR_TURN_MS: u64 = 2_000;
 const SESSION_RETRY_MS: u64 = 1_000;
 const SESSION_RETRY_MAX_MS: u64 = 5_000;
+const BUSY_RETRY_MS: u64 = 250;
 const RESEND_MS: u64 = 2_000;
 const DELAYED_MAX: usize = 256;
 
@@ -99,6 +100,7 @@ impl Node {
         step: &mut Step<'_>,
     ) {
         self.peers_changed = true;
+        self.sessions.connected(peer, addr);
         if self.peers.connected(peer, addr, dialer, step.now.mono) {
             self.out.push(Output::Disconnect { peer });
             return;
@@ -251,6 +253,10 @@ impl Node {
                     AckOutcome::Verify { ticket, checks } => {
                         self.compute(Job::Ack { ticket }, vec![checks]);
                     }
+                    AckOutcome::Again(bytes) => {
+                        let again = Pending::Handshake { peer, session };
+                        self.begin(again, peer, bytes, BatchId::NONE);
+                    }
                     AckOutcome::Failed(code) => self.session_failed(peer, Some(code), step),
                     // Another handshake took its place. Should that come to nothing, too, what
                     // waits must not wait for ever.
@@ -363,7 +369,14 @@ impl Node {
                 why: code.to_string(),
             });
         }
-        self.look_again(peer, step);
+        match code {
+            // It is under load, not against us: a little later it may have room.
+            Some(WireError::Busy) => {
+                let wait = BUSY_RETRY_MS + step.backoff_ms(0, BUSY_RETRY_MS, BUSY_RETRY_MS);
+                self.session_at.insert(peer, step.now.mono + wait);
+            }
+            _ => self.look_again(peer, step),
+        }
         if !theirs_wins {
             let waiting = self.outbox.remove(&peer).unwrap_or_default();
             for message in waiting.into_messages() {

@@ -47,6 +47,10 @@ impl Node {
                             vec![checks],
                         );
                     }
+                    HandshakeOutcome::Challenge(attempt) => {
+                        let bytes = self.sessions.challenge(&attempt, step.now, step.rng);
+                        self.out.push(Output::Respond { id, bytes });
+                    }
                     HandshakeOutcome::Refused(code) => self.respond_error(id, peer, code, step),
                 }
             }

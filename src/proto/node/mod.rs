@@ -228,6 +228,7 @@ impl Node {
             Input::Connected { peer, addr, dialer } => self.connected(peer, &addr, dialer, step),
             Input::Disconnected { peer } => {
                 self.session_at.remove(&peer);
+                self.sessions.disconnected(&peer);
                 self.peers.disconnected(&peer, step);
                 self.peers_changed = true;
             }

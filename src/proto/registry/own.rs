@@ -3,7 +3,7 @@
 use crate::crypto::Identity;
 use crate::types::limits::{ADDRESSES_MAX, ENTRY_MAX_LIFE_MS};
 use crate::types::{Multiaddr, NodeName, Now, Wall};
-use crate::wire::{EntryBody, Offer, PROTOCOL_VERSION, PeerBinding, SignedEntry};
+use crate::wire::{EntryBody, Offer, PeerBinding, SignedEntry, VERSIONS};
 
 /// How long an entry of ours lives, and after how much of that it is issued again.
 const LIFE_MS: u64 = ENTRY_MAX_LIFE_MS / 2;
@@ -39,7 +39,7 @@ impl Announcement {
             capabilities: self.capabilities.clone(),
             addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
             peers: vec![binding],
-            versions: vec![PROTOCOL_VERSION.into()],
+            versions: VERSIONS.iter().map(|v| String::from(*v)).collect(),
         };
         let bytes = SignedEntry::sign(&body, self.identity.key()).to_bytes();
         (body, bytes, now.wall + RENEW_AFTER_MS)

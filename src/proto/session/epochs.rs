@@ -12,7 +12,7 @@
 
 use super::lane::TrafficSecret;
 use crate::types::Mono;
-use crate::types::limits::{EPOCH_AGE_MS, EPOCH_BYTES, EPOCH_KEEP_MS, EPOCH_RECORDS};
+use crate::types::limits::{EPOCH_KEEP_MS, EPOCH_MAX_BYTES, EPOCH_MAX_MS, EPOCH_MAX_RECORDS};
 use crate::wire::WireError;
 
 /// How far a sender may go past its limits while nothing is acknowledged.
@@ -29,9 +29,9 @@ pub struct EpochLimits {
 impl Default for EpochLimits {
     fn default() -> EpochLimits {
         EpochLimits {
-            records: EPOCH_RECORDS,
-            bytes: EPOCH_BYTES,
-            age_ms: EPOCH_AGE_MS,
+            records: EPOCH_MAX_RECORDS,
+            bytes: EPOCH_MAX_BYTES,
+            age_ms: EPOCH_MAX_MS,
         }
     }
 }

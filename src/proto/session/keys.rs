@@ -3,9 +3,8 @@
 use zeroize::Zeroizing;
 
 use super::lane::TrafficSecret;
-use crate::crypto::{
-    Digest, EphemeralSecret, Prk, Signature, WeakSharedSecret, hash, hmac, hmac_verify,
-};
+use crate::crypto::suite::{SharedSecret, Suite};
+use crate::crypto::{Digest, Prk, Signature, hash, hmac, hmac_verify};
 use crate::wire::Envelope;
 
 /// Whose messages a key seals.
@@ -54,17 +53,18 @@ fn tag(envelope: &Envelope) -> [u8; 32] {
 }
 
 impl Secrets {
+    /// From what the two sides agreed on.
     pub(super) fn derive(
-        secret: &EphemeralSecret,
-        share: &[u8; 32],
+        suite: &'static dyn Suite,
+        shared: &SharedSecret,
         th2: &Digest,
-    ) -> Result<Secrets, WeakSharedSecret> {
-        let prk = secret.agree(share, th2)?;
-        Ok(Secrets {
+    ) -> Secrets {
+        let prk = Prk::extract(suite, th2, shared);
+        Secrets {
             confirm_i: prk.expand("conf i", &[]),
             confirm_r: prk.expand("conf r", &[]),
             master: prk.derive("master", &[]),
-        })
+        }
     }
 
     fn confirm(&self, side: Side) -> &[u8; 32] {

@@ -5,13 +5,12 @@ use super::epochs::{EpochLimits, Receiving, Sending};
 use super::keys::{Secrets, Side};
 use super::replay::Window;
 use super::streams::{Parts, StreamSecrets};
-use crate::crypto::{Digest, KeyPair, Prk, PublicKey, SigCheck, hash};
+use crate::crypto::suite::Suite;
+use crate::crypto::{Digest, KeyPair, Prk, PublicKey, hash};
 use crate::proto::Violation;
 use crate::types::limits::{BODY_MAX_BYTES, FRAME_MAX_BYTES};
 use crate::types::{EntityId, Mono, Nonce, Now, SessionId};
-use crate::wire::{
-    Envelope, Header, MsgType, PROTOCOL_VERSION, Seal, SealedPlain, WireError, cbor,
-};
+use crate::wire::{Envelope, Header, MsgType, Seal, SealedPlain, WireError, cbor};
 
 const PURPOSE: &str = "sealed message";
 
@@ -44,6 +43,7 @@ pub(super) struct Live {
     /// The next sequence number of ours (S1).
     pub(super) next_seq: u64,
     their_key: PublicKey,
+    terms: Terms,
     th4: Digest,
     master: Prk,
     send: Sending,
@@ -62,7 +62,15 @@ pub(super) struct Established {
     pub(super) bound: bool,
     pub(super) their_key: PublicKey,
     pub(super) th4: Digest,
+    pub(super) terms: Terms,
     pub(super) epochs: EpochLimits,
+}
+
+/// What a handshake settled on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) version: &'static str,
+    pub(super) suite: &'static dyn Suite,
 }
 
 /// What goes into the header of a message of ours.
@@ -83,6 +91,7 @@ impl Live {
             bound,
             their_key,
             th4,
+            terms,
             epochs,
         } = established;
         let other = match side {
@@ -98,6 +107,7 @@ impl Live {
             replaced: None,
             next_seq: 0,
             their_key,
+            terms,
             master: secrets.master(),
             send: Sending::new(secrets.traffic(side, &th4), epochs, now),
             receive: Receiving::new(secrets.traffic(other, &th4)),
@@ -131,7 +141,7 @@ impl Live {
     pub(super) fn seal(&mut self, key: &KeyPair, message: Outbound<'_>, now: Now) -> Vec<u8> {
         let seq = self.next_seq;
         let header = Header {
-            version: PROTOCOL_VERSION.into(),
+            version: self.terms.version.into(),
             msg_type: message.msg_type,
             sender_id: message.from,
             recipient_id: Some(self.info.entity),
@@ -144,7 +154,8 @@ impl Live {
             seal: Seal::Session,
         };
         let header = cbor::encode(&header);
-        let signature = key.sign(PURPOSE, &self.digest(&header, message.body));
+        let digest = self.digest(&header, message.body);
+        let signature = self.terms.suite.sign(key, PURPOSE, &digest);
         let plain = cbor::encode(&SealedPlain {
             body: message.body.to_vec(),
             signature,
@@ -158,6 +169,12 @@ impl Live {
             tag: None,
         }
         .to_bytes()
+    }
+
+    /// What its handshake settled on.
+    #[cfg(test)]
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Our message `seq` was answered.
@@ -181,6 +198,9 @@ impl Live {
         header: &Header,
         now: Mono,
     ) -> Result<Opened, WireError> {
+        if header.version != self.terms.version {
+            return Err(WireError::InvalidVersion);
+        }
         let seq = header.sequence_num.ok_or(WireError::Malformed)?;
         let epoch = header.epoch.ok_or(WireError::Malformed)?;
         self.window.admits(seq)?;
@@ -191,12 +211,9 @@ impl Live {
         if plain.body.len() > BODY_MAX_BYTES {
             return Err(WireError::PayloadTooLarge);
         }
-        let check = SigCheck {
-            key: self.their_key,
-            purpose: PURPOSE,
-            digest: self.digest(&envelope.header, &plain.body),
-            signature: plain.signature,
-        };
+        let digest = self.digest(&envelope.header, &plain.body);
+        let suite = self.terms.suite;
+        let check = suite.check(self.their_key, PURPOSE, digest, plain.signature);
         if !check.verify() {
             return Err(WireError::InvalidSignature);
         }

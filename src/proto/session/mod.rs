@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 
 pub use channel::{ChannelIn, ChannelOut};
 pub use epochs::EpochLimits;
-pub use handshake::{AckOutcome, Confirmed, Failed, HandshakeOutcome, Ticket};
+pub use handshake::{AckOutcome, Attempt, Confirmed, Failed, HandshakeOutcome, Ticket};
 pub use lane::TrafficSecret;
 pub use live::{Opened, SealedRef};
 pub use record::{Opener, RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES, Sealer, record_layer};
@@ -50,17 +50,25 @@ pub use streams::{
     refusal,
 };
 
-use self::handshake::{HalfOpen, Outgoing, Verifying};
+use self::handshake::{Cookies, HalfOpenTable, Outgoing, Verifying};
 use self::live::{Live, Outbound};
 use self::replay::ReplayCache;
+use crate::crypto::suite::{self, Suite};
 use crate::crypto::{Identity, KeyPair};
 use crate::proto::Violation;
 use crate::types::limits::{
-    HALF_OPEN_MAX, HANDSHAKE_TIMEOUT_MS, REPLAY_MAX, SESSION_LIFE_MS, SESSIONS_MAX,
+    HALF_OPEN_MAX, HANDSHAKE_TIMEOUT_MS, PEERS_MAX, REPLAY_MAX, SESSION_LIFE_MS, SESSIONS_MAX,
 };
-use crate::types::{EntityId, Mono, Nonce, Now, PeerId, SessionId};
-use crate::wire::{Envelope, ErrorBody, Header, MsgType, PROTOCOL_VERSION, Seal, WireError, cbor};
+use crate::types::{EntityId, Mono, Multiaddr, Nonce, Now, PeerId, Prefix, SessionId};
+use crate::wire::{
+    Envelope, ErrorBody, Header, MsgType, PROTOCOL_VERSION, Seal, VERSIONS, WireError, cbor,
+};
 
+/// What a header may say; a session holds its messages to the version it was made with.
+const KNOWN_VERSIONS: &[&str] = match cfg!(test) {
+    true => &["1.2", PROTOCOL_VERSION],
+    false => VERSIONS,
+};
 /// How long a replaced session still opens what was under way.
 const REPLACED_KEEP_MS: u64 = 30_000;
 
@@ -117,8 +125,11 @@ pub struct Sessions {
     peer: PeerId,
     key: KeyPair,
     config: SessionConfig,
+    /// Ours, the best first.
+    versions: Vec<&'static str>,
+    suites: Vec<&'static dyn Suite>,
     outgoing: BTreeMap<PeerId, Outgoing>,
-    half_open: BTreeMap<SessionId, HalfOpen>,
+    half_open: HalfOpenTable,
     verifying: BTreeMap<Ticket, Verifying>,
     next_ticket: u64,
     live: BTreeMap<SessionId, Live>,
@@ -126,6 +137,9 @@ pub struct Sessions {
     replay: ReplayCache,
     /// Handshakes each peer began since the last tick.
     begun: BTreeMap<PeerId, u32>,
+    /// Where the connected peers are, as far as it counts.
+    prefixes: BTreeMap<PeerId, Prefix>,
+    cookies: Cookies,
     /// Sessions that were in use and are over, until they are asked for.
     ended: Vec<(PeerId, SessionId)>,
 }
@@ -138,14 +152,18 @@ impl Sessions {
             peer: identity.peer_id,
             key: identity.key().clone(),
             config: SessionConfig::default(),
+            versions: VERSIONS.to_vec(),
+            suites: suite::all(),
             outgoing: BTreeMap::new(),
-            half_open: BTreeMap::new(),
+            half_open: HalfOpenTable::default(),
             verifying: BTreeMap::new(),
             next_ticket: 1,
             live: BTreeMap::new(),
             newest: BTreeMap::new(),
             replay: ReplayCache::default(),
             begun: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+            cookies: Cookies::default(),
             ended: Vec::new(),
         }
     }
@@ -165,6 +183,18 @@ impl Sessions {
     #[must_use]
     pub fn configured(self, config: SessionConfig) -> Sessions {
         Sessions { config, ..self }
+    }
+
+    /// There is a connection to `peer`, whose far end is `addr`.
+    pub fn connected(&mut self, peer: PeerId, addr: &Multiaddr) {
+        if let Some(prefix) = Prefix::of(addr) {
+            self.prefixes.insert(peer, prefix);
+        }
+    }
+
+    /// There is no connection to `peer` any more; its session stays.
+    pub fn disconnected(&mut self, peer: &PeerId) {
+        self.prefixes.remove(peer);
     }
 
     /// The session messages to `peer` go through.
@@ -404,9 +434,13 @@ impl Sessions {
 
     /// An error message, signed, for who cannot be answered in a session.
     pub fn error(&self, code: WireError, now: Now, nonce: Nonce) -> Vec<u8> {
+        self.error_message(&ErrorBody::from(code), now, nonce)
+    }
+
+    fn error_message(&self, body: &ErrorBody, now: Now, nonce: Nonce) -> Vec<u8> {
         let header = self.clear_header(MsgType::Error, None, now, nonce);
-        let data = cbor::encode(&ErrorBody { code });
-        self.sign_clear(header, data, "error").to_bytes()
+        self.sign_clear(header, cbor::encode(body), "error")
+            .to_bytes()
     }
 
     /// Drops what has run out of time.
@@ -416,7 +450,7 @@ impl Sessions {
         // Ours end with their exchange; this is the backstop.
         self.outgoing
             .retain(|_, out| mono.since(out.since) < 3 * HANDSHAKE_TIMEOUT_MS);
-        self.half_open.retain(|_, half| fresh(half.since));
+        self.half_open.expire(mono);
         self.verifying
             .retain(|_, verifying| fresh(verifying.since()));
         self.replay.expire(mono);
@@ -439,11 +473,7 @@ impl Sessions {
 
     /// When [`Sessions::tick`] is next worth calling.
     pub fn next_deadline(&self) -> Option<Mono> {
-        let half = self
-            .half_open
-            .values()
-            .map(|half| half.since + HANDSHAKE_TIMEOUT_MS)
-            .min();
+        let half = self.half_open.next_deadline();
         let live = self
             .live
             .values()
@@ -515,7 +545,9 @@ impl Sessions {
     /// The first violation.
     pub fn check(&self) -> Result<(), Violation> {
         Violation::unless(
-            self.half_open.len() <= HALF_OPEN_MAX
+            self.half_open.is_bounded()
+                && self.verifying.len() <= HALF_OPEN_MAX + self.outgoing.len()
+                && self.begun.len() <= PEERS_MAX
                 && self.live.len() <= SESSIONS_MAX
                 && self.replay.len() <= REPLAY_MAX,
             "S4",
@@ -547,7 +579,7 @@ pub fn parse(bytes: &[u8]) -> Result<(Envelope, Header), WireError> {
         cbor::CborError::TooLarge { .. } => WireError::PayloadTooLarge,
         _ => WireError::Malformed,
     })?;
-    if header.version != PROTOCOL_VERSION {
+    if !KNOWN_VERSIONS.contains(&header.version.as_str()) {
         return Err(WireError::InvalidVersion);
     }
     Ok((envelope, header))
@@ -555,7 +587,9 @@ pub fn parse(bytes: &[u8]) -> Result<(Envelope, Header), WireError> {
 
 /// The code that an error message carries. A hint: whoever holds the connection may say it.
 fn error_code(envelope: &Envelope) -> Result<WireError, WireError> {
-    cbor::decode::<ErrorBody>(&envelope.data, 256)
-        .map(|body| body.code)
-        .map_err(|_| WireError::Malformed)
+    error_body(envelope).map(|body| body.code)
+}
+
+fn error_body(envelope: &Envelope) -> Result<ErrorBody, WireError> {
+    cbor::decode(&envelope.data, 256).map_err(|_| WireError::Malformed)
 }

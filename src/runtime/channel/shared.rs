@@ -131,7 +131,7 @@ impl Shared {
             Answered::Pong(body) => (ChannelType::Pong, body),
             Answered::Kept => (ChannelType::Kept, Bytes::new()),
             Answered::Refused(code) => {
-                let body = cbor::encode(&crate::wire::ErrorBody { code });
+                let body = cbor::encode(&crate::wire::ErrorBody::from(code));
                 (ChannelType::Error, Bytes::from(body))
             }
         };

@@ -1,17 +1,19 @@
 //! Our handshakes: M1 out, M2 in, M3 out, the ready in.
 
+use serde_bytes::ByteBuf;
+
 use super::{
     Ack, AckOutcome, BODY_MAX, Confirmed, Failed, Outgoing, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3,
-    Stage, Ticket, Verifying, read_entry,
+    Stage, Ticket, Verifying, code, read_entry,
 };
-use crate::crypto::{EphemeralSecret, Rng, SigCheck};
+use crate::crypto::suite::Suite;
+use crate::crypto::{Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
-use crate::proto::session::live::{Established, Live};
-use crate::proto::session::{SessionInfo, Sessions, error_code, parse};
+use crate::proto::session::live::{Established, Live, Terms};
+use crate::proto::session::{SessionInfo, Sessions, error_body, error_code, parse};
 use crate::types::{EntityId, Nonce, Now, PeerId, SessionId};
 use crate::wire::{
-    Confirm, Envelope, Handshake, HandshakeAck, Header, MsgType, PROTOCOL_VERSION, Ready, SUITE,
-    WireError, cbor,
+    Confirm, Envelope, Handshake, HandshakeAck, Header, MsgType, Ready, WireError, cbor,
 };
 
 impl Sessions {
@@ -28,15 +30,19 @@ impl Sessions {
         if self.outgoing.contains_key(&peer) || peer == self.peer {
             return None;
         }
-        let secret = EphemeralSecret::generate(rng);
+        let offer = |suite: &&'static dyn Suite| (*suite, suite.offer(rng));
+        let offers: Vec<_> = self.suites.iter().map(offer).collect();
+        let mut shares = offers.iter().map(|(_, ours)| ours.share());
         let id = SessionId(uuid::Builder::from_random_bytes(rng.random()).into_uuid());
         let body = Handshake {
-            versions: vec![PROTOCOL_VERSION.into()],
-            suites: vec![SUITE],
+            versions: self.versions.iter().map(|v| String::from(*v)).collect(),
+            suites: offers.iter().map(|(suite, _)| suite.number()).collect(),
             session_id: id,
             to_peer: peer,
             entry: entry.to_vec(),
-            share: secret.share(),
+            share: shares.next().expect("there is a suite"),
+            shares: shares.map(ByteBuf::from).collect(),
+            cookie: None,
         };
         let header = self.clear_header(MsgType::Handshake, known_as, now, Nonce(rng.random()));
         let m1 = self.sign_clear(header, cbor::encode(&body), PURPOSE_M1);
@@ -47,7 +53,7 @@ impl Sessions {
             Outgoing {
                 id,
                 since,
-                secret,
+                offers,
                 m1,
                 stage: Stage::AwaitAck,
             },
@@ -70,6 +76,9 @@ impl Sessions {
         if out.id != id || !matches!(out.stage, Stage::AwaitAck) {
             return AckOutcome::Stale;
         }
+        if let Some(again) = self.with_cookie(&peer, bytes) {
+            return AckOutcome::Again(again);
+        }
         match self.judge_m2(peer, id, bytes, now) {
             Err(code) => {
                 self.outgoing.remove(&peer);
@@ -90,6 +99,29 @@ impl Sessions {
         }
     }
 
+    /// The other side is under load and gave us a cookie: the same M1 with it. Only once in each
+    /// handshake; whoever asks for more is busy.
+    fn with_cookie(&mut self, peer: &PeerId, bytes: &[u8]) -> Option<Vec<u8>> {
+        let (envelope, header) = parse(bytes).ok()?;
+        let cookie = (header.msg_type == MsgType::Error)
+            .then(|| error_body(&envelope).ok()?.cookie)
+            .flatten()?;
+        let m1 = &self.outgoing.get(peer)?.m1;
+        let mut body: Handshake =
+            cbor::decode(&m1.data, BODY_MAX).expect("our own message reads back");
+        if body.cookie.replace(cookie).is_some() {
+            return None;
+        }
+        let mut m1 = Envelope {
+            data: cbor::encode(&body),
+            ..m1.clone()
+        };
+        m1.signature = Some(self.key.sign(PURPOSE_M1, &m1.digest()));
+        let bytes = m1.to_bytes();
+        self.outgoing.get_mut(peer)?.m1 = m1;
+        Some(bytes)
+    }
+
     fn judge_m2(
         &self,
         peer: PeerId,
@@ -106,13 +138,19 @@ impl Sessions {
         }
         let body: HandshakeAck =
             cbor::decode(&envelope.data, BODY_MAX).map_err(|_| WireError::Malformed)?;
-        if body.version != PROTOCOL_VERSION || body.suite != SUITE {
+        let version = self.versions.iter().copied().find(|v| body.version == *v);
+        let suite = out
+            .offers
+            .iter()
+            .find(|(suite, _)| suite.number() == body.suite);
+        let (Some(version), Some((suite, _))) = (version, suite) else {
             return Err(WireError::InvalidVersion);
-        }
+        };
         if header.recipient_id != Some(self.entity) {
             return Err(WireError::WrongRecipient);
         }
-        let reflected = header.sender_id == self.entity || body.share == out.secret.share();
+        let is_ours = |share: &[u8]| out.offers.iter().any(|(_, ours)| ours.share() == share);
+        let reflected = header.sender_id == self.entity || is_ours(&body.share);
         if body.session_id != id || reflected {
             return Err(WireError::InvalidState);
         }
@@ -125,18 +163,21 @@ impl Sessions {
             return Err(WireError::UnknownSender);
         }
         let (theirs, mut checks) = read_entry(&body.entry, &header.sender_id, &peer, now)?;
+        if !theirs.is_best(&self.versions, version) {
+            return Err(WireError::InvalidVersion);
+        }
+        let terms = Terms {
+            version,
+            suite: *suite,
+        };
         let th2 = th2(&th1(&out.m1), &envelope);
         let signature = envelope.signature.ok_or(WireError::Malformed)?;
-        checks.push(SigCheck {
-            key: theirs.key,
-            purpose: PURPOSE_M2,
-            digest: th2,
-            signature,
-        });
+        checks.push(suite.check(theirs.key, PURPOSE_M2, th2, signature));
         let ack = Ack {
             theirs,
             m2: envelope,
             body,
+            terms,
             th2,
         };
         Ok((ack, checks))
@@ -189,11 +230,18 @@ impl Sessions {
             theirs,
             m2,
             body,
+            terms,
             th2,
         } = ack;
         let out = self.outgoing.get(&peer).expect("the caller found it");
-        let secrets = Secrets::derive(&out.secret, &body.share, th2)
-            .map_err(|_| WireError::InvalidSignature)?;
+        let suite = terms.suite;
+        let offer = out
+            .offers
+            .iter()
+            .find(|(s, _)| s.number() == suite.number());
+        let (_, ours) = offer.expect("it was on offer");
+        let shared = ours.agree(&body.share).map_err(code)?;
+        let secrets = Secrets::derive(suite, &shared, th2);
         if !secrets.tag_holds(Side::Responder, th2, m2) {
             return Err(WireError::DecryptionFailed);
         }
@@ -211,7 +259,7 @@ impl Sessions {
             tag: None,
         };
         let th3 = th3(th2, m2, &m3);
-        let signature = self.key.sign(PURPOSE_M3, &th3);
+        let signature = suite.sign(&self.key, PURPOSE_M3, &th3);
         m3.tag = Some(secrets.tag(Side::Initiator, &th3, &signature));
         m3.signature = Some(signature);
         let established = Established {
@@ -224,6 +272,7 @@ impl Sessions {
             bound: theirs.bound,
             their_key: theirs.key,
             th4: th4(&th3, &m3),
+            terms: *terms,
             epochs: self.config.epochs,
         };
         let live = Live::new(established, &secrets, now.mono);

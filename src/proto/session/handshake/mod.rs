@@ -1,15 +1,23 @@
 //! The three messages. Checks come cheapest first; signatures are checked outside the core, and a
 //! ticket names what waits for them.
 
+mod cookie;
+mod half_open;
 mod initiator;
 mod responder;
 
+pub use self::cookie::Attempt;
+pub(super) use self::cookie::Cookies;
+pub(super) use self::half_open::HalfOpenTable;
 use super::Sessions;
 use super::keys::Secrets;
-use super::live::Live;
-use crate::crypto::{Digest, EphemeralSecret, PublicKey, SigCheck};
-use crate::types::{EntityId, Mono, Nonce, Now, PeerId, SessionId};
-use crate::wire::{EntryBody, Envelope, Handshake, HandshakeAck, Header, SignedEntry, WireError};
+use super::live::{Live, Terms};
+use crate::crypto::suite::{AgreeError, Agreement, Suite};
+use crate::crypto::{Digest, PublicKey, SigCheck};
+use crate::types::{EntityId, Mono, Nonce, Now, PeerId, Prefix, SessionId};
+use crate::wire::{
+    EntryBody, Envelope, Handshake, HandshakeAck, Header, SignedEntry, WireError, best_common,
+};
 
 const BODY_MAX: usize = 8 * 1024;
 const PURPOSE_M1: &str = "m1";
@@ -29,6 +37,8 @@ pub enum HandshakeOutcome {
         ticket: Ticket,
         checks: Vec<SigCheck>,
     },
+    /// We are under load: answer with [`Sessions::challenge`].
+    Challenge(Attempt),
     Refused(WireError),
 }
 
@@ -40,6 +50,8 @@ pub enum AckOutcome {
         ticket: Ticket,
         checks: Vec<SigCheck>,
     },
+    /// Send this M1 instead, in a new exchange: it carries the cookie that was asked for.
+    Again(Vec<u8>),
     /// This handshake is over; the code is theirs or what we found.
     Failed(WireError),
     /// It is no longer ours: another took its place.
@@ -50,7 +62,8 @@ pub enum AckOutcome {
 pub(super) struct Outgoing {
     pub(super) id: SessionId,
     pub(super) since: Mono,
-    secret: EphemeralSecret,
+    /// The suites on offer.
+    offers: Vec<(&'static dyn Suite, Box<dyn Agreement>)>,
     m1: Envelope,
     stage: Stage,
 }
@@ -80,8 +93,10 @@ impl Outgoing {
 
 /// A handshake of theirs that passed its signatures and awaits M3.
 pub(super) struct HalfOpen {
-    pub(super) since: Mono,
+    since: Mono,
     peer: PeerId,
+    prefix: Option<Prefix>,
+    terms: Terms,
     theirs: Theirs,
     nonce: Nonce,
     th2: Digest,
@@ -95,7 +110,20 @@ pub(super) struct Theirs {
     entity: EntityId,
     key: PublicKey,
     bound: bool,
+    versions: Vec<String>,
     entry: Vec<u8>,
+}
+
+impl Theirs {
+    /// Whether `version` is the best that both speak, by their own signed word. Less than that
+    /// means that somebody took away what they offered.
+    fn is_best(&self, ours: &[&'static str], version: &str) -> bool {
+        let rank = |version: &str| ours.iter().position(|v| *v == version);
+        match best_common(ours, &self.versions) {
+            Some(promised) => rank(version) <= rank(promised),
+            None => true,
+        }
+    }
 }
 
 /// An M2 that was taken apart.
@@ -103,6 +131,7 @@ pub(super) struct Ack {
     theirs: Theirs,
     m2: Envelope,
     body: HandshakeAck,
+    terms: Terms,
     th2: Digest,
 }
 
@@ -126,6 +155,7 @@ pub(super) enum Verifying {
     M1 {
         since: Mono,
         peer: PeerId,
+        prefix: Option<Prefix>,
         theirs: Theirs,
         m1: Box<(Envelope, Header, Handshake)>,
     },
@@ -153,6 +183,14 @@ impl Sessions {
     }
 }
 
+/// What a key agreement that failed is answered with.
+fn code(error: AgreeError) -> WireError {
+    match error {
+        AgreeError::Length => WireError::Malformed,
+        AgreeError::Weak(_) => WireError::InvalidSignature,
+    }
+}
+
 /// Reads the entry of a handshake and checks that it is the sender's and names the peer.
 fn read_entry(
     bytes: &[u8],
@@ -175,6 +213,7 @@ fn read_entry(
             entity,
             key: body.key,
             bound,
+            versions: body.versions,
             entry: bytes.to_vec(),
         },
         checks,

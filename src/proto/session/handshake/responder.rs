@@ -1,24 +1,34 @@
 //! Their handshakes: M1 in, M2 out, M3 in, the ready out.
 
-use std::collections::BTreeMap;
-
 use super::{
-    BODY_MAX, HalfOpen, HandshakeOutcome, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Theirs, Ticket,
-    Verifying, read_entry,
+    Attempt, BODY_MAX, HalfOpen, HandshakeOutcome, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Theirs,
+    Ticket, Verifying, code, read_entry,
 };
-use crate::crypto::{EphemeralSecret, Rng, SigCheck};
+use crate::crypto::suite::Suite;
+use crate::crypto::{Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
-use crate::proto::session::live::{Established, Live, Outbound};
+use crate::proto::session::live::{Established, Live, Outbound, Terms};
 use crate::proto::session::{SessionInfo, Sessions};
-use crate::types::limits::{CLOCK_SKEW_MAX_MS, HALF_OPEN_MAX, HALF_OPEN_PER_PEER_MAX};
-use crate::types::{Nonce, Now, PeerId};
+use crate::types::limits::{
+    CLOCK_SKEW_MAX_MS, COOKIE_FROM_CHECKS, COOKIE_FROM_HALF_OPEN, HALF_OPEN_MAX,
+    HALF_OPEN_PER_PEER_MAX, HALF_OPEN_PER_PREFIX_MAX, OFFERS_MAX, PEERS_MAX,
+};
+use crate::types::{Nonce, Now, PeerId, Prefix};
 use crate::wire::{
-    Confirm, Envelope, Handshake, HandshakeAck, Header, MsgType, PROTOCOL_VERSION, Ready, SUITE,
-    WireError, cbor,
+    Confirm, Envelope, ErrorBody, Handshake, HandshakeAck, Header, MsgType, Ready, WireError,
+    best_common, cbor,
 };
 
 /// Handshakes one peer may begin between two ticks (2 s), whatever entities it names.
 const BEGUN_MAX: u32 = 16;
+
+/// Checks of first messages under way.
+#[derive(Default)]
+struct Checks {
+    all: usize,
+    of_peer: usize,
+    of_prefix: usize,
+}
 
 impl Sessions {
     /// M1 came from `peer`.
@@ -29,19 +39,32 @@ impl Sessions {
         header: Header,
         now: Now,
     ) -> HandshakeOutcome {
+        if self.begun.len() >= PEERS_MAX && !self.begun.contains_key(&peer) {
+            self.begun.clear();
+        }
         let begun = self.begun.entry(peer).or_default();
         *begun += 1;
         if *begun > BEGUN_MAX {
             return HandshakeOutcome::Refused(WireError::RateLimited);
         }
-        match self.judge_m1(peer, &envelope, &header, now) {
+        let prefix = self.prefixes.get(&peer).copied();
+        let body = match self.judge_clear(peer, &envelope, &header, now) {
+            Err(code) => return HandshakeOutcome::Refused(code),
+            Ok(body) => body,
+        };
+        let checks = self.checks_under_way(&peer, prefix);
+        if let Some(attempt) = self.wants_cookie(&checks, peer, &header, &body, now) {
+            return HandshakeOutcome::Challenge(attempt);
+        }
+        match self.judge_signed(peer, &checks, &envelope, &header, &body, now) {
             Err(code) => HandshakeOutcome::Refused(code),
-            Ok((body, theirs, checks)) => {
+            Ok((theirs, checks)) => {
                 let m1 = Box::new((envelope, header, body));
                 let since = now.mono;
                 let ticket = self.wait(Verifying::M1 {
                     since,
                     peer,
+                    prefix,
                     theirs,
                     m1,
                 });
@@ -50,35 +73,96 @@ impl Sessions {
         }
     }
 
-    pub(super) fn judge_m1(
+    /// The answer to M1 while we are under load: `BUSY`, and the cookie to come back with. Nothing
+    /// of it is kept.
+    pub fn challenge(&mut self, attempt: &Attempt, now: Now, rng: &mut Rng) -> Vec<u8> {
+        use rand::RngExt as _;
+        let cookie = self.cookies.bake(attempt, now.mono, rng);
+        let body = ErrorBody {
+            code: WireError::Busy,
+            cookie: Some(cookie),
+        };
+        self.error_message(&body, now, Nonce(rng.random()))
+    }
+
+    /// What needs neither a table nor a signature.
+    fn judge_clear(
         &self,
         peer: PeerId,
         envelope: &Envelope,
         header: &Header,
         now: Now,
-    ) -> Result<(Handshake, Theirs, Vec<SigCheck>), WireError> {
+    ) -> Result<Handshake, WireError> {
         let body: Handshake =
             cbor::decode(&envelope.data, BODY_MAX).map_err(|_| WireError::Malformed)?;
-        if !body.versions.iter().any(|v| v == PROTOCOL_VERSION) || !body.suites.contains(&SUITE) {
+        let offers = body.offers().ok_or(WireError::Malformed)?;
+        if body.versions.len() > OFFERS_MAX {
+            return Err(WireError::Malformed);
+        }
+        let suite = self
+            .suites
+            .iter()
+            .any(|ours| offers.iter().any(|o| o.0 == ours.number()));
+        if best_common(&self.versions, &body.versions).is_none() || !suite {
             return Err(WireError::InvalidVersion);
         }
         let to_us = header.recipient_id.is_none_or(|to| to == self.entity);
         if body.to_peer != self.peer || !to_us {
             return Err(WireError::WrongRecipient);
         }
-        if header.sender_id == self.entity {
+        if peer == self.peer || header.sender_id == self.entity {
             return Err(WireError::InvalidState);
         }
         if header.timestamp.abs_diff(now.wall) > CLOCK_SKEW_MAX_MS {
             return Err(WireError::HandshakeTimeout);
         }
-        if self.verifying_of(&peer) >= HALF_OPEN_PER_PEER_MAX
+        Ok(body)
+    }
+
+    /// Under load: the attempt, unless it came with a cookie that is good.
+    fn wants_cookie(
+        &self,
+        checks: &Checks,
+        peer: PeerId,
+        header: &Header,
+        body: &Handshake,
+        now: Now,
+    ) -> Option<Attempt> {
+        let is_loaded =
+            checks.all >= COOKIE_FROM_CHECKS || self.half_open.len() >= COOKIE_FROM_HALF_OPEN;
+        if !is_loaded {
+            return None;
+        }
+        let attempt = Attempt {
+            peer,
+            prefix: self.prefixes.get(&peer).copied(),
+            sender: header.sender_id,
+            nonce: header.nonce,
+            session: body.session_id,
+        };
+        let good = body
+            .cookie
+            .is_some_and(|cookie| self.cookies.redeems(&cookie, &attempt, now.mono));
+        (!good).then_some(attempt)
+    }
+
+    /// The tables, the entry, and the signatures that must hold.
+    fn judge_signed(
+        &self,
+        peer: PeerId,
+        under_way: &Checks,
+        envelope: &Envelope,
+        header: &Header,
+        body: &Handshake,
+        now: Now,
+    ) -> Result<(Theirs, Vec<SigCheck>), WireError> {
+        if under_way.of_peer >= HALF_OPEN_PER_PEER_MAX
+            || under_way.of_prefix >= HALF_OPEN_PER_PREFIX_MAX
             || self.verifying.len() >= HALF_OPEN_MAX
         {
             return Err(WireError::Busy);
         }
-        if self.half_open.contains_key(&body.session_id) || self.live.contains_key(&body.session_id)
-        {
+        if self.half_open.contains(&body.session_id) || self.live.contains_key(&body.session_id) {
             return Err(WireError::ReplayDetected);
         }
         if self.replay.contains(&header.sender_id, &header.nonce) {
@@ -89,6 +173,10 @@ impl Sessions {
             return Err(WireError::InvalidState);
         }
         let (theirs, mut checks) = read_entry(&body.entry, &header.sender_id, &peer, now)?;
+        let version = best_common(&self.versions, &body.versions);
+        if !version.is_some_and(|version| theirs.is_best(&self.versions, version)) {
+            return Err(WireError::InvalidVersion);
+        }
         let signature = envelope.signature.ok_or(WireError::Malformed)?;
         let digest = envelope.digest();
         checks.push(SigCheck {
@@ -97,7 +185,7 @@ impl Sessions {
             digest,
             signature,
         });
-        Ok((body, theirs, checks))
+        Ok((theirs, checks))
     }
 
     /// M1's signatures were checked: M2, and the entry that is now verified.
@@ -114,7 +202,11 @@ impl Sessions {
     ) -> Result<(Vec<u8>, Vec<u8>), Option<WireError>> {
         use rand::RngExt as _;
         let Some(Verifying::M1 {
-            peer, theirs, m1, ..
+            peer,
+            prefix,
+            theirs,
+            m1,
+            ..
         }) = self.verifying.remove(&ticket)
         else {
             return Err(None);
@@ -132,18 +224,20 @@ impl Sessions {
             }
             self.outgoing.remove(&peer);
         }
-        let secret = EphemeralSecret::generate(rng);
+        let (terms, their_share) = self.terms(&body).map_err(Some)?;
+        let suite = terms.suite;
+        let (share, shared) = suite.answer(their_share, rng).map_err(|e| Some(code(e)))?;
         let nonce = Nonce(rng.random());
-        if secret.share() == body.share || nonce == m1_header.nonce {
+        if share == their_share || nonce == m1_header.nonce {
             return Err(Some(WireError::InvalidState));
         }
         let header = self.clear_header(MsgType::HandshakeAck, Some(theirs.entity), now, nonce);
         let ack = HandshakeAck {
-            version: PROTOCOL_VERSION.into(),
-            suite: SUITE,
+            version: terms.version.into(),
+            suite: suite.number(),
             session_id: body.session_id,
             entry: entry.to_vec(),
-            share: secret.share(),
+            share,
         };
         let mut m2 = Envelope {
             header: cbor::encode(&header),
@@ -152,18 +246,17 @@ impl Sessions {
             tag: None,
         };
         let th2 = th2(&th1(&m1), &m2);
-        let secrets = Secrets::derive(&secret, &body.share, &th2)
-            .map_err(|_| Some(WireError::InvalidSignature))?;
-        let signature = self.key.sign(PURPOSE_M2, &th2);
+        let secrets = Secrets::derive(suite, &shared, &th2);
+        let signature = suite.sign(&self.key, PURPOSE_M2, &th2);
         m2.tag = Some(secrets.tag(Side::Responder, &th2, &signature));
         m2.signature = Some(signature);
         let bytes = m2.to_bytes();
-        self.make_room_half_open(&peer);
         let their_entry = theirs.entry.clone();
-        let since = now.mono;
         let half = HalfOpen {
-            since,
+            since: now.mono,
             peer,
+            prefix,
+            terms,
             theirs,
             nonce,
             th2,
@@ -172,6 +265,19 @@ impl Sessions {
         };
         self.half_open.insert(body.session_id, half);
         Ok((bytes, their_entry))
+    }
+
+    /// The best version and suite that both speak, and the initiator's share for it.
+    fn terms<'a>(&self, body: &'a Handshake) -> Result<(Terms, &'a [u8]), WireError> {
+        let version =
+            best_common(&self.versions, &body.versions).ok_or(WireError::InvalidVersion)?;
+        let offers = body.offers().ok_or(WireError::Malformed)?;
+        let both = |suite: &'static dyn Suite| {
+            let offer = offers.iter().find(|offer| offer.0 == suite.number());
+            offer.map(|offer| (Terms { version, suite }, offer.1))
+        };
+        let best = self.suites.iter().copied().find_map(both);
+        best.ok_or(WireError::InvalidVersion)
     }
 
     /// M3 came from `peer`: the session is live. Returns who it is with, and the sealed ready.
@@ -202,14 +308,10 @@ impl Sessions {
             return Err(WireError::DecryptionFailed);
         }
         let signature = m3.signature.ok_or(WireError::Malformed)?;
-        let key = half.theirs.key;
-        if !(SigCheck {
-            key,
-            purpose: PURPOSE_M3,
-            digest: th3,
-            signature,
-        })
-        .verify()
+        let suite = half.terms.suite;
+        if !suite
+            .check(half.theirs.key, PURPOSE_M3, th3, signature)
+            .verify()
         {
             return Err(WireError::InvalidSignature);
         }
@@ -227,6 +329,7 @@ impl Sessions {
             bound: half.theirs.bound,
             their_key: half.theirs.key,
             th4: th4(&th3, m3),
+            terms: half.terms,
             epochs: self.config.epochs,
         };
         let mut live = Live::new(established, &half.secrets, now.mono);
@@ -242,33 +345,21 @@ impl Sessions {
         Ok((info, ready))
     }
 
-    /// Handshakes of `peer` whose signatures are being checked.
-    fn verifying_of(&self, peer: &PeerId) -> usize {
-        let of_peer = |v: &&Verifying| matches!(v, Verifying::M1 { peer: of, .. } if of == peer);
-        self.verifying.values().filter(of_peer).count()
-    }
-
-    /// Makes room for one more of `peer`: its own oldest goes when it has its share; when all are
-    /// taken, the oldest of whoever holds most.
-    fn make_room_half_open(&mut self, peer: &PeerId) {
-        let mut held: BTreeMap<PeerId, usize> = BTreeMap::new();
-        for half in self.half_open.values() {
-            *held.entry(half.peer).or_default() += 1;
+    /// First messages whose signatures are being checked.
+    fn checks_under_way(&self, peer: &PeerId, prefix: Option<Prefix>) -> Checks {
+        let mut checks = Checks::default();
+        for verifying in self.verifying.values() {
+            if let Verifying::M1 {
+                peer: of,
+                prefix: at,
+                ..
+            } = verifying
+            {
+                checks.all += 1;
+                checks.of_peer += usize::from(of == peer);
+                checks.of_prefix += usize::from(prefix.is_some() && *at == prefix);
+            }
         }
-        let own_share = held
-            .get(peer)
-            .is_some_and(|count| *count >= HALF_OPEN_PER_PEER_MAX);
-        if !own_share && self.half_open.len() < HALF_OPEN_MAX {
-            return;
-        }
-        let victim = self
-            .half_open
-            .iter()
-            .filter(|(_, half)| !own_share || half.peer == *peer)
-            .max_by_key(|(_, half)| (held[&half.peer], std::cmp::Reverse(half.since)))
-            .map(|(id, _)| *id);
-        if let Some(victim) = victim {
-            self.half_open.remove(&victim);
-        }
+        checks
     }
 }
