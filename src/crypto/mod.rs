@@ -25,7 +25,7 @@ pub use jitter::{
 pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
 pub use keyfile::{KdfCost, KeyFile, KeyFileError};
 pub use merkle::{merkle_climb, merkle_path, merkle_root};
-pub use sign::{KeyPair, PublicKey, SigCheck, Signature};
+pub use sign::{KeyPair, PreparedKey, PublicKey, SigCheck, Signature};
 pub use work::{Subject, Work, WorkOutput};
 
 /// The generator the shell seeds from the operating system and the simulator from its seed.

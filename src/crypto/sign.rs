@@ -15,6 +15,10 @@ pub struct KeyPair(SigningKey);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublicKey(#[serde(with = "serde_bytes")] pub [u8; 32]);
 
+/// A public key that is used again and again: decompressed once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PreparedKey(VerifyingKey);
+
 /// An Ed25519 signature.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Signature(#[serde(with = "serde_bytes")] pub [u8; 64]);
@@ -50,16 +54,29 @@ impl KeyPair {
     }
 }
 
+impl PublicKey {
+    /// The key made ready for many checks; none if it is not a point of the curve.
+    pub fn prepare(&self) -> Option<PreparedKey> {
+        VerifyingKey::from_bytes(&self.0).ok().map(PreparedKey)
+    }
+}
+
+impl PreparedKey {
+    /// As [`SigCheck::verify`].
+    pub fn verify(&self, purpose: &str, digest: &Digest, signature: &Signature) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
+        self.0
+            .verify_strict(&signed_bytes(purpose, digest), &signature)
+            .is_ok()
+    }
+}
+
 impl SigCheck {
     /// The strict check, which every peer judges alike: small-order keys and non-canonical
     /// signatures are refused.
     pub fn verify(&self) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.key.0) else {
-            return false;
-        };
-        let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
-        key.verify_strict(&signed_bytes(self.purpose, &self.digest), &signature)
-            .is_ok()
+        let key = self.key.prepare();
+        key.is_some_and(|key| key.verify(self.purpose, &self.digest, &self.signature))
     }
 }
 

@@ -16,7 +16,7 @@
 use bytes::Bytes;
 
 use super::{PROTOCOL_VERSION, WireError};
-use crate::crypto::{Digest, KeyPair, PublicKey, SigCheck, Signature, hash, merkle_root};
+use crate::crypto::{Digest, KeyPair, PreparedKey, Signature, hash, merkle_root};
 use crate::types::limits::{BATCH_MAX_MESSAGES, TALK_MAX_BYTES};
 use crate::types::{EntityId, Priority, SessionId, Wall};
 
@@ -234,19 +234,13 @@ pub struct Batch {
 impl Batch {
     /// Whether the sender signed these messages, strictly judged. A batch without messages says
     /// nothing that is signed.
-    pub fn verify(&self, context: &BatchContext, key: &PublicKey) -> bool {
+    pub fn verify(&self, context: &BatchContext, key: &PreparedKey) -> bool {
         if self.messages.is_empty() {
             return true;
         }
         let root = merkle_root(&self.leaves);
         let count = self.leaves.len() as u32;
-        SigCheck {
-            key: *key,
-            purpose: ROOT,
-            digest: context.signed(&root, count),
-            signature: self.signature,
-        }
-        .verify()
+        key.verify(ROOT, &context.signed(&root, count), &self.signature)
     }
 }
 

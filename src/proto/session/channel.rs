@@ -21,6 +21,9 @@ use crate::wire::{Batch, ChannelMessage, ChannelType, WireError};
 /// What it costs to carry a message, beside its body.
 const MESSAGE_BYTES: usize = 48;
 
+/// So many batches may be under way, however small.
+const BATCHES_UNDER_WAY: usize = 2;
+
 struct Unacked {
     seq: u64,
     bytes: usize,
@@ -34,6 +37,8 @@ pub struct ChannelOut {
     next: u64,
     unacked: VecDeque<Unacked>,
     bytes: usize,
+    /// The number behind each batch that is not acknowledged.
+    batches: VecDeque<u64>,
 }
 
 impl ChannelOut {
@@ -45,6 +50,13 @@ impl ChannelOut {
     /// How many messages may still be sent before something is acknowledged, whatever their size.
     pub fn room_messages(&self) -> usize {
         UNACKED_MAX_MESSAGES.saturating_sub(self.unacked.len())
+    }
+
+    /// Whether so much is under way that a small batch had better wait: for an acknowledgement, or
+    /// to become a full one. Otherwise a sender that is faster than the other side's checks would
+    /// have it check a signature for every message.
+    pub fn is_ahead(&self) -> bool {
+        self.batches.len() >= BATCHES_UNDER_WAY
     }
 
     /// Whether all that was sent has been acknowledged.
@@ -66,6 +78,9 @@ impl ChannelOut {
             });
             self.next += 1;
         }
+        if !messages.is_empty() {
+            self.batches.push_back(self.next);
+        }
         first
     }
 
@@ -82,6 +97,9 @@ impl ChannelOut {
             let gone = self.unacked.pop_front().expect("there is a first");
             self.bytes -= gone.bytes;
         }
+        while self.batches.front().is_some_and(|end| *end <= have) {
+            self.batches.pop_front();
+        }
         Ok(self.unacked.len() < before)
     }
 
@@ -89,6 +107,7 @@ impl ChannelOut {
     /// sent again.
     pub fn again(&mut self) -> Vec<ChannelMessage> {
         self.bytes = 0;
+        self.batches.clear();
         self.unacked
             .drain(..)
             .filter_map(|unacked| unacked.message)

@@ -14,7 +14,7 @@ use rand::RngExt;
 use super::deliver::Deliverer;
 use super::frames::read_frame;
 use super::shared::Shared;
-use crate::crypto::KeyPair;
+use crate::crypto::{KeyPair, PreparedKey};
 use crate::proto::session::{Opener, Sealer, StreamKeys, StreamSecrets, record_layer};
 use crate::runtime::clock;
 use crate::types::limits::RECORD_MAX_BYTES;
@@ -36,6 +36,7 @@ pub(super) struct Link {
     incoming: BatchContext,
     /// Their side of the stream, for proofs.
     theirs: ProofParties,
+    their_key: PreparedKey,
     sealer: Sealer,
     opener: Opener,
     stream: Stream,
@@ -62,6 +63,10 @@ impl Link {
                 transcript,
                 key: secrets.their_key,
             },
+            their_key: secrets
+                .their_key
+                .prepare()
+                .expect("it signed the handshake"),
             key: secrets.key.clone(),
             shared,
             deliverer,
@@ -80,6 +85,7 @@ impl Link {
                 deliverer: self.deliverer,
                 context: self.incoming,
                 theirs: self.theirs,
+                their_key: self.their_key,
                 opener: self.opener,
                 stream: BufReader::with_capacity(READ_BUFFER_BYTES, reader),
             }
@@ -144,9 +150,11 @@ impl Writing {
     fn fill(&mut self, frame: &mut Vec<u8>, ack: bool) -> bool {
         let shared = &*self.shared;
         let mut sending = shared.sending();
-        let messages = shared
-            .outbox
-            .pop(sending.room_bytes(), sending.room_messages());
+        let messages = shared.outbox.pop(
+            sending.room_bytes(),
+            sending.room_messages(),
+            sending.is_ahead(),
+        );
         if messages.is_empty() && !ack {
             return false;
         }
@@ -178,6 +186,7 @@ struct Reading {
     deliverer: Arc<Deliverer>,
     context: BatchContext,
     theirs: ProofParties,
+    their_key: PreparedKey,
     opener: Opener,
     stream: BufReader<ReadHalf<Stream>>,
 }
@@ -215,7 +224,7 @@ impl Reading {
     async fn take(&mut self, content: &Bytes, bytes: usize) -> Result<(), WireError> {
         let shared = &*self.shared;
         let batch = decode_batch(content, &self.context)?;
-        if !batch.verify(&self.context, &self.theirs.key) {
+        if !batch.verify(&self.context, &self.their_key) {
             return Err(WireError::InvalidSignature);
         }
         if shared.sending().acknowledged(batch.head.have)? {
@@ -252,7 +261,7 @@ impl Reading {
                 .await?;
         }
         if !batch.messages.is_empty() {
-            shared.owe_ack(batch.messages.len(), bytes);
+            shared.owe_ack();
         }
         shared.outbox.wake();
         Ok(())

@@ -28,6 +28,7 @@ pub(super) struct Outbox {
 struct Queues {
     /// By priority, lowest first. With each message the units of room it holds.
     waiting: [VecDeque<(ChannelMessage, u32)>; 4],
+    bytes: [usize; 4],
     answers: usize,
 }
 
@@ -73,7 +74,10 @@ impl Outbox {
 
     fn enqueue(&self, message: ChannelMessage, units: u32) {
         let lane = message.priority as usize;
-        self.queues().waiting[lane].push_back((message, units));
+        let mut queues = self.queues();
+        queues.bytes[lane] += message.body.len();
+        queues.waiting[lane].push_back((message, units));
+        drop(queues);
         self.ready.notify_one();
     }
 
@@ -81,6 +85,7 @@ impl Outbox {
     pub(super) fn push_again(&self, messages: Vec<ChannelMessage>) {
         let mut queues = self.queues();
         for message in messages.into_iter().rev() {
+            queues.bytes[message.priority as usize] += message.body.len();
             queues.waiting[message.priority as usize].push_front((message, 0));
             queues.answers += 1;
         }
@@ -89,13 +94,24 @@ impl Outbox {
     }
 
     /// The messages of the next record: all of one priority, the highest there is. Those of high
-    /// priority go whatever is under way; the others only as far as `room_bytes` reaches.
-    pub(super) fn pop(&self, room_bytes: usize, room_messages: usize) -> Vec<ChannelMessage> {
+    /// priority go whatever is under way; the others only as far as `room_bytes` reaches, and with
+    /// `only_full` only if there are enough of them for a whole record.
+    pub(super) fn pop(
+        &self,
+        room_bytes: usize,
+        room_messages: usize,
+        only_full: bool,
+    ) -> Vec<ChannelMessage> {
         let mut queues = self.queues();
         let Some(lane) = (0..4).rev().find(|lane| !queues.waiting[*lane].is_empty()) else {
             return Vec::new();
         };
         let urgent = lane >= Priority::High as usize;
+        let full = queues.waiting[lane].len() >= BATCH_MAX_MESSAGES
+            || queues.bytes[lane] >= BATCH_SOFT_MAX_BYTES;
+        if only_full && !urgent && !full {
+            return Vec::new();
+        }
         let mut taken = Vec::new();
         let (mut bytes, mut units_freed) = (0, 0);
         while taken.len() < BATCH_MAX_MESSAGES.min(room_messages) && (urgent || bytes < room_bytes)
@@ -114,6 +130,7 @@ impl Outbox {
             units_freed += units as usize;
             taken.push(message);
         }
+        queues.bytes[lane] -= bytes;
         drop(queues);
         self.room[lane].add_permits(units_freed);
         taken
@@ -137,10 +154,127 @@ impl Outbox {
     /// Nobody sends any more: who waits for room hears so.
     pub(super) fn close(&self) {
         let mut queues = self.queues();
-        queues.waiting = Default::default();
+        *queues = Queues::default();
         drop(queues);
         for room in &self.room {
             room.close();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::types::limits::WINDOW_BYTES;
+    use crate::wire::ChannelType;
+
+    fn message(n: u8, priority: Priority, bytes: usize) -> ChannelMessage {
+        ChannelMessage {
+            kind: ChannelType::Report,
+            priority,
+            durable: false,
+            again: false,
+            confirm: false,
+            id: [n; 16],
+            re: [0; 16],
+            body: Bytes::from(vec![n; bytes]),
+        }
+    }
+
+    fn pop(outbox: &Outbox) -> Vec<u8> {
+        let taken = outbox.pop(WINDOW_BYTES, usize::MAX, false);
+        taken.iter().map(|message| message.id[0]).collect()
+    }
+
+    #[tokio::test]
+    async fn the_most_urgent_leaves_first_and_alone() {
+        let outbox = Outbox::new();
+        for (n, priority) in [
+            (1, Priority::Low),
+            (2, Priority::Normal),
+            (3, Priority::Low),
+            (4, Priority::Critical),
+            (5, Priority::High),
+            (6, Priority::Normal),
+        ] {
+            outbox
+                .push(message(n, priority, 10))
+                .await
+                .expect("there is room");
+        }
+        let order: Vec<_> = (0..5).map(|_| pop(&outbox)).collect();
+        assert_eq!(order, [vec![4], vec![5], vec![2, 6], vec![1, 3], vec![]]);
+        assert!(outbox.is_empty());
+    }
+
+    #[tokio::test]
+    async fn high_priority_goes_however_much_is_under_way() {
+        let outbox = Outbox::new();
+        outbox
+            .push(message(1, Priority::Normal, 10))
+            .await
+            .expect("there is room");
+        assert!(outbox.pop(0, 64, false).is_empty());
+        outbox
+            .push(message(2, Priority::High, 10))
+            .await
+            .expect("there is room");
+        assert_eq!(outbox.pop(0, 64, true).len(), 1);
+    }
+
+    #[tokio::test]
+    async fn while_enough_is_under_way_only_a_full_record_leaves() {
+        let outbox = Outbox::new();
+        for n in 0..BATCH_MAX_MESSAGES as u8 {
+            assert!(outbox.pop(WINDOW_BYTES, 4_096, true).is_empty());
+            outbox
+                .push(message(n, Priority::Normal, 10))
+                .await
+                .expect("there is room");
+        }
+        assert_eq!(
+            outbox.pop(WINDOW_BYTES, 4_096, true).len(),
+            BATCH_MAX_MESSAGES
+        );
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_makes_its_senders_wait_and_no_others() {
+        let outbox = Outbox::new();
+        let large = CHANNEL_QUEUE_BYTES / 4 - UNIT_BYTES;
+        for n in 0..4 {
+            outbox
+                .push(message(n, Priority::Low, large))
+                .await
+                .expect("there is room");
+        }
+        let next = outbox.push(message(4, Priority::Low, 1));
+        let next = tokio::time::timeout(std::time::Duration::from_millis(10), next);
+        assert!(next.await.is_err(), "the queue is full");
+        outbox
+            .push(message(5, Priority::Normal, 1))
+            .await
+            .expect("there is room");
+        pop(&outbox);
+        pop(&outbox);
+        outbox
+            .push(message(6, Priority::Low, 1))
+            .await
+            .expect("there is room again");
+        outbox.close();
+        assert!(outbox.push(message(7, Priority::Low, 1)).await.is_err());
+    }
+
+    #[test]
+    fn answers_wait_for_nothing_and_are_bounded() {
+        let outbox = Outbox::new();
+        for _ in 0..ANSWERS_PER_PEER_MAX {
+            assert!(outbox.push_answer(message(1, Priority::Normal, 10)));
+        }
+        assert!(!outbox.push_answer(message(1, Priority::Normal, 10)));
+        assert_eq!(pop(&outbox).len(), BATCH_MAX_MESSAGES);
+        assert!(outbox.push_answer(message(1, Priority::Normal, 10)));
     }
 }

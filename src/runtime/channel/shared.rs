@@ -16,9 +16,8 @@ use crate::wire::{ChannelMessage, ChannelType, WireError, cbor};
 
 /// How long an acknowledgement waits for a message to ride on.
 const ACK_DELAY: Duration = Duration::from_millis(1);
-/// After so much it does not wait.
-const ACK_BYTES: usize = 64 * 1024;
-const ACK_MESSAGES: usize = 128;
+/// After so many batches it does not wait: the other side may be waiting for it.
+const ACK_BATCHES: usize = 2;
 
 /// How an answer ended.
 pub(super) type Answer = Result<Bytes, WireError>;
@@ -44,8 +43,7 @@ pub struct ChannelCounts {
 #[derive(Default)]
 struct Acks {
     due: Option<Instant>,
-    bytes: usize,
-    messages: usize,
+    batches: usize,
 }
 
 pub(super) struct Shared {
@@ -147,12 +145,11 @@ impl Shared {
         })
     }
 
-    /// Messages of theirs were taken in: they are to be acknowledged.
-    pub(super) fn owe_ack(&self, messages: usize, bytes: usize) {
+    /// A batch of theirs was taken in: it is to be acknowledged.
+    pub(super) fn owe_ack(&self) {
         let mut acks = lock(&self.acks);
         acks.due.get_or_insert_with(|| Instant::now() + ACK_DELAY);
-        acks.bytes += bytes;
-        acks.messages += messages;
+        acks.batches += 1;
     }
 
     /// An acknowledgement leaves now.
@@ -164,7 +161,7 @@ impl Shared {
     pub(super) fn ack_due_in(&self) -> Option<Duration> {
         let acks = lock(&self.acks);
         let due = acks.due?;
-        if acks.bytes >= ACK_BYTES || acks.messages >= ACK_MESSAGES {
+        if acks.batches >= ACK_BATCHES {
             return Some(Duration::ZERO);
         }
         Some(due.saturating_duration_since(Instant::now()))
