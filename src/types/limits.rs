@@ -140,12 +140,16 @@ pub const PROOF_MAX_BYTES: usize = TALK_MAX_BYTES + 4 * 1024;
 pub const UNACKED_MAX_MESSAGES: usize = 4_096;
 /// Their bytes: what a message of high priority may have to wait behind.
 pub const WINDOW_BYTES: usize = 512 * 1024;
+/// The same with those of high and critical priority, which wait for no others.
+pub const URGENT_WINDOW_BYTES: usize = 8 * WINDOW_BYTES;
 /// Ids of received messages that are remembered: more than may be sent again.
 pub const RECENT_MAX_MESSAGES: usize = 2 * UNACKED_MAX_MESSAGES;
 /// Talks of one peer that an agent works on at once.
 pub const TALKS_PER_PEER_MAX: usize = 256;
 /// Answers to one peer that wait to be sent: as many talks and pings it may have under way.
 pub const ANSWERS_PER_PEER_MAX: usize = 8_192;
+/// Their bytes.
+pub const ANSWERS_PER_PEER_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of one priority that wait to be sent to one peer.
 pub const CHANNEL_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 /// A talk without another limit waits so long for its reply.

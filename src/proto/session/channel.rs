@@ -15,7 +15,9 @@
 use std::collections::{HashSet, VecDeque};
 
 use crate::proto::Violation;
-use crate::types::limits::{RECENT_MAX_MESSAGES, UNACKED_MAX_MESSAGES, WINDOW_BYTES};
+use crate::types::limits::{
+    RECENT_MAX_MESSAGES, UNACKED_MAX_MESSAGES, URGENT_WINDOW_BYTES, WINDOW_BYTES,
+};
 use crate::wire::{Batch, ChannelMessage, ChannelType, WireError};
 
 /// What it costs to carry a message, beside its body.
@@ -23,6 +25,15 @@ const MESSAGE_BYTES: usize = 48;
 
 /// So many batches may be under way, however small.
 const BATCHES_UNDER_WAY: usize = 2;
+
+/// What may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    pub bytes: usize,
+    /// For messages of high and critical priority.
+    pub urgent_bytes: usize,
+    pub messages: usize,
+}
 
 struct Unacked {
     seq: u64,
@@ -42,14 +53,13 @@ pub struct ChannelOut {
 }
 
 impl ChannelOut {
-    /// How many bytes may still be sent before something is acknowledged.
-    pub fn room_bytes(&self) -> usize {
-        WINDOW_BYTES.saturating_sub(self.bytes)
-    }
-
-    /// How many messages may still be sent before something is acknowledged, whatever their size.
-    pub fn room_messages(&self) -> usize {
-        UNACKED_MAX_MESSAGES.saturating_sub(self.unacked.len())
+    /// What may still be sent before something is acknowledged.
+    pub fn room(&self) -> Room {
+        Room {
+            bytes: WINDOW_BYTES.saturating_sub(self.bytes),
+            urgent_bytes: URGENT_WINDOW_BYTES.saturating_sub(self.bytes),
+            messages: UNACKED_MAX_MESSAGES.saturating_sub(self.unacked.len()),
+        }
     }
 
     /// Whether so much is under way that a small batch had better wait: for an acknowledgement, or

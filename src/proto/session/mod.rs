@@ -39,7 +39,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use channel::{ChannelIn, ChannelOut};
+pub use channel::{ChannelIn, ChannelOut, Room};
 pub use epochs::EpochLimits;
 pub use handshake::{AckOutcome, Attempt, Confirmed, Failed, HandshakeOutcome, Ticket};
 pub use lane::TrafficSecret;

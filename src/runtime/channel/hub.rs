@@ -19,6 +19,7 @@ use crate::proto::session::{
     OPENING_MAX_BYTES, Opener, Opening, Sealer, StreamSecrets, parse_opening, record_layer, refusal,
 };
 use crate::runtime::clock;
+use crate::types::limits::SESSIONS_MAX;
 use crate::types::{DeliveryId, EntityId, PeerId, SessionId, StreamKind};
 use crate::wire::WireError;
 
@@ -107,6 +108,10 @@ impl Channels {
         };
         let peer = secrets.peer;
         let mut peers = self.peers();
+        if peers.len() >= SESSIONS_MAX {
+            // What waits for a session that does not come gives way.
+            peers.retain(|_, entry| entry.shared.secrets().is_some());
+        }
         let entry = peers.entry(peer).or_insert_with(|| {
             let shared = Arc::new(Shared::new(peer));
             let (news, queue) = mpsc::channel(NEWS_MAX);

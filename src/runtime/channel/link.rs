@@ -150,11 +150,7 @@ impl Writing {
     fn fill(&mut self, frame: &mut Vec<u8>, ack: bool) -> bool {
         let shared = &*self.shared;
         let mut sending = shared.sending();
-        let messages = shared.outbox.pop(
-            sending.room_bytes(),
-            sending.room_messages(),
-            sending.is_ahead(),
-        );
+        let messages = shared.outbox.pop(sending.room(), sending.is_ahead());
         if messages.is_empty() && !ack {
             return false;
         }

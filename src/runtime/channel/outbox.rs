@@ -6,9 +6,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
+use crate::proto::session::Room;
 use crate::types::Priority;
 use crate::types::limits::{
-    ANSWERS_PER_PEER_MAX, BATCH_MAX_MESSAGES, BATCH_SOFT_MAX_BYTES, CHANNEL_QUEUE_BYTES,
+    ANSWERS_PER_PEER_MAX, ANSWERS_PER_PEER_MAX_BYTES, BATCH_MAX_MESSAGES, BATCH_SOFT_MAX_BYTES,
+    CHANNEL_QUEUE_BYTES,
 };
 use crate::wire::ChannelMessage;
 
@@ -30,6 +32,7 @@ struct Queues {
     waiting: [VecDeque<(ChannelMessage, u32)>; 4],
     bytes: [usize; 4],
     answers: usize,
+    answer_bytes: usize,
 }
 
 /// The channel is gone.
@@ -63,10 +66,12 @@ impl Outbox {
     pub(super) fn push_answer(&self, message: ChannelMessage) -> bool {
         {
             let mut queues = self.queues();
-            if queues.answers >= ANSWERS_PER_PEER_MAX {
+            let bytes = queues.answer_bytes + message.body.len();
+            if queues.answers >= ANSWERS_PER_PEER_MAX || bytes > ANSWERS_PER_PEER_MAX_BYTES {
                 return false;
             }
             queues.answers += 1;
+            queues.answer_bytes = bytes;
         }
         self.enqueue(message, 0);
         true
@@ -86,6 +91,7 @@ impl Outbox {
         let mut queues = self.queues();
         for message in messages.into_iter().rev() {
             queues.bytes[message.priority as usize] += message.body.len();
+            queues.answer_bytes += message.body.len();
             queues.waiting[message.priority as usize].push_front((message, 0));
             queues.answers += 1;
         }
@@ -93,15 +99,9 @@ impl Outbox {
         self.ready.notify_one();
     }
 
-    /// The messages of the next record: all of one priority, the highest there is. Those of high
-    /// priority go whatever is under way; the others only as far as `room_bytes` reaches, and with
-    /// `only_full` only if there are enough of them for a whole record.
-    pub(super) fn pop(
-        &self,
-        room_bytes: usize,
-        room_messages: usize,
-        only_full: bool,
-    ) -> Vec<ChannelMessage> {
+    /// The messages of the next record: all of one priority, the highest there is, as far as there
+    /// is room. With `only_full` those below high priority stay until they fill a whole record.
+    pub(super) fn pop(&self, room: Room, only_full: bool) -> Vec<ChannelMessage> {
         let mut queues = self.queues();
         let Some(lane) = (0..4).rev().find(|lane| !queues.waiting[*lane].is_empty()) else {
             return Vec::new();
@@ -114,8 +114,12 @@ impl Outbox {
         }
         let mut taken = Vec::new();
         let (mut bytes, mut units_freed) = (0, 0);
-        while taken.len() < BATCH_MAX_MESSAGES.min(room_messages) && (urgent || bytes < room_bytes)
-        {
+        let room_bytes = if urgent {
+            room.urgent_bytes
+        } else {
+            room.bytes
+        };
+        while taken.len() < BATCH_MAX_MESSAGES.min(room.messages) && bytes < room_bytes {
             let Some((next, _)) = queues.waiting[lane].front() else {
                 break;
             };
@@ -126,6 +130,7 @@ impl Outbox {
             let (message, units) = queues.waiting[lane].pop_front().expect("there is a front");
             if units == 0 {
                 queues.answers -= 1;
+                queues.answer_bytes -= message.body.len();
             }
             units_freed += units as usize;
             taken.push(message);
@@ -167,8 +172,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::types::limits::WINDOW_BYTES;
+    use crate::types::limits::TALK_MAX_BYTES;
     use crate::wire::ChannelType;
+
+    const ROOM: Room = Room {
+        bytes: 1 << 20,
+        urgent_bytes: 1 << 20,
+        messages: 4_096,
+    };
 
     fn message(n: u8, priority: Priority, bytes: usize) -> ChannelMessage {
         ChannelMessage {
@@ -184,7 +195,7 @@ mod tests {
     }
 
     fn pop(outbox: &Outbox) -> Vec<u8> {
-        let taken = outbox.pop(WINDOW_BYTES, usize::MAX, false);
+        let taken = outbox.pop(ROOM, false);
         taken.iter().map(|message| message.id[0]).collect()
     }
 
@@ -216,28 +227,25 @@ mod tests {
             .push(message(1, Priority::Normal, 10))
             .await
             .expect("there is room");
-        assert!(outbox.pop(0, 64, false).is_empty());
+        assert!(outbox.pop(Room { bytes: 0, ..ROOM }, false).is_empty());
         outbox
             .push(message(2, Priority::High, 10))
             .await
             .expect("there is room");
-        assert_eq!(outbox.pop(0, 64, true).len(), 1);
+        assert_eq!(outbox.pop(Room { bytes: 0, ..ROOM }, true).len(), 1);
     }
 
     #[tokio::test]
     async fn while_enough_is_under_way_only_a_full_record_leaves() {
         let outbox = Outbox::new();
         for n in 0..BATCH_MAX_MESSAGES as u8 {
-            assert!(outbox.pop(WINDOW_BYTES, 4_096, true).is_empty());
+            assert!(outbox.pop(ROOM, true).is_empty());
             outbox
                 .push(message(n, Priority::Normal, 10))
                 .await
                 .expect("there is room");
         }
-        assert_eq!(
-            outbox.pop(WINDOW_BYTES, 4_096, true).len(),
-            BATCH_MAX_MESSAGES
-        );
+        assert_eq!(outbox.pop(ROOM, true).len(), BATCH_MAX_MESSAGES);
     }
 
     #[tokio::test]
@@ -276,5 +284,16 @@ mod tests {
         assert!(!outbox.push_answer(message(1, Priority::Normal, 10)));
         assert_eq!(pop(&outbox).len(), BATCH_MAX_MESSAGES);
         assert!(outbox.push_answer(message(1, Priority::Normal, 10)));
+    }
+
+    #[test]
+    fn answers_are_bounded_by_their_bytes_too() {
+        let outbox = Outbox::new();
+        for _ in 0..ANSWERS_PER_PEER_MAX_BYTES / TALK_MAX_BYTES {
+            assert!(outbox.push_answer(message(1, Priority::Normal, TALK_MAX_BYTES)));
+        }
+        assert!(!outbox.push_answer(message(1, Priority::Normal, 1)));
+        pop(&outbox);
+        assert!(outbox.push_answer(message(1, Priority::Normal, 1)));
     }
 }

@@ -27,6 +27,8 @@ use crate::wire::WireError;
 pub(super) const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(10);
+/// A stream that lasted so long was a good one: the next is opened without a long pause.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// What happened to the peer's channel.
 pub(super) enum News {
@@ -50,6 +52,7 @@ pub(super) struct PeerTask {
     opening: Option<JoinHandle<Result<OpenedStream, Option<WireError>>>>,
     retry_at: Instant,
     retry: Duration,
+    linked_at: Instant,
 }
 
 impl PeerTask {
@@ -70,6 +73,7 @@ impl PeerTask {
             opening: None,
             retry_at: Instant::now(),
             retry: RETRY,
+            linked_at: Instant::now(),
         }
     }
 
@@ -85,6 +89,9 @@ impl PeerTask {
                 },
                 ended = joined(&mut self.link) => {
                     self.link = None;
+                    if self.linked_at.elapsed() > SETTLED {
+                        self.retry = RETRY;
+                    }
                     self.pause();
                     if let Some(code) = ended.flatten() {
                         self.deliverer.abused(self.shared.peer, code);
@@ -228,7 +235,7 @@ impl PeerTask {
     }
 
     fn link(&mut self, (stream, keys, their_have): OpenedStream) {
-        self.retry = RETRY;
+        self.linked_at = Instant::now();
         let resumed = self.shared.sending().acknowledged(their_have);
         if let Err(code) = resumed {
             self.deliverer.abused(self.shared.peer, code);
