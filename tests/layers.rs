@@ -28,6 +28,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("proto::session", &["types", "crypto", "wire", "proto"]),
     ("proto::registry", &["types", "crypto", "wire", "proto"]),
     ("proto::peers", &["types", "crypto", "wire", "proto"]),
+    ("proto::guard", &["types", "crypto", "wire", "proto"]),
+    ("proto::health", &["types", "crypto", "wire", "proto"]),
     ("proto::task", &["types", "crypto", "wire", "proto"]),
     ("proto::wake", &["types", "crypto", "wire", "proto"]),
     ("proto::inbox", &["types", "crypto", "wire", "proto"]),

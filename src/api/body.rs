@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::proto::node::{Priority, StatusView, TaskCounts};
+use crate::proto::node::{GuardView, HealthCounts, NodeStats, PoolView, Priority, StatusView, TaskCounts};
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;
@@ -154,10 +154,16 @@ pub struct StatsView {
     pub tasks: TaskCounts,
     /// Tasks of others that we hold.
     pub held: usize,
+    pub guard: GuardView,
+    /// Peers by health.
+    pub health: HealthCounts,
+    pub pool: PoolView,
+    #[serde(flatten)]
+    pub traffic: NodeStats,
 }
 
-impl From<StatusView> for StatsView {
-    fn from(status: StatusView) -> StatsView {
+impl StatsView {
+    pub(super) fn new(status: StatusView, traffic: NodeStats) -> StatsView {
         StatsView {
             uptime_ms: status.uptime_ms,
             connected: status.connected,
@@ -165,6 +171,10 @@ impl From<StatusView> for StatsView {
             registry: status.registry,
             tasks: status.tasks,
             held: status.held,
+            guard: status.guard,
+            health: status.health,
+            pool: status.pool,
+            traffic,
         }
     }
 }

@@ -16,7 +16,7 @@ use super::body::{
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
-use crate::proto::node::{EntryView, PeerView, PongView, StatusView, TaskView, WakeView};
+use crate::proto::node::{EntryView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own limit, so that its answer comes first.
@@ -146,6 +146,14 @@ impl ApiClient {
             .into_iter()
             .collect();
         self.fetch(&["v1", "registry"], &query).await
+    }
+
+    /// How a peer is, asked for now.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn peer_status(&self, peer: &str) -> Result<PeerStatusView, ClientError> {
+        self.fetch(&["v1", "peers", peer, "status"], &[]).await
     }
 
     /// Pings a peer `count` times.

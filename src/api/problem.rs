@@ -71,6 +71,10 @@ impl Refusal {
             Refusal::Command(Code::Unreachable) => {
                 (StatusCode::GATEWAY_TIMEOUT, "The peer cannot be reached")
             }
+            Refusal::Command(Code::CircuitOpen) => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "The peer is left alone for a while",
+            ),
             Refusal::Command(Code::Storage) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "The disk refuses writes")
             }
@@ -125,7 +129,11 @@ impl Refusal {
     fn passes(self) -> bool {
         matches!(
             self,
-            Refusal::Command(CommandErrorCode::QueueFull | CommandErrorCode::Busy)
+            Refusal::Command(
+                CommandErrorCode::QueueFull
+                    | CommandErrorCode::Busy
+                    | CommandErrorCode::CircuitOpen
+            )
         )
     }
 
@@ -213,6 +221,7 @@ mod tests {
             (Code::QueueFull, 503),
             (Code::Busy, 503),
             (Code::Unreachable, 504),
+            (Code::CircuitOpen, 503),
             (Code::Storage, 507),
             (Code::Stopping, 503),
         ];
@@ -229,7 +238,7 @@ mod tests {
             let retry = response.headers().contains_key(RETRY_AFTER);
             assert_eq!(
                 retry,
-                matches!(code, Code::QueueFull | Code::Busy),
+                matches!(code, Code::QueueFull | Code::Busy | Code::CircuitOpen),
                 "{code:?}"
             );
         }

@@ -68,7 +68,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  junto peers --json | jq -r '.[] | select(.state == \"connected\").name'"
     )]
-    Peers,
+    Peers(status::PeersArgs),
     /// Measure the way to a peer and back.
     Ping(reach::PingArgs),
     /// Wake a peer's agent, and watch until it resumed.
@@ -118,7 +118,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Doctor => client::block_on(doctor::run(&home, json)),
         Command::Testnet(args) => testnet::run(args, json),
         Command::Status => client::block_on(status::status(&home, json)),
-        Command::Peers => client::block_on(status::peers(&home, json)),
+        Command::Peers(args) => client::block_on(status::peers(&home, &args, json)),
         Command::Registry(command) => client::block_on(status::registry(&home, command, json)),
         Command::Ping(args) => client::block_on(reach::ping(&home, args, json)),
         Command::Wake(args) => client::block_on(reach::wake(&home, args, json)),

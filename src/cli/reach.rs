@@ -64,7 +64,7 @@ pub(super) async fn ping(home: &Home, args: PingArgs, json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-fn show_us(us: u64) -> String {
+pub(super) fn show_us(us: u64) -> String {
     format!("{}.{:03} ms", us / 1_000, us % 1_000)
 }
 

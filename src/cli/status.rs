@@ -1,10 +1,11 @@
 //! `status`, `peers`, `registry`: what the running node knows.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 
 use super::client::connect;
 use super::exit::{Exit, Outcome};
-use super::output::{self, Listing, short, show_uptime};
+use super::output::{self, Listing, short, show_bytes, show_uptime};
+use super::reach::show_us;
 use crate::config::Home;
 use crate::proto::node::{EntryView, PeerView, StatusView};
 use crate::types::Capability;
@@ -66,30 +67,107 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
             ),
         ),
         ("for others", format!("{} tasks held", status.held)),
+        (
+            "health",
+            format!(
+                "{} healthy, {} suspect, {} unreachable",
+                status.health.healthy, status.health.suspect, status.health.unreachable
+            ),
+        ),
+        (
+            "guard",
+            format!(
+                "{} breakers open, {} half-open, {} held back, {} requests refused as too many",
+                status.guard.breakers_open,
+                status.guard.breakers_half_open,
+                status.guard.held_back,
+                status.guard.rate_limited
+            ),
+        ),
+        (
+            "connections",
+            format!(
+                "{} of {} ({} opened by others), {} requests under way",
+                status.pool.connections,
+                status.pool.connections_max,
+                status.pool.incoming,
+                status.pool.requests_sent
+            ),
+        ),
         ("storage", status.storage.clone()),
     ]);
     lines
 }
 
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto peers --verbose")]
+pub(super) struct PeersArgs {
+    /// Their traffic, errors and addresses, too.
+    #[arg(long)]
+    verbose: bool,
+}
+
 /// The peers, without the node itself.
-pub(super) async fn peers(home: &Home, json: bool) -> Outcome {
+pub(super) async fn peers(home: &Home, args: &PeersArgs, json: bool) -> Outcome {
     let peers: Vec<PeerView> = connect(home)?.peers().await?;
     if json {
         output::json(&peers)?;
         return Ok(Exit::Done);
     }
-    let mut listing = Listing::new(&["NAME", "STATE", "CAPABILITIES", "PEER ID", "ADDRESS"]);
-    for peer in &peers {
-        listing.row(&[
-            peer.name.as_deref().unwrap_or("-"),
-            &peer.state,
-            &list_or_none(&peer.capabilities),
-            &peer.peer_id,
-            peer.addresses.first().map_or("-", String::as_str),
+    let mut titles = vec![
+        "NAME", "STATE", "HEALTH", "RTT", "LOSS", "SEEN", "VERSION", "CAPABILITIES", "PEER ID",
+    ];
+    if args.verbose {
+        titles.extend([
+            "BREAKER", "SESSIONS", "SENT", "RECEIVED", "ERRORS", "PENALTY", "AGENT", "ADDRESS",
         ]);
+    }
+    let mut listing = Listing::new(&titles);
+    for peer in &peers {
+        let mut row = short_row(peer);
+        if args.verbose {
+            row.extend(long_row(peer));
+        }
+        let row: Vec<&str> = row.iter().map(String::as_str).collect();
+        listing.row(&row);
     }
     listing.write("no peers are known yet")?;
     Ok(Exit::Done)
+}
+
+fn short_row(peer: &PeerView) -> Vec<String> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| String::from("-"));
+    let mut health = or_none(peer.health.clone());
+    if peer.manual_check {
+        health.push_str(", manual check needed");
+    }
+    vec![
+        or_none(peer.name.clone()),
+        peer.state.clone(),
+        health,
+        or_none(peer.rtt_us.map(show_us)),
+        or_none(peer.loss_percent.map(|percent| format!("{percent} %"))),
+        or_none(peer.last_seen_ms.map(|ms| format!("{} ago", show_uptime(ms)))),
+        or_none(peer.version.clone()),
+        list_or_none(&peer.capabilities),
+        peer.peer_id.clone(),
+    ]
+}
+
+fn long_row(peer: &PeerView) -> Vec<String> {
+    let traffic = &peer.traffic;
+    let both = |messages: u64, bytes: u64| format!("{messages} ({})", show_bytes(bytes));
+    let text = |text: Option<&String>| text.map_or("-", String::as_str).to_owned();
+    vec![
+        peer.breaker.clone(),
+        traffic.sessions.to_string(),
+        both(traffic.messages_sent, traffic.bytes_sent),
+        both(traffic.messages_received, traffic.bytes_received),
+        (traffic.errors_sent + traffic.errors_received + traffic.unanswered).to_string(),
+        traffic.penalty_points.to_string(),
+        text(peer.agent.as_ref()),
+        text(peer.addresses.first()),
+    ]
 }
 
 /// The registry's entries.

@@ -2,10 +2,10 @@
 
 use super::duration::show_duration_ms;
 use super::error::Fault;
-use super::{Config, ServeSection, TaskSection, WakeSection};
+use super::{Config, HealthSection, LimitsSection, ServeSection, TaskSection, WakeSection};
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
-use crate::types::limits::CAPABILITIES_MAX;
+use crate::types::limits::{BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX};
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
@@ -38,6 +38,8 @@ impl Config {
         check_wake(&self.wake)?;
         check_time("session.life", self.session.life_ms, MINUTE_MS, DAY_MS)?;
         check_task(&self.task)?;
+        check_health(&self.health)?;
+        check_limits(&self.limits)?;
         self.security.check()?;
         if self.store.url != "sled" {
             let what = format!(
@@ -109,6 +111,23 @@ fn check_task(task: &TaskSection) -> Result<(), Fault> {
         task.backoff_ms,
         DAY_MS,
     )
+}
+
+fn check_health(health: &HealthSection) -> Result<(), Fault> {
+    check_time("health.heartbeat", health.heartbeat_ms, 100, HOUR_MS)?;
+    let (suspect, unreachable) = (health.suspect_after, health.unreachable_after);
+    check_count("health.suspect_after", suspect, 1, 100)?;
+    check_count("health.unreachable_after", unreachable, suspect + 1, 1_000)
+}
+
+fn check_limits(limits: &LimitsSection) -> Result<(), Fault> {
+    for (name, _, rate) in limits.rates() {
+        check_count(&format!("limits.{name}"), rate, 1, 100_000)?;
+    }
+    let failures = limits.breaker_failures;
+    check_count("limits.breaker_failures", failures, 1, 1_000)?;
+    let open_ms = limits.breaker_open_ms;
+    check_time("limits.breaker_open", open_ms, 100, BREAKER_OPEN_MAX_MS)
 }
 
 fn check_command(key: &str, command: &str) -> Result<(), Fault> {

@@ -38,10 +38,7 @@ pub use identity::{
     load_or_create, read_key_file,
 };
 pub use layers::Flags;
-pub use sections::{
-    ApiSection, IdentitySection, LogFormat, LogLevel, LogSection, NetSection, NodeSection,
-    PassphraseMode, ServeSection, SessionSection, StoreSection, TaskSection, WakeSection,
-};
+pub use sections::{ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel, LogSection, NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection, StoreSection, TaskSection, WakeSection};
 pub use security::SecuritySection;
 pub use template::FirstRun;
 pub use value::parse_multiaddr;
@@ -60,6 +57,8 @@ pub struct Config {
     pub wake: WakeSection,
     pub session: SessionSection,
     pub task: TaskSection,
+    pub health: HealthSection,
+    pub limits: LimitsSection,
     pub identity: IdentitySection,
     pub security: SecuritySection,
     pub store: StoreSection,
@@ -151,6 +150,8 @@ impl Config {
             session: self.session.to_core(),
             task: self.task.to_core(),
             wake: self.wake.to_core(),
+            health: self.health.to_core(),
+            limits: self.limits.to_core(),
         }
     }
 

@@ -7,9 +7,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::Deserialize;
 
 use super::value;
+use crate::proto::guard::GuardRules;
+use crate::proto::health::HealthRules;
 use crate::proto::node::{TaskConfig, WakePolicy};
 use crate::proto::session::SessionConfig;
 use crate::types::{Multiaddr, NetworkName, NodeName};
+use crate::wire::MsgClass;
 
 /// `[node]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -175,6 +178,104 @@ impl Default for TaskSection {
             losses_max: task.losses_max,
             backoff_ms: task.backoff_ms,
             backoff_max_ms: task.backoff_max_ms,
+        }
+    }
+}
+
+/// `[health]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct HealthSection {
+    #[serde(rename = "heartbeat", deserialize_with = "value::duration_ms")]
+    pub heartbeat_ms: u64,
+    #[serde(deserialize_with = "value::count")]
+    pub suspect_after: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub unreachable_after: u32,
+    #[serde(deserialize_with = "value::flag")]
+    pub wake_on_suspect: bool,
+}
+
+impl Default for HealthSection {
+    fn default() -> HealthSection {
+        let rules = HealthRules::default();
+        HealthSection {
+            heartbeat_ms: rules.heartbeat_ms,
+            suspect_after: rules.suspect_after,
+            unreachable_after: rules.unreachable_after,
+            wake_on_suspect: rules.wake_on_suspect,
+        }
+    }
+}
+
+impl HealthSection {
+    pub(super) fn to_core(&self) -> HealthRules {
+        HealthRules {
+            heartbeat_ms: self.heartbeat_ms,
+            suspect_after: self.suspect_after,
+            unreachable_after: self.unreachable_after,
+            wake_on_suspect: self.wake_on_suspect,
+        }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct LimitsSection {
+    #[serde(deserialize_with = "value::count")]
+    pub handshakes_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub probes_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub registry_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub wakes_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub tasks_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub others_per_s: u32,
+    #[serde(deserialize_with = "value::count")]
+    pub breaker_failures: u32,
+    #[serde(rename = "breaker_open", deserialize_with = "value::duration_ms")]
+    pub breaker_open_ms: u64,
+}
+
+impl Default for LimitsSection {
+    fn default() -> LimitsSection {
+        let rules = GuardRules::default();
+        let rate = |class| rules.rates.get(&class).copied().unwrap_or(1);
+        LimitsSection {
+            handshakes_per_s: rate(MsgClass::Handshake),
+            probes_per_s: rate(MsgClass::Probe),
+            registry_per_s: rate(MsgClass::Registry),
+            wakes_per_s: rate(MsgClass::Wake),
+            tasks_per_s: rate(MsgClass::Task),
+            others_per_s: rate(MsgClass::Other),
+            breaker_failures: rules.breaker_failures,
+            breaker_open_ms: rules.breaker_open_ms,
+        }
+    }
+}
+
+impl LimitsSection {
+    /// Each rate with the name of its key.
+    pub(super) fn rates(&self) -> [(&'static str, MsgClass, u32); 6] {
+        [
+            ("handshakes_per_s", MsgClass::Handshake, self.handshakes_per_s),
+            ("probes_per_s", MsgClass::Probe, self.probes_per_s),
+            ("registry_per_s", MsgClass::Registry, self.registry_per_s),
+            ("wakes_per_s", MsgClass::Wake, self.wakes_per_s),
+            ("tasks_per_s", MsgClass::Task, self.tasks_per_s),
+            ("others_per_s", MsgClass::Other, self.others_per_s),
+        ]
+    }
+
+    pub(super) fn to_core(&self) -> GuardRules {
+        GuardRules {
+            rates: self.rates().map(|(_, class, rate)| (class, rate)).into(),
+            breaker_failures: self.breaker_failures,
+            breaker_open_ms: self.breaker_open_ms,
         }
     }
 }

@@ -68,6 +68,27 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # backoff = "500ms"
 # backoff_max = "30s"
 
+[health]
+# How often each peer in session is sent a sign of life.
+# heartbeat = "10s"
+# Intervals without one from it until a peer counts as suspect, and as unreachable.
+# suspect_after = 2
+# unreachable_after = 5
+# Send a wake-up to a peer that becomes suspect.
+# wake_on_suspect = false
+
+[limits]
+# Requests that one peer may send in a second; ten times as many at once.
+# handshakes_per_s = 5
+# probes_per_s = 50
+# registry_per_s = 20
+# wakes_per_s = 5
+# tasks_per_s = 1000
+# others_per_s = 100
+# After so many failures in a row a peer is asked nothing for a while, which doubles.
+# breaker_failures = 5
+# breaker_open = "5s"
+
 [identity]
 # "prompt": the key is protected by a passphrase; "none": a new key is not.
 # passphrase = "prompt"

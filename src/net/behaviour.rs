@@ -25,15 +25,15 @@ use crate::types::limits::{
 };
 use crate::types::{NetworkName, PeerId};
 
-const CONNECTIONS_MAX: u32 = 512;
+pub(super) const CONNECTIONS_MAX: u32 = 512;
 /// Of these, how many others may open: the rest is for our own dials.
-const INCOMING_MAX: u32 = 384;
+pub(super) const INCOMING_MAX: u32 = 384;
 /// Half-open connections, in each direction.
 const PENDING_MAX: u32 = 128;
 /// Two peers that dial each other at once have two or more for a while.
-const PER_PEER_MAX: u32 = 4;
+pub(super) const PER_PEER_MAX: u32 = 4;
 /// Exchanges in both directions on one connection.
-const STREAMS_MAX: usize = 64;
+pub(super) const STREAMS_MAX: usize = 64;
 /// One gossip message with its signature.
 pub(super) const GOSSIP_MAX_BYTES: usize = 64 * 1024;
 /// Gossip messages that wait to be sent to one peer.

@@ -32,6 +32,7 @@ mod event;
 mod failure;
 mod inbound;
 mod outbound;
+mod pool;
 mod streams;
 mod swarm;
 mod transport;
@@ -41,6 +42,7 @@ mod tests;
 
 pub use event::{NetEvent, NetFailure, Verdict};
 pub use streams::{Inbound, StreamError, Streams};
+pub use pool::Pool;
 pub use swarm::Net;
 
 use crate::types::{Multiaddr, NetworkName};

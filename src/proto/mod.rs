@@ -5,6 +5,8 @@
 //! give the same outputs, so a whole network of cores runs in one thread under a seed (`sim`).
 
 pub mod inbox;
+pub mod guard;
+pub mod health;
 pub mod node;
 pub mod peers;
 pub mod registry;

@@ -24,9 +24,9 @@ use super::persist::{PersistDone, Persister};
 use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
 use crate::crypto::{Rng, WorkOutput};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
+use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
 use crate::proto::node::{
-    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
+    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output, PoolView,
     Reply, Verdict,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
@@ -304,7 +304,10 @@ impl Driver {
                 }
                 Output::DhtProvide { capability } => self.net.dht_provide(&capability),
                 Output::DhtFind { capability } => self.net.dht_find(&capability),
-                Output::Reply { id, result } => {
+                Output::Reply { id, mut result } => {
+                    if let Ok(Reply::Status(status)) = &mut result {
+                        status.pool = pool_view(self.net.pool());
+                    }
                     if let Some(reply) = self.replies.remove(&id) {
                         // Whoever asked may have gone.
                         let _ = reply.send(result);
@@ -412,6 +415,7 @@ impl Driver {
         });
         let mut status = reply.ok_or_else(|| storage_error(why))?;
         status.storage = why.to_owned();
+        status.pool = pool_view(self.net.pool());
         Ok(Reply::Status(status))
     }
 
@@ -437,6 +441,19 @@ impl Driver {
         for (_, reply) in std::mem::take(&mut self.replies) {
             let _ = reply.send(Err(storage_error(why)));
         }
+    }
+}
+
+fn pool_view(pool: Pool) -> PoolView {
+    PoolView {
+        connections: pool.connections,
+        incoming: pool.incoming,
+        connections_max: pool.connections_max,
+        incoming_max: pool.incoming_max,
+        per_peer_max: pool.per_peer_max,
+        requests_sent: pool.requests_sent,
+        requests_received: pool.requests_received,
+        streams_max: pool.streams_max,
     }
 }
 

@@ -10,6 +10,10 @@ pub(super) fn note(note: &Note) {
         Note::SessionUp { peer, entity, name } => {
             info!(%peer, %entity, name, "session established");
         }
+        Note::HealthChanged { peer, state } => info!(%peer, state, "peer's health changed"),
+        Note::BreakerOpened { peer } => {
+            warn!(%peer, "no answers: nothing more is sent there for a while");
+        }
         Note::SessionRefused { peer, why } => warn!(%peer, why, "no session came about"),
         Note::PeerBanned { peer, for_ms } => warn!(%peer, for_ms, "peer banned for misbehaviour"),
         Note::WrongNetwork { peer } => info!(%peer, "peer belongs to another network"),

@@ -234,6 +234,9 @@ mod tests {
             },
             held: 0,
             storage: "ok".to_owned(),
+            guard: Default::default(),
+            health: Default::default(),
+            pool: Default::default(),
         }
     }
 

@@ -87,6 +87,32 @@ pub const REPLAY_WINDOW: u64 = 1_024;
 pub const OUTBOX_PER_PEER_MAX: usize = 256;
 /// Requests under way to one peer.
 pub const OUTBOUND_PER_PEER_MAX: usize = 64;
+/// Requests of one peer in a second, by class: handshakes,
+pub const HANDSHAKES_PER_S: u32 = 5;
+/// signs of life and status,
+pub const PROBES_PER_S: u32 = 50;
+/// the registry,
+pub const REGISTRY_PER_S: u32 = 20;
+/// wake-ups,
+pub const WAKES_PER_S: u32 = 5;
+/// tasks,
+pub const TASKS_PER_S: u32 = 1_000;
+/// and all others.
+pub const OTHERS_PER_S: u32 = 100;
+/// At once as many pass as in so many seconds.
+pub const RATE_BURST_S: u32 = 10;
+/// Failures in a row after which a peer is asked nothing for a while.
+pub const BREAKER_FAILURES: u32 = 5;
+/// For how long at first; it doubles up to the second number.
+pub const BREAKER_OPEN_MS: u64 = 5_000;
+pub const BREAKER_OPEN_MAX_MS: u64 = 60_000;
+/// Peers whose rates and breakers are kept.
+pub const GUARDED_MAX: usize = 4_096;
+/// How often a peer is sent a heartbeat.
+pub const HEARTBEAT_MS: u64 = 10_000;
+/// Intervals without a sign of life until a peer is suspect, and until it is unreachable.
+pub const SUSPECT_AFTER: u32 = 2;
+pub const UNREACHABLE_AFTER: u32 = 5;
 /// An exchange that takes longer has failed with an unknown outcome.
 pub const EXCHANGE_TIMEOUT_MS: u64 = 10_000;
 
@@ -94,6 +120,8 @@ pub const EXCHANGE_TIMEOUT_MS: u64 = 10_000;
 pub const PEERS_MAX: usize = 8_192;
 /// Connections we open by ourselves beyond bootstrap and work in hand.
 pub const TARGET_PEERS: usize = 16;
+/// Connections above which idle ones are closed.
+pub const CONNECTIONS_KEPT: usize = 256;
 /// Commands from the API that wait for their reply.
 pub const COMMANDS_MAX: usize = 4_096;
 /// Wake-ups remembered, sent or received.

@@ -37,9 +37,115 @@ pub enum MsgType {
     TaskResultAck,
     TaskCancel,
     TaskCancelAck,
+    /// A numbered sign of life.
+    Heartbeat,
+    HeartbeatAck,
+    /// How the sender is; answered with how the receiver is.
+    StatusReport,
+    CapabilityQuery,
+    CapabilityResponse,
+    /// Asks for the entries of those who offer a capability.
+    Discovery,
+}
+
+/// Types that are limited and counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MsgClass {
+    Handshake,
+    /// Signs of life and status.
+    Probe,
+    Registry,
+    Wake,
+    Task,
+    Other,
+}
+
+impl MsgClass {
+    pub const ALL: [MsgClass; 6] = [
+        MsgClass::Handshake,
+        MsgClass::Probe,
+        MsgClass::Registry,
+        MsgClass::Wake,
+        MsgClass::Task,
+        MsgClass::Other,
+    ];
+
+    /// The class's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MsgClass::Handshake => "handshake",
+            MsgClass::Probe => "probe",
+            MsgClass::Registry => "registry",
+            MsgClass::Wake => "wake",
+            MsgClass::Task => "task",
+            MsgClass::Other => "other",
+        }
+    }
 }
 
 impl MsgType {
+    /// What it is limited and counted with.
+    pub fn class(self) -> MsgClass {
+        match self {
+            MsgType::Handshake
+            | MsgType::HandshakeAck
+            | MsgType::HandshakeConfirm
+            | MsgType::Ready => MsgClass::Handshake,
+            MsgType::Ping
+            | MsgType::Pong
+            | MsgType::Heartbeat
+            | MsgType::HeartbeatAck
+            | MsgType::StatusReport
+            | MsgType::CapabilityQuery
+            | MsgType::CapabilityResponse => MsgClass::Probe,
+            MsgType::RegistrySync | MsgType::RegistryEntries | MsgType::Discovery => {
+                MsgClass::Registry
+            }
+            MsgType::WakeUp | MsgType::WakeUpAck | MsgType::WakeUpdate => MsgClass::Wake,
+            MsgType::TaskDelegate
+            | MsgType::TaskAccept
+            | MsgType::TaskRenew
+            | MsgType::TaskRenewAck
+            | MsgType::TaskResult
+            | MsgType::TaskResultAck
+            | MsgType::TaskCancel
+            | MsgType::TaskCancelAck => MsgClass::Task,
+            _ => MsgClass::Other,
+        }
+    }
+
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MsgType::Handshake => "handshake",
+            MsgType::HandshakeAck => "handshake_ack",
+            MsgType::HandshakeConfirm => "handshake_confirm",
+            MsgType::Ready => "ready",
+            MsgType::Error => "error",
+            MsgType::Ping => "ping",
+            MsgType::Pong => "pong",
+            MsgType::RegistrySync => "registry_sync",
+            MsgType::RegistryEntries => "registry_entries",
+            MsgType::WakeUp => "wake_up",
+            MsgType::WakeUpAck => "wake_up_ack",
+            MsgType::WakeUpdate => "wake_update",
+            MsgType::TaskDelegate => "task_delegate",
+            MsgType::TaskAccept => "task_accept",
+            MsgType::TaskRenew => "task_renew",
+            MsgType::TaskRenewAck => "task_renew_ack",
+            MsgType::TaskResult => "task_result",
+            MsgType::TaskResultAck => "task_result_ack",
+            MsgType::TaskCancel => "task_cancel",
+            MsgType::TaskCancelAck => "task_cancel_ack",
+            MsgType::Heartbeat => "heartbeat",
+            MsgType::HeartbeatAck => "heartbeat_ack",
+            MsgType::StatusReport => "status_report",
+            MsgType::CapabilityQuery => "capability_query",
+            MsgType::CapabilityResponse => "capability_response",
+            MsgType::Discovery => "discovery",
+        }
+    }
+
     /// Decides which of the messages that wait for a peer leaves first.
     pub fn priority(self) -> Priority {
         match self {
@@ -60,9 +166,15 @@ impl MsgType {
             | MsgType::TaskResultAck
             | MsgType::TaskCancel
             | MsgType::TaskCancelAck => Priority::High,
-            MsgType::Ping | MsgType::Pong | MsgType::RegistrySync | MsgType::RegistryEntries => {
-                Priority::Normal
-            }
+            MsgType::Ping
+            | MsgType::Pong
+            | MsgType::RegistrySync
+            | MsgType::RegistryEntries
+            | MsgType::StatusReport
+            | MsgType::CapabilityQuery
+            | MsgType::CapabilityResponse
+            | MsgType::Discovery => Priority::Normal,
+            MsgType::Heartbeat | MsgType::HeartbeatAck => Priority::Low,
         }
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod handshake;
 mod proof;
 mod registry;
+mod status;
 mod task;
 mod wake;
 
@@ -17,13 +18,17 @@ pub use batch::{
     encode_batch,
 };
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
-pub use envelope::{Envelope, Header, MsgType, Seal, SealedPlain};
+pub use envelope::{Envelope, Header, MsgClass, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};
 pub use handshake::{
     Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, VERSIONS, best_common,
 };
 pub use proof::{MessageProof, ProofError, ProofParties};
 pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
+pub use status::{
+    AgentPresence, CapabilityQuery, CapabilityResponse, Discovery, FreeSlots, Heartbeat,
+    HeartbeatAck, Load, NodeStatus, StatusReport,
+};
 pub use task::{
     AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,
     ResultItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskRenew,

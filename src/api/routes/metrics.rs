@@ -5,14 +5,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
 
 use super::ApiState;
-use super::node::status_of;
+use super::node::{stats_of, status_of};
 use crate::api::problem::Refused;
-use crate::proto::node::StatusView;
+use crate::proto::node::{NodeStats, StatusView};
 
 /// The form that `encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,18 +29,131 @@ pub(in crate::api) async fn metrics(
     let mut registry = Registry::with_prefix("junto");
     state.handle.metrics().register(&mut registry);
     add_status(&mut registry, &status);
+    add_guard(&mut registry, &status);
+    add_traffic(&mut registry, &stats_of(&state).await?);
     let mut text = String::new();
     encode(&mut text, &registry).expect("a String takes all that is written to it");
     Ok(([(CONTENT_TYPE, OPENMETRICS)], text))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TaskLabels {
+struct StateLabels {
     state: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct HealthLabels {
+    health: &'static str,
+}
+
+/// The types of the protocol: there is a fixed number of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    r#type: String,
+    direction: &'static str,
+}
+
+/// So it is with its error codes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    code: String,
+    direction: &'static str,
+}
+
+fn gauge(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn add_guard(registry: &mut Registry, status: &StatusView) {
+    let breakers = Family::<StateLabels, Gauge>::default();
+    for (state, n) in [
+        ("open", status.guard.breakers_open),
+        ("half_open", status.guard.breakers_half_open),
+    ] {
+        breakers.get_or_create(&StateLabels { state }).set(gauge(n));
+    }
+    registry.register("breakers", "Peers whose breaker is not closed", breakers);
+    registry.register(
+        "breakers_opened",
+        "How often a breaker opened",
+        ConstCounter::new(status.guard.breakers_opened),
+    );
+    registry.register(
+        "rate_limited",
+        "Requests of others that were over their rate",
+        ConstCounter::new(status.guard.rate_limited),
+    );
+    registry.register(
+        "peers_held_back",
+        "Peers that asked to be sent less of something",
+        ConstGauge::new(gauge(status.guard.held_back)),
+    );
+    let peers = Family::<HealthLabels, Gauge>::default();
+    for (health, n) in [
+        ("healthy", status.health.healthy),
+        ("suspect", status.health.suspect),
+        ("unreachable", status.health.unreachable),
+    ] {
+        peers.get_or_create(&HealthLabels { health }).set(gauge(n));
+    }
+    registry.register("peers", "Peers by health", peers);
+    let pool = &status.pool;
+    for (name, help, n) in [
+        ("connections", "Connections", pool.connections),
+        ("connections_incoming", "Connections opened by others", pool.incoming),
+        ("connections_max", "Connections allowed", pool.connections_max),
+        ("requests_sent_under_way", "Our requests under way", pool.requests_sent),
+        ("requests_received_under_way", "Others' requests that await an answer", pool.requests_received),
+    ] {
+        registry.register(name, help, ConstGauge::new(gauge(n)));
+    }
+}
+
+fn add_traffic(registry: &mut Registry, stats: &NodeStats) {
+    registry.register(
+        "sessions_made",
+        "Sessions made",
+        ConstCounter::new(stats.sessions_made),
+    );
+    registry.register(
+        "requests_unanswered",
+        "Our requests that got no answer",
+        ConstCounter::new(stats.unanswered),
+    );
+    let messages = Family::<MessageLabels, Counter>::default();
+    let bytes = Family::<MessageLabels, Counter>::default();
+    for (name, count) in &stats.messages {
+        for (direction, n, size) in [
+            ("sent", count.messages_sent, count.bytes_sent),
+            ("received", count.messages_received, count.bytes_received),
+        ] {
+            let labels = MessageLabels {
+                r#type: name.clone(),
+                direction,
+            };
+            messages.get_or_create(&labels).inc_by(n);
+            bytes.get_or_create(&labels).inc_by(size);
+        }
+    }
+    registry.register("messages", "Messages on exchanges, by type", messages);
+    registry.register("message_bytes", "Their bytes, whole frames", bytes);
+    let errors = Family::<ErrorLabels, Counter>::default();
+    for (direction, codes) in [
+        ("sent", &stats.errors_sent),
+        ("received", &stats.errors_received),
+    ] {
+        for (code, n) in codes {
+            let code = code.clone();
+            errors
+                .get_or_create(&ErrorLabels { code, direction })
+                .inc_by(*n);
+        }
+    }
+    registry.register("errors", "Error messages, by code", errors);
+}
+
 fn add_status(registry: &mut Registry, status: &StatusView) {
-    let count = |n: usize| ConstGauge::new(i64::try_from(n).unwrap_or(i64::MAX));
+    let count = |n: usize| ConstGauge::new(gauge(n));
     registry.register_with_unit(
         "uptime",
         "Time since the node started",
@@ -66,7 +180,7 @@ fn add_status(registry: &mut Registry, status: &StatusView) {
         "Tasks of others that this node holds",
         count(status.held),
     );
-    let tasks = Family::<TaskLabels, Gauge>::default();
+    let tasks = Family::<StateLabels, Gauge>::default();
     for (state, n) in [
         ("submitted", status.tasks.submitted),
         ("working", status.tasks.working),
@@ -74,8 +188,7 @@ fn add_status(registry: &mut Registry, status: &StatusView) {
         ("failed", status.tasks.failed),
         ("canceled", status.tasks.canceled),
     ] {
-        let n = i64::try_from(n).unwrap_or(i64::MAX);
-        tasks.get_or_create(&TaskLabels { state }).set(n);
+        tasks.get_or_create(&StateLabels { state }).set(gauge(n));
     }
     registry.register("tasks", "Our own tasks by state", tasks);
 }

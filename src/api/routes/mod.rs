@@ -94,6 +94,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, limit_time));
     let waiting = OpenApiRouter::new()
         .routes(routes!(node::ping))
+        .routes(routes!(node::peer_status))
         .routes(routes!(tasks::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
@@ -14,7 +14,7 @@ use crate::api::body::{
 use crate::api::extract::{JsonBody, Params};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::proto::node::{
-    Command, CommandErrorCode, EntryView, PeerRef, PeerView, PongView, Reply, StatusView,
+    Command, CommandErrorCode, EntryView, NodeStats, PeerRef, PeerStatusView, PeerView, PongView, Reply, StatusView,
 };
 
 /// After so long no further ping is started: the request must end within its own limit.
@@ -66,7 +66,8 @@ pub(super) async fn status(State(state): State<ApiState>) -> Result<Json<StatusV
 #[utoipa::path(get, path = "/stats", tag = "node",
     responses((status = 200, description = "Counts", body = StatsView)))]
 pub(super) async fn stats(State(state): State<ApiState>) -> Result<Json<StatsView>, Refused> {
-    Ok(Json(status_of(&state).await?.into()))
+    let status = status_of(&state).await?;
+    Ok(Json(StatsView::new(status, stats_of(&state).await?)))
 }
 
 /// The peers it knows, itself not among them
@@ -100,6 +101,33 @@ pub(super) async fn registry(
     match state.call(Command::Registry { offering }).await? {
         Reply::Registry(entries) => Ok(Json(entries)),
         _ => Err(Refused::unexpected_reply("registry")),
+    }
+}
+
+/// How a peer is, asked for now
+///
+/// PEER is a peer id, an entity id or a unique name.
+#[utoipa::path(get, path = "/v1/peers/{peer}/status", tag = "node",
+    params(("peer" = String, Path, description = "The peer")),
+    responses(
+        (status = 200, description = "What it answered", body = PeerStatusView),
+        (status = 404, description = "No such peer (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Several peers go by that name (`ambiguous`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "It failed too often lately and is left alone for a while \
+            (`circuit_open`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 504, description = "No answer (`unreachable`, `timeout`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn peer_status(
+    State(state): State<ApiState>,
+    Path(peer): Path<String>,
+) -> Result<Json<PeerStatusView>, Refused> {
+    let peer = peer_named("peer", &peer)?;
+    match state.call(Command::PeerStatus(peer)).await? {
+        Reply::PeerStatus(view) => Ok(Json(view)),
+        _ => Err(Refused::unexpected_reply("peer status")),
     }
 }
 
@@ -162,5 +190,12 @@ pub(super) async fn status_of(state: &ApiState) -> Result<StatusView, Refused> {
     match state.call(Command::Status).await? {
         Reply::Status(status) => Ok(*status),
         _ => Err(Refused::unexpected_reply("status")),
+    }
+}
+
+pub(super) async fn stats_of(state: &ApiState) -> Result<NodeStats, Refused> {
+    match state.call(Command::Stats).await? {
+        Reply::Stats(stats) => Ok(*stats),
+        _ => Err(Refused::unexpected_reply("stats")),
     }
 }

@@ -16,10 +16,7 @@ use uuid::Uuid;
 
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
-use crate::proto::node::{
-    AttemptView, Command, CommandResult, EntryView, MessageKind, MessageView, PeerView, PongView,
-    Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, WakeView,
-};
+use crate::proto::node::{AttemptView, Command, CommandResult, CountView, EntryView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, WakeView};
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
 
@@ -155,6 +152,23 @@ fn answer(command: Command) -> CommandResult {
             peer_id: peer.to_string(),
             rtt_us: vec![250],
         }),
+        Command::PeerStatus(peer) => Reply::PeerStatus(PeerStatusView {
+            peer_id: peer.to_string(),
+            entity_id: WORKER.to_string(),
+            rtt_us: 300,
+            uptime_ms: 1,
+            load: LoadView {
+                held: 1,
+                slots: 4,
+                free: 3,
+            },
+            agent: "awake".into(),
+        }),
+        Command::Stats => Reply::Stats(Box::new(NodeStats {
+            sessions_made: 2,
+            messages: [("ping".to_owned(), ping_counts())].into(),
+            ..NodeStats::default()
+        })),
         Command::Reach(_) => Reply::Reached {
             peer_id: PeerId::random(),
             entity_id: WORKER,
@@ -204,6 +218,9 @@ fn status_view() -> StatusView {
         },
         held: 1,
         storage: "ok".into(),
+        guard: Default::default(),
+        health: Default::default(),
+        pool: Default::default(),
     }
 }
 
@@ -215,6 +232,7 @@ fn peer_view() -> PeerView {
         state: "connected".into(),
         capabilities: vec!["wc".into()],
         addresses: vec![],
+        ..PeerView::default()
     }
 }
 
@@ -279,5 +297,13 @@ fn wake_view(id: Uuid, phase: &str) -> WakeView {
         phase: phase.into(),
         elapsed_ms: 1,
         phases: Vec::new(),
+    }
+}
+
+fn ping_counts() -> CountView {
+    CountView {
+        messages_sent: 5,
+        bytes_sent: 1_500,
+        ..CountView::default()
     }
 }

@@ -24,7 +24,11 @@ async fn the_node_and_those_it_knows_are_shown() {
         WORKER.to_string()
     );
     assert_eq!(client.status().await.unwrap(), status_view());
-    assert_eq!(client.stats().await.unwrap().tasks.completed, 9);
+    let stats = client.stats().await.unwrap();
+    assert_eq!(stats.tasks.completed, 9);
+    assert_eq!(stats.traffic.messages["ping"].messages_sent, 5);
+    let status = client.peer_status("bob").await.unwrap();
+    assert_eq!((status.peer_id.as_str(), status.load.free), ("bob", 3));
     assert_eq!(client.peers().await.unwrap(), [peer_view()]);
     assert_eq!(served.get("/peers").await, served.get("/v1/peers").await);
     assert_eq!(client.registry(None).await.unwrap(), [entry_view()]);
@@ -52,6 +56,10 @@ async fn the_metrics_are_openmetrics_text() {
     let text = response.text().await.unwrap();
     for line in [
         "junto_store_batches_total 3",
+        "junto_messages_total{type=\"ping\",direction=\"sent\"} 5",
+        "junto_message_bytes_total{type=\"ping\",direction=\"sent\"} 1500",
+        "junto_breakers{state=\"open\"} 0",
+        "junto_peers{health=\"healthy\"} 0",
         "junto_tasks{state=\"completed\"} 9",
         "# TYPE junto_store_flush_seconds histogram",
     ] {
@@ -340,6 +348,7 @@ async fn the_description_lists_every_route() {
             "GET /public-key",
             "GET /stats",
             "GET /v1/peers",
+            "GET /v1/peers/{peer}/status",
             "GET /v1/registry",
             "GET /v1/status",
             "GET /v1/tasks",

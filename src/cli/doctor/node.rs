@@ -123,6 +123,9 @@ mod tests {
             tasks: Default::default(),
             held: 0,
             storage: storage.to_owned(),
+            guard: Default::default(),
+            health: Default::default(),
+            pool: Default::default(),
         }
     }
 

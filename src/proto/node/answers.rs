@@ -2,12 +2,13 @@
 
 use super::Node;
 use super::exchange::{Kind, Message};
+use super::gossip::Way;
 use crate::proto::Step;
 use crate::proto::session::Opened;
 use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
-    MsgType, RegistryEntries, TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
+    CapabilityResponse, HeartbeatAck, MsgType, StatusReport, RegistryEntries, TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
 };
 
 impl Node {
@@ -28,6 +29,25 @@ impl Node {
             Kind::Reach { command, entity } => {
                 read_as(MsgType::Pong)?;
                 self.reply_reached(*command, peer, *entity, opened.entity);
+            }
+            Kind::Beat { seq, sent } => {
+                let ack: HeartbeatAck = decode(read_as(MsgType::HeartbeatAck)?)?;
+                self.heartbeat_answered(&peer, (*seq, ack.seq), *sent, step.now.mono)?;
+            }
+            Kind::Status { command, sent } => {
+                let report: StatusReport = decode(read_as(MsgType::StatusReport)?)?;
+                let who = (peer, opened.entity);
+                self.status_answered(*command, who, report, *sent, step.now.mono);
+            }
+            Kind::Capabilities => {
+                let answer: CapabilityResponse = decode(read_as(MsgType::CapabilityResponse)?)?;
+                self.capabilities_answered(&peer, answer)?;
+            }
+            Kind::Discovery => {
+                let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;
+                let entries = answer.entries.into_iter();
+                let entries = entries.map(serde_bytes::ByteBuf::into_vec);
+                self.take_entries(peer, entries, Way::Exchange { more: false }, step);
             }
             Kind::Sync => {
                 let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::stats::{
+    GuardView, HealthCounts, LoadView, NodeStats, PeerStatusView, PeerTraffic, PoolView,
+};
 pub use crate::proto::inbox::MessageState;
 use crate::types::{Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, WakeId};
 pub use crate::types::{MessageKind, Priority, TaskState};
@@ -87,6 +90,10 @@ pub enum Command {
     TaskResult(TaskId),
     CancelTask(TaskId),
     Ping(PeerRef),
+    /// How a peer is, from its own mouth.
+    PeerStatus(PeerRef),
+    /// What went to and fro.
+    Stats,
     /// Answered once there is a connection to the peer and a live session with it.
     Reach(PeerRef),
     Wake {
@@ -135,6 +142,8 @@ pub enum Reply {
         result: Vec<u8>,
     },
     Pong(PongView),
+    PeerStatus(PeerStatusView),
+    Stats(Box<NodeStats>),
     Reached {
         peer_id: PeerId,
         entity_id: EntityId,
@@ -193,6 +202,8 @@ pub enum CommandErrorCode {
     Busy,
     /// The peer could not be reached or did not answer in time.
     Unreachable,
+    /// The peer failed too often lately: it was not even tried.
+    CircuitOpen,
     /// The disk refuses writes.
     Storage,
     /// The node is stopping.
@@ -211,6 +222,7 @@ impl CommandErrorCode {
             CommandErrorCode::QueueFull => "queue_full",
             CommandErrorCode::Busy => "busy",
             CommandErrorCode::Unreachable => "unreachable",
+            CommandErrorCode::CircuitOpen => "circuit_open",
             CommandErrorCode::Storage => "storage",
             CommandErrorCode::Stopping => "stopping",
         }
@@ -241,6 +253,13 @@ pub struct StatusView {
     pub held: usize,
     /// `ok`, or why nothing new is accepted: what the disk said when it refused a write.
     pub storage: String,
+    #[serde(default)]
+    pub guard: GuardView,
+    /// Peers by health.
+    #[serde(default)]
+    pub health: HealthCounts,
+    #[serde(default)]
+    pub pool: PoolView,
 }
 
 /// How many of our tasks are in each state.
@@ -254,7 +273,7 @@ pub struct TaskCounts {
 }
 
 /// A peer we know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PeerView {
     pub peer_id: String,
     /// Absent until a session or the registry told.
@@ -264,6 +283,29 @@ pub struct PeerView {
     pub state: String,
     pub capabilities: Vec<String>,
     pub addresses: Vec<String>,
+    /// `healthy`, `suspect` or `unreachable`; absent until there was a session.
+    pub health: Option<String>,
+    /// Smoothed over heartbeats.
+    pub rtt_us: Option<u64>,
+    /// Of the last heartbeats, up to 32, those not answered in time.
+    pub loss_percent: Option<u32>,
+    /// Intervals in a row without a sign of life.
+    pub missed: Option<u32>,
+    /// Since the last sign of life.
+    pub last_seen_ms: Option<u64>,
+    /// The newest protocol version it speaks.
+    pub version: Option<String>,
+    /// As it last said itself.
+    pub load: Option<LoadView>,
+    /// `awake`, `wakeable` or `absent`, as it last said itself.
+    pub agent: Option<String>,
+    /// It cannot be reached and no wake-up got through: somebody has to look.
+    pub manual_check: bool,
+    /// `closed`, `open` (nothing is sent to it) or `half_open`.
+    pub breaker: String,
+    /// Requests of it that were over their rate.
+    pub rate_limited: u64,
+    pub traffic: PeerTraffic,
 }
 
 /// A registry entry.

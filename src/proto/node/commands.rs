@@ -2,14 +2,14 @@
 
 use super::command::{
     AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, PeerRef,
-    PeerView, PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView,
+    PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView,
     WakeView,
 };
 use super::exchange::{Kind, Message};
+use super::stats::PoolView;
 use super::{Node, Output};
 use crate::crypto::Identity;
 use crate::proto::Step;
-use crate::proto::peers::Link;
 use crate::proto::registry::Entry;
 use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
 use crate::proto::wake::Sent;
@@ -23,6 +23,7 @@ const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 
 impl Node {
     pub(super) fn command(&mut self, id: CommandId, command: Command, step: &mut Step<'_>) {
+        self.agent_spoke(&command, step.now.mono);
         let (result, after) = match command {
             Command::Status => (
                 Ok(Reply::Status(Box::new(self.status(step)))),
@@ -49,6 +50,11 @@ impl Node {
                 Ok(()) => return,
                 Err(error) => (Err(error), BatchId::NONE),
             },
+            Command::PeerStatus(peer) => match self.peer_status(id, &peer, step) {
+                Ok(()) => return,
+                Err(error) => (Err(error), BatchId::NONE),
+            },
+            Command::Stats => (self.stats(), BatchId::NONE),
             Command::Reach(peer) => match self.reach(id, &peer, step) {
                 Some(result) => (result, BatchId::NONE),
                 None => return,
@@ -354,7 +360,11 @@ impl Node {
         let Some(sent) = self.wakes.sent(&id) else {
             return;
         };
+        let (to, undelivered) = (sent.to, sent.undelivered);
         let view = wake_view(id, sent, now);
+        if undelivered {
+            self.not_woken(&to);
+        }
         for (command, _) in self.await_wake.remove(&id).into_iter().flatten() {
             let result = Ok(Reply::Wake(view.clone()));
             self.out.push(Output::Reply {
@@ -456,36 +466,10 @@ impl Node {
             tasks,
             held: self.worker.len(),
             storage: "ok".into(),
+            guard: self.guard_view(step.now.mono),
+            health: self.health_counts(),
+            pool: PoolView::default(),
         }
-    }
-
-    fn peer_state(&self, peer: &PeerId, now: Mono) -> &'static str {
-        let link = self.peers.peer(peer).map_or(Link::Down, |known| known.link);
-        match link {
-            _ if self.peers.is_shunned(peer, now) => "banned",
-            Link::Up if self.sessions.with(peer).is_some() => "connected",
-            Link::Up | Link::Dialing { .. } => "connecting",
-            Link::Down => "disconnected",
-        }
-    }
-
-    fn peer_views(&self, step: &Step<'_>) -> Vec<PeerView> {
-        self.peers
-            .all()
-            .map(|(id, peer)| {
-                let session = self.sessions.with(id).map(|info| info.entity);
-                let entity = self.registry.entity_of(id).or(session);
-                let entry = entity.and_then(|entity| self.registry.entry(&entity));
-                PeerView {
-                    peer_id: id.to_string(),
-                    entity_id: entity.map(|entity| entity.to_string()),
-                    name: entry.map(|entry| entry.body.name.to_string()),
-                    state: self.peer_state(id, step.now.mono).into(),
-                    capabilities: entry.map(capability_names).unwrap_or_default(),
-                    addresses: peer.addrs.iter().map(ToString::to_string).collect(),
-                }
-            })
-            .collect()
     }
 
     fn entry_views(&self, offering: Option<&Capability>, step: &Step<'_>) -> Vec<EntryView> {
@@ -524,7 +508,7 @@ fn no_task(id: TaskId) -> CommandError {
     CommandError::new(CommandErrorCode::NotFound, format!("there is no task {id}"))
 }
 
-fn capability_names(entry: &Entry) -> Vec<String> {
+pub(super) fn capability_names(entry: &Entry) -> Vec<String> {
     entry
         .body
         .capabilities

@@ -1,6 +1,8 @@
 //! What a node's core is told once, at start.
 
 use crate::proto::session::SessionConfig;
+use crate::proto::guard::GuardRules;
+use crate::proto::health::HealthRules;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 
@@ -14,6 +16,8 @@ pub struct NodeConfig {
     pub session: SessionConfig,
     pub task: TaskConfig,
     pub wake: WakePolicy,
+    pub health: HealthRules,
+    pub limits: GuardRules,
 }
 
 /// How work is handed over.

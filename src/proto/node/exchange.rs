@@ -4,8 +4,10 @@ use super::Node;
 use super::gossip::Job;
 use super::io::{ExchangeFailure, Note, Output};
 use super::outbox::{Outbox, window};
+use super::tally::Direction;
 use crate::crypto::{Subject, Work};
 use crate::proto::Step;
+use crate::proto::guard::Permit;
 use crate::proto::peers::Sentence;
 use crate::proto::session::{
     AckOutcome, Confirmed, Failed, NoAnswer, SealedRef, SessionInfo, Ticket,
@@ -50,6 +52,18 @@ pub(super) enum Kind {
     },
     /// Asks for nothing but an answer.
     Probe,
+    /// A heartbeat of that number.
+    Beat {
+        seq: u64,
+        sent: Mono,
+    },
+    /// How the peer is, for the API.
+    Status {
+        command: CommandId,
+        sent: Mono,
+    },
+    Capabilities,
+    Discovery,
     Sync,
     Delegate {
         worker: EntityId,
@@ -105,6 +119,9 @@ impl Node {
             self.out.push(Output::Disconnect { peer });
             return;
         }
+        self.tally.know(peer);
+        self.guard.heard(&peer, step.now.mono);
+        self.health.connected(&peer, step.now.mono);
         match self.sessions.with(&peer) {
             // The session outlived the connection, on our side at least: the first message tells.
             Some(info) => {
@@ -132,8 +149,14 @@ impl Node {
         for peer in due {
             self.session_at.remove(&peer);
             let wanted = self.peers.is_up(&peer) || self.outbox.contains_key(&peer);
-            if self.sessions.with(&peer).is_none() && wanted {
-                self.open_session(peer, step);
+            if self.sessions.with(&peer).is_some() || !wanted {
+                continue;
+            }
+            match self.guard.wait_ms(&peer, now) {
+                Some(wait_ms) => {
+                    self.session_at.insert(peer, now + wait_ms);
+                }
+                None => self.open_session(peer, step),
             }
         }
     }
@@ -156,6 +179,13 @@ impl Node {
     fn begin(&mut self, pending: Pending, peer: PeerId, bytes: Vec<u8>, after: BatchId) {
         let id = ExchangeId(self.next_exchange);
         self.next_exchange += 1;
+        let msg_type = match &pending {
+            Pending::Handshake { .. } => MsgType::Handshake,
+            Pending::Confirm { .. } => MsgType::HandshakeConfirm,
+            Pending::Message { message, .. } => message.msg_type,
+        };
+        self.tally
+            .message(Direction::Sent, &peer, msg_type, bytes.len());
         *self.in_flight.entry(peer).or_default() += 1;
         self.exchanges.insert(id, pending);
         let addrs = self.peers.addrs(&peer);
@@ -189,6 +219,16 @@ impl Node {
             self.failed(peer, message, ExchangeFailure::NotSent, step);
             return;
         }
+        let class = message.msg_type.class();
+        match self.guard.permit(peer, class, step.now.mono) {
+            Permit::Pass => {}
+            Permit::CircuitOpen => {
+                return self.failed(peer, message, ExchangeFailure::CircuitOpen, step);
+            }
+            Permit::Held => {
+                return self.failed(peer, message, ExchangeFailure::NotSent, step);
+            }
+        }
         self.outbox.entry(peer).or_default().push(message);
         self.pump(peer, step);
         if let Some(message) = self.outbox.get_mut(&peer).and_then(Outbox::shed) {
@@ -209,7 +249,11 @@ impl Node {
             }
             let queue = self.outbox.get_mut(&peer).expect("it is not empty");
             let mut message = queue.pop().expect("it is not empty");
-            if let Kind::Ping { sent, .. } | Kind::Renew { sent, .. } = &mut message.kind {
+            if let Kind::Ping { sent, .. }
+            | Kind::Renew { sent, .. }
+            | Kind::Beat { sent, .. }
+            | Kind::Status { sent, .. } = &mut message.kind
+            {
                 *sent = step.now.mono;
             }
             let nonce = step.nonce();
@@ -249,6 +293,7 @@ impl Node {
         match self.finish(id) {
             None => {}
             Some(Pending::Handshake { peer, session }) => {
+                self.answer_came(&peer, MsgType::HandshakeAck, bytes);
                 match self.sessions.on_ack(peer, session, bytes, step.now) {
                     AckOutcome::Verify { ticket, checks } => {
                         self.compute(Job::Ack { ticket }, vec![checks]);
@@ -264,6 +309,7 @@ impl Node {
                 }
             }
             Some(Pending::Confirm { peer, session }) => {
+                self.answer_came(&peer, MsgType::Ready, bytes);
                 match self.sessions.on_ready(peer, session, bytes, step.now) {
                     Ok(info) => {
                         self.session_up(info, step);
@@ -280,15 +326,20 @@ impl Node {
             }) => {
                 let opened = self.sessions.open_response(&peer, sealed, bytes, step.now);
                 let answered = opened.and_then(|opened| {
+                    self.answer_came(&peer, opened.msg_type, bytes);
+                    self.sign_of_life(&peer, step.now.mono);
                     let answered = self.answered(peer, &message, &opened, step);
                     answered.ok_or(NoAnswer::Unreadable(WireError::Malformed))
                 });
                 match answered {
                     Ok(()) => {}
                     Err(NoAnswer::Refused(code)) => {
+                        self.answer_came(&peer, MsgType::Error, bytes);
+                        self.tally.error(Direction::Received, &peer, code);
                         self.refused(peer, *message, sealed, code, step);
                     }
                     Err(NoAnswer::Unreadable(_)) => {
+                        self.tally.unanswered(&peer);
                         self.failed(peer, *message, ExchangeFailure::Unknown, step);
                     }
                 }
@@ -335,8 +386,11 @@ impl Node {
             name,
         });
         self.worker.requester_is_back(info.entity, step.now.mono);
+        self.tally.session(&info.peer);
+        self.health.session_up(info.peer, step.now.mono);
         self.announce_once();
         self.pump(info.peer, step);
+        self.ask_capabilities(info.peer, step);
     }
 
     /// The other side lost a session that we still had.
@@ -395,9 +449,11 @@ impl Node {
             None => {}
             Some(Pending::Handshake { peer, session } | Pending::Confirm { peer, session }) => {
                 self.sessions.abandon(&peer, session);
+                self.no_answer(peer, step);
                 self.session_failed(peer, None, step);
             }
             Some(Pending::Message { peer, message, .. }) => {
+                self.no_answer(peer, step);
                 self.failed(peer, *message, failure, step);
                 self.pump(peer, step);
             }
@@ -421,6 +477,10 @@ impl Node {
         if session_is_void {
             self.sessions.forget(&peer, sealed.session);
         }
+        if code == WireError::RateLimited {
+            let class = message.msg_type.class();
+            self.guard.refused(peer, class, step.now.mono);
+        }
         if session_is_void && !message.resent {
             message.resent = true;
             self.outbox.entry(peer).or_default().push_front(message);
@@ -430,7 +490,7 @@ impl Node {
     }
 
     /// A message got no answer.
-    fn failed(
+    pub(super) fn failed(
         &mut self,
         peer: PeerId,
         message: Message,
@@ -439,9 +499,19 @@ impl Node {
     ) {
         let sent = failure == ExchangeFailure::Unknown;
         match message.kind {
-            Kind::Ping { command, .. } | Kind::Reach { command, .. } => {
+            Kind::Ping { command, .. }
+            | Kind::Reach { command, .. }
+            | Kind::Status { command, .. }
+                if failure == ExchangeFailure::CircuitOpen =>
+            {
+                self.reply_circuit_open(command, &peer, step.now.mono);
+            }
+            Kind::Ping { command, .. }
+            | Kind::Reach { command, .. }
+            | Kind::Status { command, .. } => {
                 self.reply_unreachable(command, &peer);
             }
+            Kind::Beat { .. } | Kind::Capabilities | Kind::Discovery => {}
             Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);
@@ -524,7 +594,7 @@ impl Node {
     /// Answers a request in its session, once `after` is durable.
     pub(super) fn respond(
         &mut self,
-        id: InboundId,
+        (id, peer): (InboundId, PeerId),
         to: SealedRef,
         msg_type: MsgType,
         body: Vec<u8>,
@@ -536,6 +606,8 @@ impl Node {
             .sessions
             .seal_response(to, msg_type, &body, step.now, nonce)
         {
+            self.tally
+                .message(Direction::Sent, &peer, msg_type, bytes.len());
             self.gate
                 .pass(after, Output::Respond { id, bytes }, &mut self.out);
         }
@@ -549,6 +621,7 @@ impl Node {
         code: WireError,
         step: &mut Step<'_>,
     ) {
+        self.tally.error(Direction::Sent, &peer, code);
         self.refuse(id, code, step);
         self.penalize(peer, code, step);
     }
@@ -561,6 +634,7 @@ impl Node {
     }
 
     pub(super) fn penalize(&mut self, peer: PeerId, code: WireError, step: &Step<'_>) {
+        self.tally.penalty(&peer, code.penalty());
         if let Sentence::Ban { for_ms } = self.peers.penalize(peer, code.penalty(), step.now.mono) {
             self.sessions.forget_all(&peer);
             self.peers_changed = true;

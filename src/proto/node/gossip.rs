@@ -308,14 +308,16 @@ impl Node {
         }
     }
 
-    /// Looks in the DHT for who offers what our tasks wait for and nobody known offers.
-    pub(super) fn seek_workers(&mut self, step: &Step<'_>) {
+    /// Looks in the DHT, and asks some peers, for who offers what our tasks wait for and nobody
+    /// known offers.
+    pub(super) fn seek_workers(&mut self, step: &mut Step<'_>) {
         let now = step.now.mono;
         self.sought.retain(|_, at| now.since(*at) < SEEK_MS);
         for capability in self.requester.wanted() {
             let known = self.registry.offering(&capability).next().is_some();
             if !known && !self.sought.contains_key(&capability) {
                 self.sought.insert(capability.clone(), now);
+                self.discover(&capability, step);
                 self.out.push(Output::DhtFind { capability });
             }
         }

@@ -34,6 +34,9 @@ impl Node {
             Ok(parsed) => parsed,
             Err(code) => return self.respond_error(id, peer, code, step),
         };
+        if let Err(code) = self.admitted(peer, header.msg_type, bytes.len(), step) {
+            return self.refuse(id, code, step);
+        }
         match header.msg_type {
             MsgType::Handshake => {
                 match self.sessions.on_handshake(peer, envelope, header, step.now) {
@@ -80,8 +83,9 @@ impl Node {
                     self.sync_with(peer, step);
                 }
                 let answer = opened.and_then(|opened| {
+                    self.sign_of_life(&peer, step.now.mono);
                     let (msg_type, body, after) = self.answer(peer, &opened, step)?;
-                    self.respond(id, opened.reference, msg_type, body, after, step);
+                    self.respond((id, peer), opened.reference, msg_type, body, after, step);
                     Ok(())
                 });
                 if let Err(code) = answer {
@@ -130,6 +134,22 @@ impl Node {
             MsgType::Ping => {
                 let _: Ping = read(body)?;
                 Ok((MsgType::Pong, cbor::encode(&Pong {}), BatchId::NONE))
+            }
+            MsgType::Heartbeat => {
+                let body = self.answer_heartbeat(&peer, read(body)?, step.now.mono);
+                Ok((MsgType::HeartbeatAck, body, BatchId::NONE))
+            }
+            MsgType::StatusReport => {
+                let body = self.answer_status(&peer, read(body)?, step.now.mono);
+                Ok((MsgType::StatusReport, body, BatchId::NONE))
+            }
+            MsgType::CapabilityQuery => {
+                let body = self.answer_capabilities(&read(body)?);
+                Ok((MsgType::CapabilityResponse, body, BatchId::NONE))
+            }
+            MsgType::Discovery => {
+                let (body, after) = self.answer_discovery(&read(body)?, step);
+                Ok((MsgType::RegistryEntries, body, after))
             }
             MsgType::RegistrySync => self.answer_sync(peer, read(body)?, step),
             MsgType::WakeUp => {

@@ -96,6 +96,8 @@ pub enum ExchangeFailure {
     Unknown,
     /// The other side does not speak our protocol.
     Unsupported,
+    /// The node's own word: it failed too often lately, nothing is sent there for a while.
+    CircuitOpen,
 }
 
 /// How a command run ended.
@@ -208,6 +210,14 @@ pub enum Note {
         peer: PeerId,
         entity: EntityId,
         name: String,
+    },
+    HealthChanged {
+        peer: PeerId,
+        state: &'static str,
+    },
+    /// Nothing is sent to it for a while.
+    BreakerOpened {
+        peer: PeerId,
     },
     SessionRefused {
         peer: PeerId,

@@ -15,10 +15,13 @@ mod config;
 mod exchange;
 mod gate;
 mod gossip;
+mod health;
 mod inbound;
 mod inbox;
 mod io;
 mod outbox;
+mod stats;
+mod tally;
 mod work;
 
 #[cfg(test)]
@@ -29,13 +32,17 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use command::*;
 pub use config::*;
 pub use io::*;
+pub use stats::*;
 
 use self::exchange::{Message, Pending};
 use self::gate::Gate;
 use self::gossip::Job;
 use self::outbox::Outbox;
+use self::tally::Tally;
 use crate::crypto::{Identity, Rng};
 use crate::proto::inbox::Inbox;
+use crate::proto::guard::Guard;
+use crate::proto::health::Health;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
 use crate::proto::session::Sessions;
@@ -66,6 +73,11 @@ pub struct Node {
     sessions: Sessions,
     registry: Registry,
     peers: Peers,
+    guard: Guard,
+    health: Health,
+    tally: Tally,
+    /// When our agent last used its node.
+    agent_used: Option<Mono>,
     requester: Requester,
     worker: Worker,
     wakes: Wakes,
@@ -154,6 +166,10 @@ impl Node {
         let mut node = Node {
             sessions: Sessions::new(&identity).configured(config.session),
             boot,
+            guard: Guard::new(config.limits.clone()),
+            health: Health::new(config.health),
+            tally: Tally::default(),
+            agent_used: None,
             config,
             identity,
             started: now.mono,
@@ -230,6 +246,7 @@ impl Node {
                 self.session_at.remove(&peer);
                 self.sessions.disconnected(&peer);
                 self.peers.disconnected(&peer, step);
+                self.health.disconnected(&peer);
                 self.peers_changed = true;
             }
             Input::DialFailed {
@@ -281,6 +298,7 @@ impl Node {
         self.requester.tick(step);
         self.worker.tick(step);
         self.wakes.tick(now);
+        self.health.tick(now);
         self.tend_inbox(step);
         self.send_delayed(step);
         self.open_sessions(step);
@@ -328,6 +346,10 @@ impl Node {
         let now = step.now;
         self.maintenance_at = now.mono + MAINTENANCE_MS;
         self.sessions.tick(now);
+        self.forget_strangers(now.mono);
+        for peer in self.peers.idle(now.mono) {
+            self.out.push(Output::Disconnect { peer });
+        }
         let renew: Vec<PeerId> = self
             .sessions
             .peers()
@@ -392,6 +414,7 @@ impl Node {
             self.requester.next_deadline(),
             self.worker.next_deadline(),
             self.wakes.next_deadline(),
+            self.health.next_deadline(),
             self.inbox.next_deadline(),
             self.dial_at,
             self.session_at.values().min().copied(),
@@ -410,6 +433,8 @@ impl Node {
         self.sessions.check()?;
         self.registry.check()?;
         self.peers.check()?;
+        self.guard.check()?;
+        self.health.check()?;
         self.requester.check()?;
         self.worker.check()?;
         self.inbox.check()

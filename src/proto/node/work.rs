@@ -2,6 +2,7 @@
 
 use super::Node;
 use super::exchange::{Kind, Message};
+use super::health::Standing;
 use super::io::{HookSpec, Note, Output, RunOutcome, RunSpec};
 use crate::proto::Step;
 use crate::proto::task::{Candidate, HeldKey, RequesterEffect, WorkerEffect};
@@ -17,38 +18,37 @@ use crate::wire::{
 const LIST_SOFT_MAX_BYTES: usize = 512 * 1024;
 
 impl Node {
-    /// Gives waiting tasks to workers: to connected ones if there are any, or else to whoever is
-    /// known to offer the capability.
+    /// Gives waiting tasks to the workers that stand best: healthy ones if there are any, suspect
+    /// ones if not, or else whoever is known to offer the capability.
     pub(super) fn assign(&mut self, step: &mut Step<'_>) {
         let Node {
             requester,
             registry,
             peers,
             sessions,
+            health,
             ..
         } = self;
         let now = step.now.mono;
         requester.assign(step, |capability| {
-            let known: Vec<(Candidate, bool)> = registry
+            let known: Vec<(Candidate, Standing)> = registry
                 .offering(capability)
                 .map(|(entry, slots)| (entry, entry.body.peer_id(), slots))
                 .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
                 .map(|(entry, peer, slots)| {
-                    let up = peers.is_up(&peer) && sessions.with(&peer).is_some();
-                    (
-                        Candidate {
-                            worker: entry.body.entity_id,
-                            slots,
-                        },
-                        up,
-                    )
+                    let said = health.of(&peer).and_then(|known| known.slots(capability));
+                    let candidate = Candidate {
+                        worker: entry.body.entity_id,
+                        slots: said.map_or(slots, |said| said.slots),
+                    };
+                    (candidate, Standing::of(&peer, peers, sessions, health))
                 })
                 .collect();
-            let any_up = known.iter().any(|(_, up)| *up);
+            let best = known.iter().map(|(_, standing)| *standing).min();
             known
                 .into_iter()
-                .filter(|(_, up)| *up || !any_up)
-                .map(|(c, _)| c)
+                .filter(|(_, standing)| Some(*standing) == best)
+                .map(|(candidate, _)| candidate)
                 .collect()
         });
     }
@@ -58,7 +58,8 @@ impl Node {
         let requester = self.requester.effects();
         let worker = self.worker.effects();
         let wakes = self.wakes.effects();
-        let busy = !(requester.is_empty() && worker.is_empty() && wakes.is_empty());
+        let beats = self.apply_health(step);
+        let busy = beats || !(requester.is_empty() && worker.is_empty() && wakes.is_empty());
         for effect in requester {
             self.apply_requester(effect, step);
         }

@@ -5,6 +5,8 @@
 //! - **P1** A banned peer, or one of another network, is not dialled before its time is over.
 //! - **P2** At most one dial per peer is under way, and the wait before the next grows with each
 //!   failure, with jitter, up to a minute.
+//! - **P4** A connection that did not last is a failure, too: who hangs up at once is dialled ever
+//!   less often.
 //! - **P3** At most `PEERS_MAX` peers are kept, 16 addresses each.
 
 #[cfg(test)]
@@ -15,7 +17,7 @@ use std::collections::BTreeMap;
 use libp2p::multiaddr::Protocol;
 
 use crate::proto::{Step, Violation};
-use crate::types::limits::{ADDRESSES_MAX, PEERS_MAX, TARGET_PEERS};
+use crate::types::limits::{ADDRESSES_MAX, CONNECTIONS_KEPT, PEERS_MAX, TARGET_PEERS};
 use crate::types::{Mono, Multiaddr, PeerId};
 
 const BACKOFF_MS: u64 = 500;
@@ -26,6 +28,10 @@ const WRONG_NETWORK_MS: u64 = 10 * 60 * 1000;
 const BAN_MS: u64 = 10 * 60 * 1000;
 /// A dial whose end we never hear of is over after this.
 const DIAL_LIMIT_MS: u64 = 30_000;
+/// A connection that lasts so long was of use: the next dial is as the first.
+const STABLE_MS: u64 = 10_000;
+/// Connections that carried nothing but signs of life for so long may be closed.
+const IDLE_MS: u64 = 60_000;
 /// Points of penalty at which a peer is banned, and how long one point lasts.
 const PENALTY_MAX: u32 = 100;
 const PENALTY_POINT_MS: u64 = 3_000;
@@ -47,6 +53,9 @@ pub struct Peer {
     needed: bool,
     tries: u32,
     next_try: Mono,
+    /// When the connection came up, and when it last carried more than a sign of life.
+    up_since: Mono,
+    used: Mono,
     shunned_until: Mono,
     penalty: u32,
     penalty_at: Mono,
@@ -60,9 +69,19 @@ impl Peer {
             needed: false,
             tries: 0,
             next_try: now,
+            up_since: now,
+            used: now,
             shunned_until: Mono::default(),
             penalty: 0,
             penalty_at: now,
+        }
+    }
+
+    fn backoff_max_ms(&self) -> u64 {
+        if self.needed {
+            BACKOFF_NEEDED_MAX_MS
+        } else {
+            BACKOFF_MAX_MS
         }
     }
 
@@ -171,7 +190,8 @@ impl Peers {
         }
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
         known.link = Link::Up;
-        known.tries = 0;
+        known.up_since = now;
+        known.used = now;
         if dialer {
             self.learned(peer, std::slice::from_ref(addr), now);
             for bootstrap in &mut self.bootstrap {
@@ -179,7 +199,6 @@ impl Peers {
                 if same && bootstrap.peer.is_none_or(|known| known == peer) {
                     bootstrap.peer = Some(peer);
                     bootstrap.dialing = None;
-                    bootstrap.tries = 0;
                 }
             }
         }
@@ -189,10 +208,12 @@ impl Peers {
     /// The last connection is gone.
     pub fn disconnected(&mut self, peer: &PeerId, step: &mut Step<'_>) {
         let now = step.now.mono;
-        let next_try = now + BACKOFF_MS + step.backoff_ms(0, BACKOFF_MS, BACKOFF_MS);
+        let mut lasted = true;
         if let Some(known) = self.peers.get_mut(peer) {
             known.link = Link::Down;
-            known.next_try = next_try;
+            lasted = now.since(known.up_since) >= STABLE_MS;
+            let max_ms = known.backoff_max_ms();
+            known.next_try = next_try(&mut known.tries, lasted, max_ms, step);
             let of_use = !known.addrs.is_empty() || known.needed || known.points(now) > 0;
             if !of_use && known.shunned_until <= now {
                 self.peers.remove(peer);
@@ -200,7 +221,8 @@ impl Peers {
         }
         for bootstrap in &mut self.bootstrap {
             if bootstrap.peer == Some(*peer) {
-                bootstrap.next_try = next_try;
+                let max_ms = BACKOFF_NEEDED_MAX_MS;
+                bootstrap.next_try = next_try(&mut bootstrap.tries, lasted, max_ms, step);
             }
         }
     }
@@ -217,11 +239,7 @@ impl Peers {
             && known.link != Link::Up
         {
             known.link = Link::Down;
-            let max_ms = if known.needed {
-                BACKOFF_NEEDED_MAX_MS
-            } else {
-                BACKOFF_MAX_MS
-            };
+            let max_ms = known.backoff_max_ms();
             let wait = BACKOFF_MS + step.backoff_ms(known.tries, BACKOFF_MS, max_ms);
             known.next_try = now + wait;
             known.tries = known.tries.saturating_add(1);
@@ -371,6 +389,34 @@ impl Peers {
         peers.chain(bootstrap).min()
     }
 
+    /// The connection to `peer` carried more than a sign of life.
+    pub fn used(&mut self, peer: &PeerId, now: Mono) {
+        if let Some(known) = self.peers.get_mut(peer) {
+            known.used = now;
+        }
+    }
+
+    /// Peers whose connections are closed for want of room: above `CONNECTIONS_KEPT`, those that
+    /// nobody needs and that carried nothing for a while, the longest idle first.
+    pub fn idle(&self, now: Mono) -> Vec<PeerId> {
+        let too_many = self.connected_count().saturating_sub(CONNECTIONS_KEPT);
+        if too_many == 0 {
+            return Vec::new();
+        }
+        let bootstrap: Vec<PeerId> = self.bootstrap.iter().filter_map(|b| b.peer).collect();
+        let mut idle: Vec<(Mono, PeerId)> = self
+            .peers
+            .iter()
+            .filter(|(id, peer)| {
+                let wanted = peer.needed || bootstrap.contains(id);
+                peer.link == Link::Up && !wanted && now.since(peer.used) >= IDLE_MS
+            })
+            .map(|(id, peer)| (peer.used, *id))
+            .collect();
+        idle.sort_unstable();
+        idle.into_iter().take(too_many).map(|(_, id)| id).collect()
+    }
+
     /// What is known of `peer`.
     pub fn peer(&self, peer: &PeerId) -> Option<&Peer> {
         self.peers.get(peer)
@@ -417,6 +463,13 @@ impl Peers {
             format!("{} peers", self.peers.len())
         })
     }
+}
+
+/// When to dial after a connection has ended: soon if it lasted, or else later each time.
+fn next_try(tries: &mut u32, lasted: bool, max_ms: u64, step: &mut Step<'_>) -> Mono {
+    *tries = if lasted { 0 } else { tries.saturating_add(1) };
+    let wait_ms = step.backoff_ms(*tries, BACKOFF_MS, max_ms);
+    step.now.mono + BACKOFF_MS + wait_ms
 }
 
 /// The peer an address ends in, if it names one.

@@ -50,6 +50,8 @@ async fn host_on(
             session: Default::default(),
             task: TaskConfig::default(),
             wake: WakePolicy::default(),
+            health: Default::default(),
+            limits: Default::default(),
         },
         listen: vec![listen],
         mdns: false,

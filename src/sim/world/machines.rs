@@ -5,6 +5,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use super::World;
 use crate::crypto::Rng;
 use crate::proto::Violation;
+use crate::proto::guard::GuardRules;
+use crate::proto::health::HealthRules;
 use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, WakePolicy};
 use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::sim::client::SERVED;
@@ -173,6 +175,13 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     hook: rng.random_bool(0.7),
                     ..WakePolicy::default()
                 },
+                // A quick heart, too.
+                health: HealthRules {
+                    heartbeat_ms: if scarce { 1_000 } else { 10_000 },
+                    wake_on_suspect: scarce,
+                    ..HealthRules::default()
+                },
+                limits: GuardRules::default(),
             };
             Host::new(index, config, rng)
         })

@@ -12,6 +12,8 @@ mod wiring;
 mod work;
 
 use self::wiring::Wires;
+use crate::proto::guard::GuardRules;
+use crate::proto::health::HealthRules;
 use super::*;
 use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::types::Priority;
@@ -40,6 +42,8 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
         session: SessionConfig::default(),
         task: TaskConfig::default(),
         wake: WakePolicy::default(),
+        health: HealthRules::default(),
+        limits: GuardRules::default(),
     }
 }
 

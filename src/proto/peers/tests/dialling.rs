@@ -21,7 +21,7 @@ fn the_wait_between_dials_grows_and_has_a_bound() {
 }
 
 #[test]
-fn a_connection_resets_the_wait() {
+fn a_connection_that_lasts_resets_the_wait() {
     let mut book = book(Vec::new());
     book.learned(1);
     for _ in 0..20 {
@@ -29,6 +29,7 @@ fn a_connection_resets_the_wait() {
     }
     book.connected(1);
     assert!(book.dials().is_empty() && book.peers.next_deadline(book.now).is_none());
+    book.now = book.now + STABLE_MS;
     book.disconnected(1);
     assert!(book.wait_and_fail() <= 1_000);
 }
@@ -81,6 +82,7 @@ fn a_bootstrap_address_is_retried_until_it_answers() {
     book.dials();
     book.connected(1);
     assert!(book.dials().is_empty() && book.peers.next_deadline(book.now).is_none());
+    book.now = book.now + STABLE_MS;
     book.disconnected(1);
     book.now = book.now + 1_000;
     assert!(!book.dials().is_empty(), "and again when it is lost");
@@ -104,6 +106,48 @@ fn a_bootstrap_peer_that_hangs_up_is_not_redialled_in_the_same_breath() {
         );
         book.now = book.now + 1;
     }
+}
+
+#[test]
+fn who_hangs_up_at_once_is_dialled_ever_less_often() {
+    for bootstrap in [Vec::new(), vec![addr(1).with(Protocol::P2p(peer(1)))]] {
+        let max_ms = if bootstrap.is_empty() { 60_000 } else { 10_000 };
+        let mut book = book(bootstrap);
+        book.learned(1);
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            let due = book.peers.next_deadline(book.now).expect("again");
+            waits.push(book.now.until(due));
+            book.now = due;
+            assert_eq!(book.dials().len(), 1);
+            book.connected(1);
+            book.now = book.now + 100;
+            book.disconnected(1);
+        }
+        let late = waits[20..].iter().sum::<u64>() / 20;
+        assert!(late > max_ms / 4, "P4: {late} ms in the mean");
+        assert!(waits.iter().all(|wait| *wait <= max_ms + 500), "{waits:?}");
+    }
+}
+
+#[test]
+fn idle_connections_are_closed_for_want_of_room_the_longest_idle_first() {
+    let mut book = book(vec![addr(1).with(Protocol::P2p(peer(1)))]);
+    for n in 1..=CONNECTIONS_KEPT as u64 + 5 {
+        book.connected(n);
+        book.now = book.now + 1;
+    }
+    assert!(book.peers.idle(book.now).is_empty(), "none is idle yet");
+    book.now = book.now + IDLE_MS;
+    let partner = peer(2);
+    book.peers.need(|id| *id == partner, book.now);
+    book.peers.used(&peer(4), book.now);
+    let expected = [3, 5, 6, 7, 8].map(peer);
+    assert_eq!(book.peers.idle(book.now), expected);
+    for n in [3, 5, 6, 7, 8] {
+        book.disconnected(n);
+    }
+    assert!(book.peers.idle(book.now).is_empty(), "there is room now");
 }
 
 #[test]

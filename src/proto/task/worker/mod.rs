@@ -11,7 +11,7 @@ use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{
     BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
 };
-use crate::wire::{AckAnswer, CancelItem, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
+use crate::wire::{AckAnswer, CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
 
 /// First and longest wait before a result is sent again.
 const RESEND_MS: u64 = 500;
@@ -469,6 +469,25 @@ impl Worker {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Every capability with its slots, and how many of them are free.
+    pub fn free_slots(&self) -> Vec<FreeSlots> {
+        let mut running: BTreeMap<&Capability, u32> = BTreeMap::new();
+        for key in self.runs.values() {
+            let capability = &self.held[key].record.capability;
+            *running.entry(capability).or_default() += 1;
+        }
+        let offers = self.config.capabilities.iter();
+        offers
+            .map(|offer| FreeSlots {
+                name: offer.name.clone(),
+                slots: offer.slots,
+                free: offer
+                    .slots
+                    .saturating_sub(running.get(&offer.name).copied().unwrap_or(0)),
+            })
+            .collect()
     }
 
     /// The requesters we hold tasks of.
