@@ -30,6 +30,7 @@ pub(super) const PAGES: &[Page] = pages![
     "10-http-api",
     "11-testnets",
     "12-troubleshooting",
+    "14-health-and-limits",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.

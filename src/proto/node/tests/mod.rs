@@ -4,6 +4,7 @@ mod abuse;
 mod calls;
 mod carrying;
 mod congestion;
+mod health;
 mod meeting;
 mod messages;
 mod restarts;

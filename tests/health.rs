@@ -1,0 +1,228 @@
+//! Two real nodes: one stands still and comes back, one asks too much; what is shown of it.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use support::{eventually, junto, run_at};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A node of its own, ended with the test.
+struct Node {
+    home: PathBuf,
+    process: Child,
+}
+
+impl Node {
+    fn start(dir: &Path, name: &str, bootstrap: Option<&Node>, env: &[(&str, &str)]) -> Node {
+        let home = dir.join(name);
+        let mut command = junto();
+        command.arg("--home").arg(&home).args([
+            "up",
+            "--name",
+            name,
+            "--network",
+            "health",
+            "--no-mdns",
+            "--no-passphrase",
+            "--listen",
+            "/ip4/127.0.0.1/tcp/0",
+            "--api",
+            "127.0.0.1:0",
+            "--serve",
+            "wc=wc -w",
+        ]);
+        if let Some(first) = bootstrap {
+            let file = first.file().unwrap();
+            let addr = file["listen"][0].as_str().unwrap();
+            command.args(["--bootstrap", addr]);
+        }
+        // Ten heartbeats in the time of one, so that the test does not take minutes.
+        command.env("JUNTO_HEALTH__HEARTBEAT", "500ms");
+        command.env("JUNTO_LIMITS__BREAKER_FAILURES", "3");
+        command.env("JUNTO_LIMITS__BREAKER_OPEN", "1s");
+        command.envs(env.iter().copied());
+        let process = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let node = Node { home, process };
+        eventually("the node is up", SOON, || node.file());
+        node
+    }
+
+    fn file(&self) -> Option<Value> {
+        let text = std::fs::read(self.home.join("node.json")).ok()?;
+        serde_json::from_slice(&text).ok()
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        let output = run_at(&self.home, &[&["--json"], args].concat());
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// What it says of the one other node.
+    fn peer(&self) -> Value {
+        self.json(&["peers"])[0].clone()
+    }
+
+    fn await_health(&self, health: &str) -> Value {
+        eventually(health, SOON, || {
+            Some(self.peer()).filter(|peer| peer["health"] == health)
+        })
+    }
+
+    /// A call of the HTTP interface: its status and body.
+    fn get(&self, path: &str) -> (u16, String) {
+        let api = self.file().unwrap()["api"].as_str().unwrap().to_owned();
+        let token = std::fs::read_to_string(self.home.join("api.token")).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let response = reqwest::Client::new()
+                .get(format!("http://{api}{path}"))
+                .bearer_auth(token.trim())
+                .timeout(SOON)
+                .send()
+                .await
+                .unwrap();
+            let status = response.status().as_u16();
+            (status, response.text().await.unwrap())
+        })
+    }
+
+    fn metric(&self, series: &str) -> Option<f64> {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200);
+        let line = text.lines().find_map(|line| line.strip_prefix(series))?;
+        line.trim().parse().ok()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.signal(Signal::SIGCONT);
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn code_of(problem: &str) -> String {
+    let problem: Value = serde_json::from_str(problem).unwrap();
+    problem["code"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_node_that_stands_still_is_suspect_then_unreachable_and_healthy_when_it_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let alice = Node::start(dir.path(), "alice", None, &[]);
+    let bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
+    let peer = eventually("a round trip is known", SOON, || {
+        Some(alice.peer()).filter(|peer| peer["rtt_us"].as_u64().is_some_and(|rtt| rtt > 0))
+    });
+    assert_eq!(peer["health"], "healthy");
+    assert_eq!((&peer["name"], &peer["state"]), (&"bob".into(), &"connected".into()));
+    assert_eq!((&peer["version"], &peer["breaker"]), (&"1.1".into(), &"closed".into()));
+    assert_eq!(peer["capabilities"][0], "wc");
+    assert_eq!(peer["load"]["slots"], 4);
+    assert!(peer["last_seen_ms"].as_u64().unwrap() < 5_000);
+    let (status, asked) = alice.get("/v1/peers/bob/status");
+    assert_eq!(status, 200, "{asked}");
+    let asked: Value = serde_json::from_str(&asked).unwrap();
+    assert!(asked["rtt_us"].as_u64().unwrap() > 0 && asked["load"]["free"] == 4);
+
+    bob.signal(Signal::SIGSTOP);
+    alice.await_health("suspect");
+    let peer = alice.await_health("unreachable");
+    assert!(peer["loss_percent"].as_u64().unwrap() > 0);
+    eventually("the breaker opens", SOON, || {
+        (alice.peer()["breaker"] == "open").then_some(())
+    });
+    let refused = eventually("a call is refused at once", SOON, || {
+        let (status, body) = alice.get("/v1/peers/bob/status");
+        (status == 503).then_some(body)
+    });
+    assert_eq!(code_of(&refused), "circuit_open");
+    let status = alice.json(&["status"]);
+    assert_eq!(status["health"]["unreachable"], 1);
+    assert!(status["guard"]["breakers_opened"].as_u64().unwrap() >= 1);
+    eventually("it is tried again now and then", SOON, || {
+        let peer = alice.peer();
+        (peer["breaker"] == "half_open").then_some(())
+    });
+    assert!(alice.metric("junto_peers{health=\"unreachable\"}") == Some(1.0));
+
+    bob.signal(Signal::SIGCONT);
+    alice.await_health("healthy");
+    eventually("the breaker closes", SOON, || {
+        (alice.peer()["breaker"] == "closed").then_some(())
+    });
+    assert_eq!(alice.get("/v1/peers/bob/status").0, 200);
+
+    let (_, stats) = alice.get("/stats");
+    let stats: Value = serde_json::from_str(&stats).unwrap();
+    let beats = stats["messages"]["heartbeat"]["messages_sent"].as_u64().unwrap();
+    assert!(beats > 3, "{stats}");
+    assert!(stats["peers"][0]["bytes_received"].as_u64().unwrap() > 1_000);
+    assert!(stats["unanswered"].as_u64().unwrap() >= 1);
+    assert!(stats["pool"]["connections"].as_u64().unwrap() >= 1);
+    let sent = "junto_messages_total{type=\"heartbeat\",direction=\"sent\"}";
+    assert!(alice.metric(sent).unwrap() >= beats as f64);
+    assert!(alice.metric("junto_breakers_opened_total").unwrap() >= 1.0);
+    assert!(alice.metric("junto_store_flush_seconds_count").unwrap() >= 1.0);
+    assert_eq!(alice.metric("junto_sessions"), Some(1.0));
+
+    let table = run_at(&alice.home, &["peers", "--verbose"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    for word in ["HEALTH", "healthy", "RTT", " ms", "1.1", "BREAKER", "closed", "wc"] {
+        assert!(table.contains(word), "{word} in {table}");
+    }
+    let status = run_at(&alice.home, &["status"]);
+    let status = String::from_utf8(status.stdout).unwrap();
+    assert!(status.contains("1 healthy") && status.contains("breakers open"), "{status}");
+}
+
+#[test]
+fn whoever_asks_too_much_is_told_and_not_banned() {
+    let dir = tempfile::tempdir().unwrap();
+    // A heartbeat an hour: only the pings count.
+    let slow = [("JUNTO_HEALTH__HEARTBEAT", "1h")];
+    let strict = [
+        ("JUNTO_HEALTH__HEARTBEAT", "1h"),
+        ("JUNTO_LIMITS__PROBES_PER_S", "1"),
+    ];
+    let alice = Node::start(dir.path(), "alice", None, &strict);
+    let bob = Node::start(dir.path(), "bob", Some(&alice), &slow);
+    eventually("they are in session", SOON, || {
+        (bob.peer()["state"] == "connected").then_some(())
+    });
+    let refused = eventually("a call is refused", SOON, || {
+        let (status, body) = bob.get("/v1/peers/alice/status");
+        (status != 200).then_some(body)
+    });
+    assert_eq!(code_of(&refused), "peer_refused");
+    assert!(refused.contains("RATE_LIMITED"), "{refused}");
+    assert_eq!(bob.json(&["status"])["guard"]["held_back"], 1);
+    assert!(alice.json(&["status"])["guard"]["rate_limited"].as_u64() >= Some(1));
+    assert!(alice.metric("junto_rate_limited_total").unwrap() >= 1.0);
+    let code = "junto_errors_total{code=\"RATE_LIMITED\",direction=\"sent\"}";
+    assert!(alice.metric(code).unwrap() >= 1.0);
+    assert_eq!(alice.peer()["state"], "connected", "nobody is banned for it");
+    eventually("later it is answered again", SOON, || {
+        (bob.get("/v1/peers/alice/status").0 == 200).then_some(())
+    });
+}
