@@ -135,8 +135,14 @@ fn a_node_that_stands_still_is_suspect_then_unreachable_and_healthy_when_it_goes
         Some(alice.peer()).filter(|peer| peer["rtt_us"].as_u64().is_some_and(|rtt| rtt > 0))
     });
     assert_eq!(peer["health"], "healthy");
-    assert_eq!((&peer["name"], &peer["state"]), (&"bob".into(), &"connected".into()));
-    assert_eq!((&peer["version"], &peer["breaker"]), (&"1.1".into(), &"closed".into()));
+    assert_eq!(
+        (&peer["name"], &peer["state"]),
+        (&"bob".into(), &"connected".into())
+    );
+    assert_eq!(
+        (&peer["version"], &peer["breaker"]),
+        (&"1.1".into(), &"closed".into())
+    );
     assert_eq!(peer["capabilities"][0], "wc");
     assert_eq!(peer["load"]["slots"], 4);
     assert!(peer["last_seen_ms"].as_u64().unwrap() < 5_000);
@@ -175,7 +181,9 @@ fn a_node_that_stands_still_is_suspect_then_unreachable_and_healthy_when_it_goes
 
     let (_, stats) = alice.get("/stats");
     let stats: Value = serde_json::from_str(&stats).unwrap();
-    let beats = stats["messages"]["heartbeat"]["messages_sent"].as_u64().unwrap();
+    let beats = stats["messages"]["heartbeat"]["messages_sent"]
+        .as_u64()
+        .unwrap();
     assert!(beats > 3, "{stats}");
     assert!(stats["peers"][0]["bytes_received"].as_u64().unwrap() > 1_000);
     assert!(stats["unanswered"].as_u64().unwrap() >= 1);
@@ -188,12 +196,17 @@ fn a_node_that_stands_still_is_suspect_then_unreachable_and_healthy_when_it_goes
 
     let table = run_at(&alice.home, &["peers", "--verbose"]);
     let table = String::from_utf8(table.stdout).unwrap();
-    for word in ["HEALTH", "healthy", "RTT", " ms", "1.1", "BREAKER", "closed", "wc"] {
+    for word in [
+        "HEALTH", "healthy", "RTT", " ms", "1.1", "BREAKER", "closed", "wc",
+    ] {
         assert!(table.contains(word), "{word} in {table}");
     }
     let status = run_at(&alice.home, &["status"]);
     let status = String::from_utf8(status.stdout).unwrap();
-    assert!(status.contains("1 healthy") && status.contains("breakers open"), "{status}");
+    assert!(
+        status.contains("1 healthy") && status.contains("breakers open"),
+        "{status}"
+    );
 }
 
 #[test]
@@ -221,7 +234,11 @@ fn whoever_asks_too_much_is_told_and_not_banned() {
     assert!(alice.metric("junto_rate_limited_total").unwrap() >= 1.0);
     let code = "junto_errors_total{code=\"RATE_LIMITED\",direction=\"sent\"}";
     assert!(alice.metric(code).unwrap() >= 1.0);
-    assert_eq!(alice.peer()["state"], "connected", "nobody is banned for it");
+    assert_eq!(
+        alice.peer()["state"],
+        "connected",
+        "nobody is banned for it"
+    );
     eventually("later it is answered again", SOON, || {
         (bob.get("/v1/peers/alice/status").0 == 200).then_some(())
     });

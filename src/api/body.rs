@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::proto::node::{GuardView, HealthCounts, NodeStats, PoolView, Priority, StatusView, TaskCounts};
+use crate::proto::node::{
+    GuardView, HealthCounts, NodeStats, PoolView, Priority, StatusView, TaskCounts,
+};
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;

@@ -16,7 +16,9 @@ use super::body::{
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
-use crate::proto::node::{EntryView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView};
+use crate::proto::node::{
+    EntryView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView,
+};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own limit, so that its answer comes first.

@@ -115,7 +115,15 @@ pub(super) async fn peers(home: &Home, args: &PeersArgs, json: bool) -> Outcome 
         return Ok(Exit::Done);
     }
     let mut titles = vec![
-        "NAME", "STATE", "HEALTH", "RTT", "LOSS", "SEEN", "VERSION", "CAPABILITIES", "PEER ID",
+        "NAME",
+        "STATE",
+        "HEALTH",
+        "RTT",
+        "LOSS",
+        "SEEN",
+        "VERSION",
+        "CAPABILITIES",
+        "PEER ID",
     ];
     if args.verbose {
         titles.extend([
@@ -147,7 +155,10 @@ fn short_row(peer: &PeerView) -> Vec<String> {
         health,
         or_none(peer.rtt_us.map(show_us)),
         or_none(peer.loss_percent.map(|percent| format!("{percent} %"))),
-        or_none(peer.last_seen_ms.map(|ms| format!("{} ago", show_uptime(ms)))),
+        or_none(
+            peer.last_seen_ms
+                .map(|ms| format!("{} ago", show_uptime(ms))),
+        ),
         or_none(peer.version.clone()),
         list_or_none(&peer.capabilities),
         peer.peer_id.clone(),

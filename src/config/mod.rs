@@ -38,7 +38,11 @@ pub use identity::{
     load_or_create, read_key_file,
 };
 pub use layers::Flags;
-pub use sections::{ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel, LogSection, NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection, StoreSection, TaskSection, WakeSection};
+pub use sections::{
+    ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel, LogSection,
+    NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection, StoreSection,
+    TaskSection, WakeSection,
+};
 pub use security::SecuritySection;
 pub use template::FirstRun;
 pub use value::parse_multiaddr;

@@ -262,7 +262,11 @@ impl LimitsSection {
     /// Each rate with the name of its key.
     pub(super) fn rates(&self) -> [(&'static str, MsgClass, u32); 6] {
         [
-            ("handshakes_per_s", MsgClass::Handshake, self.handshakes_per_s),
+            (
+                "handshakes_per_s",
+                MsgClass::Handshake,
+                self.handshakes_per_s,
+            ),
             ("probes_per_s", MsgClass::Probe, self.probes_per_s),
             ("registry_per_s", MsgClass::Registry, self.registry_per_s),
             ("wakes_per_s", MsgClass::Wake, self.wakes_per_s),

@@ -41,8 +41,8 @@ mod transport;
 mod tests;
 
 pub use event::{NetEvent, NetFailure, Verdict};
-pub use streams::{Inbound, StreamError, Streams};
 pub use pool::Pool;
+pub use streams::{Inbound, StreamError, Streams};
 pub use swarm::Net;
 
 use crate::types::{Multiaddr, NetworkName};

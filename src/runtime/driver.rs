@@ -26,8 +26,8 @@ use crate::crypto::{Rng, WorkOutput};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
 use crate::proto::node::{
-    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output, PoolView,
-    Reply, Verdict,
+    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
+    PoolView, Reply, Verdict,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 

@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use std::sync::Arc;
 
-use super::channel::{Channel, Channels};
+use super::channel::{Channel, ChannelCounts, Channels};
 use crate::metrics::Metrics;
 use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 
@@ -66,6 +66,11 @@ impl Handle {
             let message = format!("the session with {named} ended this moment: try again");
             CommandError::new(CommandErrorCode::Unreachable, message)
         })
+    }
+
+    /// What went over all channels.
+    pub fn channel_totals(&self) -> ChannelCounts {
+        self.channels.totals()
     }
 
     /// What the node's shell counts.

@@ -1,5 +1,7 @@
 //! The node in numbers, for a monitoring system.
 
+use std::sync::atomic::Ordering;
+
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
@@ -14,6 +16,7 @@ use super::ApiState;
 use super::node::{stats_of, status_of};
 use crate::api::problem::Refused;
 use crate::proto::node::{NodeStats, StatusView};
+use crate::runtime::channel::ChannelCounts;
 
 /// The form that `encode` writes.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -28,6 +31,7 @@ pub(in crate::api) async fn metrics(
     let status = status_of(&state).await?;
     let mut registry = Registry::with_prefix("junto");
     state.handle.metrics().register(&mut registry);
+    add_channels(&mut registry, &state.handle.channel_totals());
     add_status(&mut registry, &status);
     add_guard(&mut registry, &status);
     add_traffic(&mut registry, &stats_of(&state).await?);
@@ -62,6 +66,14 @@ struct ErrorLabels {
 
 fn gauge(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn add_channels(registry: &mut Registry, totals: &ChannelCounts) {
+    let channels = registry.sub_registry_with_prefix("channel");
+    for (name, help, count) in totals.all() {
+        let count = ConstCounter::new(count.load(Ordering::Relaxed));
+        channels.register(name, help, count);
+    }
 }
 
 fn add_guard(registry: &mut Registry, status: &StatusView) {
@@ -100,10 +112,26 @@ fn add_guard(registry: &mut Registry, status: &StatusView) {
     let pool = &status.pool;
     for (name, help, n) in [
         ("connections", "Connections", pool.connections),
-        ("connections_incoming", "Connections opened by others", pool.incoming),
-        ("connections_max", "Connections allowed", pool.connections_max),
-        ("requests_sent_under_way", "Our requests under way", pool.requests_sent),
-        ("requests_received_under_way", "Others' requests that await an answer", pool.requests_received),
+        (
+            "connections_incoming",
+            "Connections opened by others",
+            pool.incoming,
+        ),
+        (
+            "connections_max",
+            "Connections allowed",
+            pool.connections_max,
+        ),
+        (
+            "requests_sent_under_way",
+            "Our requests under way",
+            pool.requests_sent,
+        ),
+        (
+            "requests_received_under_way",
+            "Others' requests that await an answer",
+            pool.requests_received,
+        ),
     ] {
         registry.register(name, help, ConstGauge::new(gauge(n)));
     }

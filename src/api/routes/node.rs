@@ -14,7 +14,8 @@ use crate::api::body::{
 use crate::api::extract::{JsonBody, Params};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::proto::node::{
-    Command, CommandErrorCode, EntryView, NodeStats, PeerRef, PeerStatusView, PeerView, PongView, Reply, StatusView,
+    Command, CommandErrorCode, EntryView, NodeStats, PeerRef, PeerStatusView, PeerView, PongView,
+    Reply, StatusView,
 };
 
 /// After so long no further ping is started: the request must end within its own limit.

@@ -16,7 +16,11 @@ use uuid::Uuid;
 
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
-use crate::proto::node::{AttemptView, Command, CommandResult, CountView, EntryView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, WakeView};
+use crate::proto::node::{
+    AttemptView, Command, CommandResult, CountView, EntryView, LoadView, MessageKind, MessageView,
+    NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView, TaskCounts,
+    TaskState, TaskView, WakeView,
+};
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
 

@@ -244,16 +244,21 @@ impl Guard {
             // It was under way while the class was held back already.
             return;
         }
-        let calm = now.since(hold.until) > HOLD_MAX_MS;
-        hold.times = if calm { 0 } else { hold.times.saturating_add(1) };
+        let first = hold.until == Mono::default() || now.since(hold.until) > HOLD_MAX_MS;
+        hold.times = if first {
+            0
+        } else {
+            hold.times.saturating_add(1)
+        };
         let ms = HOLD_MS.saturating_mul(1 << hold.times.min(10));
         hold.until = now + ms.min(HOLD_MAX_MS);
     }
 
     /// Forgets who was idle.
     pub fn tick(&mut self, now: Mono) {
-        self.peers
-            .retain(|_, known| now.since(known.used) < IDLE_MS || known.breaker.wait_ms(now).is_some());
+        self.peers.retain(|_, known| {
+            now.since(known.used) < IDLE_MS || known.breaker.wait_ms(now).is_some()
+        });
     }
 
     /// The state of the breaker of `peer`.

@@ -32,9 +32,7 @@ impl Clock for StepClock {
 }
 
 /// A limiter for one class of one peer's requests.
-pub(super) struct Limiter(
-    RateLimiter<NotKeyed, InMemoryState, StepClock, NoOpMiddleware<Nanos>>,
-);
+pub(super) struct Limiter(RateLimiter<NotKeyed, InMemoryState, StepClock, NoOpMiddleware<Nanos>>);
 
 impl Limiter {
     /// `per_s` requests a second, `burst` at once.

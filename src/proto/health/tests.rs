@@ -71,10 +71,11 @@ impl Bench {
             }
         }
         let told = self.health.effects();
-        self.changes.extend(told.iter().filter_map(|effect| match effect {
-            HealthEffect::Changed { state, .. } => Some(*state),
-            _ => None,
-        }));
+        self.changes
+            .extend(told.iter().filter_map(|effect| match effect {
+                HealthEffect::Changed { state, .. } => Some(*state),
+                _ => None,
+            }));
         self.ms = end;
     }
 

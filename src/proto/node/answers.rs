@@ -8,7 +8,8 @@ use crate::proto::session::Opened;
 use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
-    CapabilityResponse, HeartbeatAck, MsgType, StatusReport, RegistryEntries, TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
+    CapabilityResponse, HeartbeatAck, MsgType, RegistryEntries, StatusReport, TaskAccept,
+    TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
 };
 
 impl Node {

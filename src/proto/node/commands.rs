@@ -2,8 +2,7 @@
 
 use super::command::{
     AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, PeerRef,
-    PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView,
-    WakeView,
+    PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView, WakeView,
 };
 use super::exchange::{Kind, Message};
 use super::stats::PoolView;

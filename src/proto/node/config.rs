@@ -1,8 +1,8 @@
 //! What a node's core is told once, at start.
 
-use crate::proto::session::SessionConfig;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
+use crate::proto::session::SessionConfig;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 

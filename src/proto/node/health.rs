@@ -4,9 +4,7 @@
 use super::command::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 use super::exchange::{Kind, Message};
 use super::io::{ExchangeFailure, Note, Output};
-use super::stats::{
-    GuardView, HealthCounts, LoadView, NodeStats, PeerStats, PeerStatusView,
-};
+use super::stats::{GuardView, HealthCounts, LoadView, NodeStats, PeerStats, PeerStatusView};
 use super::tally::Direction;
 use super::{Node, PeerView};
 use crate::proto::Step;
@@ -64,9 +62,7 @@ impl Node {
             slots += capability.slots;
             free += capability.free;
         }
-        let used = self
-            .agent_used
-            .is_some_and(|at| now.since(at) < AWAKE_MS);
+        let used = self.agent_used.is_some_and(|at| now.since(at) < AWAKE_MS);
         let agent = match used {
             true => AgentPresence::Awake,
             false if self.config.wake.hook => AgentPresence::Wakeable,
@@ -161,12 +157,22 @@ impl Node {
         }
     }
 
-    pub(super) fn answer_heartbeat(&mut self, peer: &PeerId, beat: Heartbeat, now: Mono) -> Vec<u8> {
+    pub(super) fn answer_heartbeat(
+        &mut self,
+        peer: &PeerId,
+        beat: Heartbeat,
+        now: Mono,
+    ) -> Vec<u8> {
         self.health.heard(peer, beat.seq, beat.status, now);
         cbor::encode(&HeartbeatAck { seq: beat.seq })
     }
 
-    pub(super) fn answer_status(&mut self, peer: &PeerId, report: StatusReport, now: Mono) -> Vec<u8> {
+    pub(super) fn answer_status(
+        &mut self,
+        peer: &PeerId,
+        report: StatusReport,
+        now: Mono,
+    ) -> Vec<u8> {
         self.health.reported(peer, report.status, now);
         let status = self.own_status(now);
         cbor::encode(&StatusReport { status })

@@ -12,7 +12,7 @@ use super::deliver::{ChannelEvent, Deliverer};
 use super::frames::{read_frame, write_frame};
 use super::handle::Channel;
 use super::peer::{News, OPEN_TIMEOUT, PeerTask};
-use super::shared::Shared;
+use super::shared::{ChannelCounts, Shared};
 use crate::net::{Inbound, Streams};
 use crate::proto::node::Settled;
 use crate::proto::session::{
@@ -61,6 +61,8 @@ pub(crate) struct Channels {
     deliverer: Arc<Deliverer>,
     streams: Option<Streams>,
     bulk: mpsc::Sender<BulkStream>,
+    /// The counts of channels that are no more.
+    past: ChannelCounts,
 }
 
 impl Channels {
@@ -78,6 +80,7 @@ impl Channels {
             deliverer: Arc::new(Deliverer::new(agent, events)),
             streams: Some(streams),
             bulk,
+            past: ChannelCounts::default(),
         });
         tokio::spawn(greet_all(Arc::downgrade(&channels), inbound));
         (channels, bulk_streams)
@@ -94,6 +97,7 @@ impl Channels {
             deliverer: Arc::new(Deliverer::new(AgentConfig::Inbox, events)),
             streams: None,
             bulk,
+            past: ChannelCounts::default(),
         })
     }
 
@@ -137,7 +141,9 @@ impl Channels {
 
     /// The node's core begins anew: every session is gone.
     pub(crate) fn down_all(&self) {
-        self.peers().clear();
+        for (_, entry) in self.peers().drain() {
+            self.past.add(&entry.shared.counts);
+        }
     }
 
     /// The first connection to a peer stands, or the last is gone.
@@ -158,7 +164,9 @@ impl Channels {
         let idle =
             |entry: &Entry| entry.shared.secrets().is_none() && entry.shared.outbox.is_empty();
         if !connected && peers.get(&peer).is_some_and(idle) {
-            peers.remove(&peer);
+            if let Some(gone) = peers.remove(&peer) {
+                self.past.add(&gone.shared.counts);
+            }
         }
         if let Some(entry) = peers.get(&peer) {
             tell(entry, News::Connected(connected));
@@ -179,11 +187,15 @@ impl Channels {
         Some(Channel::new(Arc::clone(&entry.shared), entity))
     }
 
-    /// Every channel there is.
-    pub(crate) fn for_each(&self, mut with: impl FnMut(&PeerId, &super::ChannelCounts)) {
-        for (peer, entry) in &*self.peers() {
-            with(peer, &entry.shared.counts);
+    /// What went over all channels, those that are no more among them.
+    pub(crate) fn totals(&self) -> ChannelCounts {
+        let totals = ChannelCounts::default();
+        let peers = self.peers();
+        totals.add(&self.past);
+        for entry in peers.values() {
+            totals.add(&entry.shared.counts);
         }
+        totals
     }
 
     pub(crate) fn settle(&self, delivery: DeliveryId, outcome: Settled) {

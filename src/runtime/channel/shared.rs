@@ -40,6 +40,50 @@ pub struct ChannelCounts {
     pub streams: AtomicU64,
 }
 
+impl ChannelCounts {
+    /// Each count with its name and what it says.
+    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 10] {
+        [
+            (
+                "messages_sent",
+                "Messages sent on channels",
+                &self.messages_out,
+            ),
+            (
+                "messages_received",
+                "Messages received on channels",
+                &self.messages_in,
+            ),
+            ("bytes_sent", "Bytes of their records sent", &self.bytes_out),
+            (
+                "bytes_received",
+                "Bytes of their records received",
+                &self.bytes_in,
+            ),
+            ("records_sent", "Records sent", &self.records_out),
+            ("records_received", "Records received", &self.records_in),
+            (
+                "resent",
+                "Messages sent again after a stream broke",
+                &self.again,
+            ),
+            (
+                "duplicates",
+                "Messages that came again and went no further",
+                &self.duplicates,
+            ),
+            ("frames_refused", "Frames that did not open", &self.refused),
+            ("streams_opened", "Streams opened", &self.streams),
+        ]
+    }
+
+    pub(super) fn add(&self, others: &ChannelCounts) {
+        for ((_, _, sum), (_, _, more)) in self.all().into_iter().zip(others.all()) {
+            sum.fetch_add(more.load(Relaxed), Relaxed);
+        }
+    }
+}
+
 #[derive(Default)]
 struct Acks {
     due: Option<Instant>,

@@ -3,8 +3,9 @@
 use super::*;
 use crate::proto::node::outbox::window;
 use crate::proto::session;
+use crate::types::Nonce;
 use crate::types::limits::OUTBOUND_PER_PEER_MAX;
-use crate::wire::MsgType;
+use crate::wire::{MsgType, WireError};
 
 /// A node whose peer answers nothing any more, played by hand.
 struct Congested {
@@ -49,12 +50,13 @@ impl Congested {
         self.input(Input::Command { id, command })
     }
 
-    /// One request under way ends; returns what left in its place.
+    /// One request under way is refused; returns what left in its place.
     fn one_ends(&mut self) -> Option<MsgType> {
         let before = self.sent.len();
         let id = self.under_way.remove(0);
-        let failure = ExchangeFailure::Unknown;
-        self.input(Input::ExchangeFailed { id, failure });
+        let nonce = Nonce([4; 32]);
+        let bytes = self.node.sessions.error(WireError::Busy, self.now, nonce);
+        self.input(Input::Response { id, bytes });
         self.sent.get(before).copied()
     }
 }

@@ -13,9 +13,9 @@ mod wiring;
 mod work;
 
 use self::wiring::Wires;
+use super::*;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
-use super::*;
 use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::types::Priority;
 use crate::wire::Offer;

@@ -11,7 +11,9 @@ use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{
     BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
 };
-use crate::wire::{AckAnswer, CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
+use crate::wire::{
+    AckAnswer, CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor,
+};
 
 /// First and longest wait before a result is sent again.
 const RESEND_MS: u64 = 500;
