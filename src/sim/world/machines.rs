@@ -177,7 +177,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                 },
                 // A quick heart, too.
                 health: HealthRules {
-                    heartbeat_ms: if scarce { 1_000 } else { 10_000 },
+                    heartbeat_ms: if scarce { 3_000 } else { 10_000 },
                     wake_on_suspect: scarce,
                     ..HealthRules::default()
                 },
