@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::proto::node::{
     GuardView, HealthCounts, NodeStats, PoolView, Priority, StatusView, TaskCounts,
 };
+use crate::runtime::bench::Traffic;
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;
@@ -78,6 +79,19 @@ pub struct PingBody {
     #[serde(default = "ping_count_default")]
     #[schema(minimum = 1, maximum = 10, default = 4)]
     pub count: u8,
+}
+
+/// What `POST /v1/bench` takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"peer": "alice", "traffic": "talk", "span_ms": 1000}))]
+pub struct BenchBody {
+    /// A peer id, an entity id or a unique name.
+    pub peer: String,
+    pub traffic: Traffic,
+    /// How long messages are sent.
+    #[schema(minimum = 1, maximum = 20_000)]
+    pub span_ms: u64,
 }
 
 fn ping_count_default() -> u8 {

@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{
-    HealthView, PingBody, PublicKeyView, StatsView, SubmitBody, WAIT_MAX_MS, WakeBody,
+    BenchBody, HealthView, PingBody, PublicKeyView, StatsView, SubmitBody, WAIT_MAX_MS, WakeBody,
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
 use crate::proto::node::{
     EntryView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView,
 };
+use crate::runtime::bench::Measured;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the server's own limit, so that its answer comes first.
@@ -168,6 +169,14 @@ impl ApiClient {
             count,
         };
         self.post(&["v1", "ping"], Some(&body), PING_TIMEOUT).await
+    }
+
+    /// Has the node measure the way to a peer.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn bench(&self, order: &BenchBody) -> Result<Measured, ClientError> {
+        self.post(&["v1", "bench"], Some(order), PING_TIMEOUT).await
     }
 
     /// Hands over work. With an id in `task` ([`SubmitBody::new`] gives one) this may be repeated.

@@ -12,6 +12,7 @@ use crate::config::Home;
 use crate::{runtime, telemetry};
 
 mod args;
+mod bench;
 mod client;
 mod doctor;
 mod exit;
@@ -81,6 +82,11 @@ enum Command {
     Task(task::TaskCommand),
     /// Run many nodes on this machine, in a network of their own.
     Testnet(testnet::TestnetArgs),
+    /// Measure: two nodes on this machine, beside libp2p alone with the same work.
+    Bench(bench::BenchArgs),
+    /// A process of `bench`. Started by it.
+    #[command(name = "__bench", hide = true, subcommand)]
+    BenchSide(bench::SideArgs),
     /// Ends the commands of a node that died. Started by the node itself.
     #[command(name = "__guard", hide = true)]
     Guard {
@@ -123,6 +129,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Ping(args) => client::block_on(reach::ping(&home, args, json)),
         Command::Wake(args) => client::block_on(reach::wake(&home, args, json)),
         Command::Task(command) => client::block_on(task::run(&home, command, json)),
+        Command::Bench(args) => bench::run(&home, args, json),
+        Command::BenchSide(args) => bench::run_side(args),
         // Ended in `main`, before a home is looked for.
         Command::Guard { .. } => Ok(Exit::Done),
     }

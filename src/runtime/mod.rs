@@ -1,6 +1,7 @@
 //! L4: the shell around the core. One driver owns the core and the swarm; everything slow (disk,
 //! signatures, commands) runs beside it and answers by an input.
 
+pub mod bench;
 pub mod channel;
 mod clock;
 mod compute;

@@ -1,6 +1,7 @@
 //! The routes. Each turns a request into a command, and the reply into JSON; deciding is the
 //! node's.
 
+mod bench;
 mod metrics;
 mod node;
 mod tasks;
@@ -95,6 +96,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
     let waiting = OpenApiRouter::new()
         .routes(routes!(node::ping))
         .routes(routes!(node::peer_status))
+        .routes(routes!(bench::bench))
         .routes(routes!(tasks::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));

@@ -356,6 +356,7 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks/{id}/result",
             "GET /v1/wake",
             "GET /v1/wake/{id}",
+            "POST /v1/bench",
             "POST /v1/ping",
             "POST /v1/tasks",
             "POST /v1/tasks/{id}/cancel",

@@ -30,6 +30,7 @@ pub(super) const PAGES: &[Page] = pages![
     "10-http-api",
     "11-testnets",
     "12-troubleshooting",
+    "13-measuring",
     "14-health-and-limits",
 ];
 

@@ -1,0 +1,143 @@
+//! What a handshake costs: M1 to the ready between two session cores, both sides together, on one
+//! core; beside it the bare cost of its signatures and key agreements.
+//!
+//! Eight signatures' worth: M1, M2, M3 and the ready are each signed and verified once, and each
+//! side makes one share and uses the other's. `first meeting` also verifies what the two entries
+//! say, which two nodes that met before know already.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use junto::crypto::{EphemeralSecret, Identity, Rng, Seeds, SigCheck, hash};
+use junto::proto::Step;
+use junto::proto::registry::{Announcement, Registry};
+use junto::proto::session::{AckOutcome, HandshakeOutcome, Sessions, parse};
+use junto::types::{BatchId, Mono, Nonce, Now, Wall, WriteBatch};
+use rand::{RngExt, SeedableRng};
+
+struct Side {
+    identity: Identity,
+    entry: Vec<u8>,
+    sessions: Sessions,
+    rng: Rng,
+}
+
+const NOW: Now = Now {
+    mono: Mono::from_micros(1),
+    wall: Wall(1_700_000_000_000),
+};
+
+fn side(seed: u64) -> Side {
+    let mut rng = Rng::seed_from_u64(seed);
+    let identity = Identity::from_seeds(&Seeds::generate(&mut rng));
+    let mut registry = Registry::new(Announcement {
+        identity: identity.clone(),
+        name: "node".parse().expect("a name"),
+        capabilities: Vec::new(),
+        addresses: Vec::new(),
+        seq: 0,
+    });
+    let mut writes = WriteBatch::default();
+    registry.issue(&mut Step {
+        now: NOW,
+        rng: &mut rng,
+        batch: BatchId(1),
+        writes: &mut writes,
+    });
+    Side {
+        entry: registry.own().expect("it was issued").0.bytes.clone(),
+        sessions: Sessions::new(&identity),
+        identity,
+        rng,
+    }
+}
+
+fn holds(checks: &[SigCheck]) -> bool {
+    checks.iter().all(SigCheck::verify)
+}
+
+/// M1, M2, M3 and the ready.
+fn shake(a: &mut Side, b: &mut Side) {
+    let (from, to) = (a.identity.peer_id, b.identity.peer_id);
+    let (id, m1) = a
+        .sessions
+        .initiate(to, None, &a.entry, NOW, &mut a.rng)
+        .expect("none is under way");
+    let (envelope, header) = parse(&m1).expect("ours");
+    let HandshakeOutcome::Verify { ticket, checks } =
+        b.sessions.on_handshake(from, envelope, header, NOW)
+    else {
+        panic!("an honest M1");
+    };
+    let good = holds(&checks);
+    let (m2, _) = b
+        .sessions
+        .handshake_verified(ticket, good, &b.entry, NOW, &mut b.rng)
+        .expect("an honest M1");
+    let AckOutcome::Verify { ticket, checks } = a.sessions.on_ack(to, id, &m2, NOW) else {
+        panic!("an honest M2");
+    };
+    let good = holds(&checks);
+    let nonce = Nonce(a.rng.random());
+    let Ok(confirmed) = a.sessions.ack_verified(ticket, good, NOW, nonce) else {
+        panic!("an honest M2");
+    };
+    let (envelope, header) = parse(&confirmed.m3).expect("ours");
+    let nonce = Nonce(b.rng.random());
+    let (_, ready) = b
+        .sessions
+        .on_confirm(from, &envelope, &header, NOW, nonce)
+        .expect("an honest M3");
+    a.sessions
+        .on_ready(to, id, &ready, NOW)
+        .expect("an honest ready");
+}
+
+/// The same two nodes, with sessions that remember nothing.
+fn forget(sides: &(Side, Side)) -> (Sessions, Sessions) {
+    (
+        Sessions::new(&sides.0.identity),
+        Sessions::new(&sides.1.identity),
+    )
+}
+
+fn handshake(c: &mut Criterion) {
+    let mut group = c.benchmark_group("handshake");
+    let mut sides = (side(1), side(2));
+    group.bench_function("first meeting", |bench| {
+        bench.iter(|| {
+            (sides.0.sessions, sides.1.sessions) = forget(&sides);
+            shake(&mut sides.0, &mut sides.1);
+        });
+    });
+    let bare = side(3);
+    let key = bare.identity.key();
+    let digest = hash("bench", &[b"x"]);
+    let check = SigCheck {
+        key: key.public(),
+        purpose: "bench",
+        digest,
+        signature: key.sign("bench", &digest),
+    };
+    let mut rng = Rng::seed_from_u64(4);
+    group.bench_function("its 4 signatures, 4 verifications, 4 X25519", |bench| {
+        bench.iter(|| {
+            for _ in 0..4 {
+                std::hint::black_box(key.sign("bench", std::hint::black_box(&digest)));
+                assert!(std::hint::black_box(&check).verify());
+            }
+            let (ours, theirs) = (
+                EphemeralSecret::generate(&mut rng),
+                EphemeralSecret::generate(&mut rng),
+            );
+            let (our_share, their_share) = (ours.share(), theirs.share());
+            let shared = (
+                ours.diffie_hellman(&their_share).is_ok(),
+                theirs.diffie_hellman(&our_share).is_ok(),
+            );
+            assert_eq!(shared, (true, true));
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, handshake);
+criterion_main!(benches);

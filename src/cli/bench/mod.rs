@@ -1,0 +1,240 @@
+//! `bench`: how fast this is, beside what libp2p alone does with the same work.
+//!
+//! Two nodes and two plain libp2p processes run on loopback, and the rounds of the two pairs take
+//! turns, so that whatever else the machine does hits both. With `--peer` the running node takes
+//! the place of our pair.
+
+mod plain;
+mod process;
+mod result;
+mod side;
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use tempfile::TempDir;
+
+use self::process::{Cost, Side};
+use self::result::{Report, Tally};
+use self::side::{Order, Work};
+use super::client::{block_on, connect};
+use super::exit::{Exit, Failure, Outcome};
+use super::output;
+use crate::api::body::BenchBody;
+use crate::api::client::ApiClient;
+use crate::config::Home;
+use crate::proto::node::PeerRef;
+use crate::runtime::bench::{Measured, Traffic};
+
+pub(super) use self::side::SideArgs;
+
+/// A round's length; as many are run as fit into `--seconds`.
+const ROUND: Duration = Duration::from_millis(500);
+/// Before the first round that counts, each pair has one of this length.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  junto bench talk\n  junto bench pipeline --seconds 10 --json | jq .ratio\n  \
+    junto bench talk --peer alice"
+)]
+pub(super) struct BenchArgs {
+    /// What to measure.
+    #[arg(value_enum)]
+    workload: Work,
+    /// Let the running node measure the way to this peer: a peer id, an entity id or a unique name.
+    #[arg(long)]
+    peer: Option<PeerRef>,
+    /// How long each side works.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
+    seconds: u16,
+}
+
+pub(super) fn run(home: &Home, args: BenchArgs, json: bool) -> Outcome {
+    block_on(async {
+        // A first Ctrl-C ends the processes and removes their files.
+        let report = tokio::select! {
+            report = measure(home, &args) => report?,
+            _ = tokio::signal::ctrl_c() => return Err(Failure::failed("interrupted")),
+        };
+        if json {
+            output::json(&report)?;
+        } else {
+            report.show()?;
+        }
+        Ok(Exit::Done)
+    })
+}
+
+/// A process that `bench` starts. On threads of its own, as a node is.
+pub(super) fn run_side(args: SideArgs) -> Outcome {
+    tokio::runtime::Runtime::new()
+        .map_err(|error| Failure::failed(format!("this process could not be set up: {error}")))?
+        .block_on(side::run(args))
+}
+
+async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {
+    let mut plain = Pair::plain().await?;
+    let mut ours = match &args.peer {
+        Some(peer) => Ours::Node(Remote::new(home, peer, args.workload)?),
+        None => Ours::Pair(Pair::nodes().await?),
+    };
+    let work = args.workload;
+    plain.round(work, WARM_UP).await?;
+    ours.round(work, WARM_UP).await?;
+    let rounds = (Duration::from_secs(args.seconds.into()).as_millis() / ROUND.as_millis()) as u32;
+    let (mut baseline_tally, mut our_tally) = (Tally::default(), Tally::default());
+    for round in 1..=rounds {
+        progress(&format!("{round} of {rounds}"));
+        baseline_tally.add(plain.round(work, ROUND).await?);
+        our_tally.add(ours.round(work, ROUND).await?);
+    }
+    progress("");
+    plain.end().await;
+    if let Ours::Pair(pair) = ours {
+        pair.end().await;
+    }
+    Ok(Report::new(work, our_tally, baseline_tally))
+}
+
+/// One line on a terminal, which the next one replaces.
+fn progress(text: &str) {
+    if output::watched() {
+        let mut err = std::io::stderr().lock();
+        // A terminal that is gone is no reason to stop.
+        let _ = write!(err, "\r\x1b[K{text}").and_then(|()| err.flush());
+    }
+}
+
+/// What a round came to, and what it cost.
+struct Round {
+    measured: Measured,
+    cpu_s: f64,
+    peak_rss_bytes: u64,
+}
+
+/// Two processes: one answers, one drives.
+struct Pair {
+    answering: Side,
+    driving: Side,
+    /// Where nodes keep their files.
+    _dirs: Option<(TempDir, TempDir)>,
+}
+
+impl Pair {
+    async fn plain() -> Result<Pair, Failure> {
+        let kind = OsStr::new("plain");
+        let answering = Side::start(&[kind]).await?;
+        let driving = Side::start(&[kind, OsStr::new(&answering.addr)]).await?;
+        Ok(Pair {
+            answering,
+            driving,
+            _dirs: None,
+        })
+    }
+
+    async fn nodes() -> Result<Pair, Failure> {
+        let dir = || {
+            tempfile::tempdir()
+                .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))
+        };
+        let (a, b) = (dir()?, dir()?);
+        let kind = OsStr::new("node");
+        let answering = Side::start(&[kind, a.path().as_os_str()]).await?;
+        let to = OsStr::new(&answering.addr);
+        let driving = Side::start(&[kind, b.path().as_os_str(), to]).await?;
+        Ok(Pair {
+            answering,
+            driving,
+            _dirs: Some((a, b)),
+        })
+    }
+
+    async fn round(&mut self, work: Work, span: Duration) -> Result<Round, Failure> {
+        let before = self.costs()?;
+        let span_ms = span.as_millis() as u64;
+        let measured = self.driving.order(Order { work, span_ms }).await?;
+        let after = self.costs()?;
+        Ok(Round {
+            measured,
+            cpu_s: after.iter().map(|cost| cost.cpu_s).sum::<f64>()
+                - before.iter().map(|cost| cost.cpu_s).sum::<f64>(),
+            peak_rss_bytes: after
+                .map(|cost| cost.peak_rss_bytes)
+                .into_iter()
+                .max()
+                .unwrap_or(0),
+        })
+    }
+
+    fn costs(&self) -> Result<[Cost; 2], Failure> {
+        Ok([self.answering.cost()?, self.driving.cost()?])
+    }
+
+    async fn end(self) {
+        self.driving.end().await;
+        self.answering.end().await;
+    }
+}
+
+/// Our half of the comparison.
+enum Ours {
+    Pair(Pair),
+    Node(Remote),
+}
+
+impl Ours {
+    async fn round(&mut self, work: Work, span: Duration) -> Result<Round, Failure> {
+        match self {
+            Ours::Pair(pair) => pair.round(work, span).await,
+            Ours::Node(remote) => remote.round(span).await,
+        }
+    }
+}
+
+/// The running node, and the peer to which it measures. Its own costs are all that is seen.
+struct Remote {
+    client: ApiClient,
+    pid: u32,
+    peer: PeerRef,
+    traffic: Traffic,
+}
+
+impl Remote {
+    fn new(home: &Home, peer: &PeerRef, work: Work) -> Result<Remote, Failure> {
+        let traffic = match work {
+            Work::Talk => Traffic::Talk,
+            Work::Pipeline => Traffic::Pipeline,
+            Work::Report => Traffic::Report,
+            Work::Connect => {
+                let what = "the running node keeps its session with a peer, so it cannot begin one";
+                return Err(Failure::usage(what).hint("run `junto bench connect` without --peer"));
+            }
+        };
+        let running = home.running()?.ok_or_else(Failure::not_running)?;
+        Ok(Remote {
+            client: connect(home)?,
+            pid: running.pid.ok_or_else(Failure::not_running)?,
+            peer: peer.clone(),
+            traffic,
+        })
+    }
+
+    async fn round(&self, span: Duration) -> Result<Round, Failure> {
+        let before = Cost::of(self.pid)?;
+        let body = BenchBody {
+            peer: self.peer.to_string(),
+            traffic: self.traffic,
+            span_ms: span.as_millis() as u64,
+        };
+        let measured = self.client.bench(&body).await?;
+        let after = Cost::of(self.pid)?;
+        Ok(Round {
+            measured,
+            cpu_s: after.cpu_s - before.cpu_s,
+            peak_rss_bytes: after.peak_rss_bytes,
+        })
+    }
+}

@@ -1,0 +1,245 @@
+//! One of the processes of a benchmark, from within: it says where it listens, then does what it
+//! is told, one line of JSON in, one line out, until its input ends.
+//!
+//! Four of them serve a benchmark: two nodes, and two processes with nothing but libp2p
+//! ([`plain`](super::plain)). Of each pair one answers and one drives.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Subcommand, ValueEnum};
+use libp2p::multiaddr::Protocol;
+use rand::SeedableRng;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
+
+use super::plain;
+use crate::cli::exit::{Exit, Failure, Outcome};
+use crate::config::Config;
+use crate::crypto::{Identity, Rng, Seeds};
+use crate::proto::node::PeerRef;
+use crate::runtime::bench::{self, Measured, Recorder, Taker, Traffic};
+use crate::runtime::channel::AgentConfig;
+use crate::runtime::{self, Running, StoreOpener};
+use crate::store::SledStore;
+use crate::types::{Multiaddr, PeerId};
+
+const NETWORK: &str = "bench";
+pub(super) const LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
+
+/// What a side is.
+#[derive(Debug, Clone, Subcommand)]
+pub(in crate::cli) enum SideArgs {
+    /// A node that echoes; with an address, one that drives.
+    Node { dir: PathBuf, to: Option<Multiaddr> },
+    /// Plain libp2p, likewise.
+    Plain { to: Option<Multiaddr> },
+}
+
+/// What a driving side is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub(super) work: Work,
+    pub(super) span_ms: u64,
+}
+
+/// The workloads, as the command line and the sides name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::cli) enum Work {
+    /// A question of 256 bytes and its echo, one at a time.
+    Talk,
+    /// The same, 64 at once.
+    Pipeline,
+    /// 256 bytes one way, as fast as they are acknowledged.
+    Report,
+    /// From the first packet to the first answer.
+    Connect,
+}
+
+/// The first line a side writes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Ready {
+    /// With the peer id.
+    pub(super) addr: String,
+}
+
+/// What a side answers to an order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    Done(Measured),
+    Failed(String),
+}
+
+/// Runs one side until its input ends.
+pub(in crate::cli) async fn run(args: SideArgs) -> Outcome {
+    match args {
+        SideArgs::Node { dir, to } => node(&dir, to).await,
+        SideArgs::Plain { to } => plain::run(to).await,
+    }
+}
+
+/// The orders of a side, and where its answers go.
+pub(super) struct Orders {
+    lines: Lines<BufReader<Stdin>>,
+}
+
+impl Orders {
+    /// Says that this side is ready, at `addr`.
+    pub(super) async fn ready(addr: String) -> std::io::Result<Orders> {
+        say(&Ready { addr }).await?;
+        Ok(Orders {
+            lines: BufReader::new(tokio::io::stdin()).lines(),
+        })
+    }
+
+    /// The next one; none when whoever gives them is gone.
+    pub(super) async fn next(&mut self) -> std::io::Result<Option<Order>> {
+        match self.lines.next_line().await? {
+            Some(line) => Ok(Some(serde_json::from_str(&line)?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) async fn answer(&self, outcome: Result<Measured, String>) -> std::io::Result<()> {
+        match outcome {
+            Ok(measured) => say(&Answer::Done(measured)).await,
+            Err(what) => say(&Answer::Failed(what)).await,
+        }
+    }
+}
+
+async fn say(line: &impl Serialize) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    let mut out = tokio::io::stdout();
+    out.write_all(&text).await?;
+    out.flush().await
+}
+
+async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
+    let host = Host::start(&dir.join("node"), new_identity(), to.clone()).await?;
+    let mut orders = Orders::ready(host.addr()?).await?;
+    while let Some(order) = orders.next().await? {
+        let outcome = match &to {
+            Some(to) => drive(&host, dir, to, order).await,
+            None => Err(String::from("this side only answers")),
+        };
+        orders.answer(outcome).await?;
+    }
+    host.running.shutdown().await;
+    Ok(Exit::Done)
+}
+
+async fn drive(host: &Host, dir: &Path, to: &Multiaddr, order: Order) -> Result<Measured, String> {
+    let span = Duration::from_millis(order.span_ms);
+    let traffic = match order.work {
+        Work::Talk => Traffic::Talk,
+        Work::Pipeline => Traffic::Pipeline,
+        Work::Report => Traffic::Report,
+        Work::Connect => return connects(dir, to, span).await,
+    };
+    let peer = PeerRef::Peer(peer_of(to)?);
+    host.meet(&peer).await?;
+    bench::measure(&host.running.handle(), peer, traffic, Taker::Agent, span)
+        .await
+        .map_err(|error| error.to_string())
+}
+
+/// A node that has just started reaches one that it knows: connection, handshake, first answer.
+///
+/// It is the same node each time, because a peer remembers whom it met; but a restart ends every
+/// session. And a peer limits how often one node may begin anew, hence the pauses.
+async fn connects(dir: &Path, to: &Multiaddr, span: Duration) -> Result<Measured, String> {
+    const PAUSE: Duration = Duration::from_millis(150);
+    let peer = PeerRef::Peer(peer_of(to)?);
+    let (identity, place) = (new_identity(), tempfile::tempdir_in(dir));
+    let place = place.map_err(|error| error.to_string())?;
+    let start = async |to| {
+        let started = Host::start(place.path(), identity.clone(), to).await;
+        started.map_err(|failure| failure.to_string())
+    };
+    let stranger = start(Some(to.clone())).await?;
+    let met = stranger.meet(&peer).await;
+    stranger.running.shutdown().await;
+    met?;
+    let recorder = Recorder::default();
+    let (began, mut count, mut connecting) = (Instant::now(), 0, Duration::ZERO);
+    while count == 0 || began.elapsed() < span {
+        tokio::time::sleep(PAUSE).await;
+        let host = start(None).await?;
+        let asked = Instant::now();
+        let answered = bench::first_answer(&host.running.handle(), peer.clone()).await;
+        let took = asked.elapsed();
+        host.running.shutdown().await;
+        answered.map_err(|error| error.to_string())?;
+        recorder.record(took);
+        connecting += took;
+        count += 1;
+    }
+    Ok(recorder.finish(count, connecting))
+}
+
+/// A node in this process, on loopback.
+struct Host {
+    running: Running,
+    peer_id: PeerId,
+}
+
+impl Host {
+    async fn start(
+        store: &Path,
+        identity: Identity,
+        bootstrap: Option<Multiaddr>,
+    ) -> Result<Host, Failure> {
+        let peer_id = identity.peer_id;
+        let mut config = Config::default().runtime_config(identity, None);
+        config.node.network = NETWORK.parse().expect("a valid name");
+        config.node.bootstrap = bootstrap.into_iter().collect();
+        config.listen = vec![LISTEN.parse().expect("a valid address")];
+        config.mdns = false;
+        config.agent = AgentConfig::Echo;
+        let store = store.to_owned();
+        let open: StoreOpener = Arc::new(move || Ok(Box::new(SledStore::open(&store)?)));
+        let running = runtime::start(config, open)
+            .await
+            .map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Host { running, peer_id })
+    }
+
+    fn addr(&self) -> Result<String, Failure> {
+        match self.running.listen().first() {
+            Some(addr) => Ok(format!("{addr}/p2p/{}", self.peer_id)),
+            None => Err(Failure::failed("the node listens nowhere")),
+        }
+    }
+
+    /// Waits until the bootstrap address has told who is there.
+    async fn meet(&self, peer: &PeerRef) -> Result<(), String> {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        const PAUSE: Duration = Duration::from_millis(10);
+        let handle = self.running.handle();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match handle.channel(peer.clone()).await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > end => return Err(error.to_string()),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+}
+
+fn new_identity() -> Identity {
+    Identity::from_seeds(&Seeds::generate(&mut Rng::from_rng(&mut rand::rng())))
+}
+
+/// Whose address it is.
+pub(super) fn peer_of(addr: &Multiaddr) -> Result<PeerId, String> {
+    match addr.iter().last() {
+        Some(Protocol::P2p(peer)) => Ok(peer),
+        _ => Err(format!("{addr} does not end with a peer id")),
+    }
+}

@@ -1,0 +1,199 @@
+//! Sends traffic to a peer and measures it: what `junto bench` and `POST /v1/bench` do.
+//!
+//! Bounds: one measurement takes at most `SPAN_MAX` and what is under way then; latencies are kept
+//! in a histogram of three digits, not one by one.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures::future::{try_join, try_join_all};
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Handle;
+use super::channel::{Channel, ChannelError};
+use crate::proto::node::{CommandError, PeerRef};
+use crate::types::Priority;
+
+/// The longest measurement.
+pub const SPAN_MAX: Duration = Duration::from_secs(20);
+/// What each message carries.
+const BODY: [u8; 256] = [0x5a; 256];
+/// How many questions of a pipeline are open at once.
+const IN_FLIGHT: usize = 64;
+/// A message that takes longer ends the measurement.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// Between two reports whose way is timed, among the many that are only counted.
+const SAMPLE_EVERY: Duration = Duration::from_millis(5);
+
+/// What is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    /// A question and its answer, one at a time.
+    Talk,
+    /// The same, 64 at once.
+    Pipeline,
+    /// One way, as fast as they are acknowledged.
+    Report,
+}
+
+/// Who takes a message on the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taker {
+    /// The peer's agent, which must echo.
+    Agent,
+    /// The peer's node by itself: every message is a ping, so its agent hears nothing.
+    Node,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Measured {
+    /// Messages, or bytes.
+    pub count: u64,
+    pub elapsed_us: u64,
+    /// How often each latency in nanoseconds was met, to three digits.
+    pub latency_ns: Vec<(u64, u64)>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    #[error("{0}")]
+    Reach(CommandError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+}
+
+/// Collects latencies. Shared by the loops of one measurement.
+pub struct Recorder(Mutex<Histogram<u64>>);
+
+impl Default for Recorder {
+    fn default() -> Recorder {
+        Recorder(Mutex::new(
+            Histogram::new(3).expect("three digits are allowed"),
+        ))
+    }
+}
+
+impl Recorder {
+    pub fn record(&self, latency: Duration) {
+        let ns = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX);
+        let mut histogram = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // It grows by itself, so it only refuses what does not fit into memory.
+        let _ = histogram.record(ns);
+    }
+
+    pub fn finish(self, count: u64, elapsed: Duration) -> Measured {
+        let histogram = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Measured {
+            count,
+            elapsed_us: u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+            latency_ns: histogram
+                .iter_recorded()
+                .map(|at| (at.value_iterated_to(), at.count_at_value()))
+                .collect(),
+        }
+    }
+}
+
+/// Sends `traffic` to `peer` for `span`.
+///
+/// # Errors
+/// [`BenchError`]: the peer is not reached, or a message is refused or not answered.
+pub async fn measure(
+    handle: &Handle,
+    peer: PeerRef,
+    traffic: Traffic,
+    taker: Taker,
+    span: Duration,
+) -> Result<Measured, BenchError> {
+    // The first message may have to wait for the stream.
+    let channel = first_answer(handle, peer).await?;
+    let end = Instant::now() + span.min(SPAN_MAX);
+    Ok(match (traffic, taker) {
+        (Traffic::Talk, _) => questions(&channel, taker, 1, end).await?,
+        (Traffic::Pipeline, _) => questions(&channel, taker, IN_FLIGHT, end).await?,
+        (Traffic::Report, Taker::Agent) => reports(&channel, end).await?,
+        // A node keeps reports for its agent; a flood of pings leaves nothing behind.
+        (Traffic::Report, Taker::Node) => questions(&channel, taker, 16 * IN_FLIGHT, end).await?,
+    })
+}
+
+/// Reaches a peer and awaits the first answer of its node.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn first_answer(handle: &Handle, peer: PeerRef) -> Result<Channel, BenchError> {
+    let channel = handle.channel(peer).await.map_err(BenchError::Reach)?;
+    channel
+        .ping(Bytes::from_static(&BODY), ANSWER_LIMIT)
+        .await?;
+    Ok(channel)
+}
+
+async fn questions(
+    channel: &Channel,
+    taker: Taker,
+    in_flight: usize,
+    end: Instant,
+) -> Result<Measured, ChannelError> {
+    let recorder = Recorder::default();
+    let began = Instant::now();
+    let body = Bytes::from_static(&BODY);
+    let asking = || async {
+        let mut count = 0_u64;
+        while Instant::now() < end {
+            let asked = Instant::now();
+            match taker {
+                Taker::Agent => {
+                    let answer = channel.talk(body.clone(), Priority::Normal, ANSWER_LIMIT);
+                    answer.await.map(drop)?;
+                }
+                Taker::Node => channel.ping(body.clone(), ANSWER_LIMIT).await.map(drop)?,
+            }
+            recorder.record(asked.elapsed());
+            count += 1;
+        }
+        Ok::<u64, ChannelError>(count)
+    };
+    let counts = try_join_all((0..in_flight).map(|_| asking())).await?;
+    let elapsed = began.elapsed();
+    Ok(recorder.finish(counts.iter().sum(), elapsed))
+}
+
+/// Posts without waiting for each, times a few, and ends when all have arrived.
+async fn reports(channel: &Channel, end: Instant) -> Result<Measured, ChannelError> {
+    let recorder = Recorder::default();
+    let began = Instant::now();
+    let body = Bytes::from_static(&BODY);
+    let posting = async {
+        let mut count = 0_u64;
+        while Instant::now() < end {
+            for _ in 0..IN_FLIGHT {
+                channel.post(body.clone(), Priority::Normal).await?;
+            }
+            count += IN_FLIGHT as u64;
+        }
+        Ok::<u64, ChannelError>(count)
+    };
+    let timing = async {
+        let mut count = 0_u64;
+        while Instant::now() < end {
+            let sent = Instant::now();
+            let confirmed = channel.report(body.clone(), Priority::Normal, false, ANSWER_LIMIT);
+            confirmed.await?;
+            recorder.record(sent.elapsed());
+            count += 1;
+            tokio::time::sleep(SAMPLE_EVERY).await;
+        }
+        Ok(count)
+    };
+    let (posted, timed) = try_join(posting, timing).await?;
+    channel.drained(ANSWER_LIMIT).await?;
+    let elapsed = began.elapsed();
+    Ok(recorder.finish(posted + timed, elapsed))
+}
