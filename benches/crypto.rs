@@ -73,7 +73,7 @@ fn merkle(c: &mut Criterion) {
     group.finish();
 
     let key = KeyPair::from_seed(&[7; 32]);
-    let public = key.public();
+    let public = key.public().prepare().expect("a valid key");
     let session = SessionId(uuid::Uuid::from_bytes([3; 16]));
     let context = BatchContext::new(&EntityId([1; 32]), &EntityId([2; 32]), session, &[4; 32]);
     let head = BatchHead {

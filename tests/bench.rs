@@ -48,9 +48,10 @@ fn a_running_node_measures_the_way_to_its_peer_whose_agent_hears_nothing() {
     let net = Testnet::start(2, &[]);
     for workload in ["talk", "pipeline", "report"] {
         let args = ["bench", workload, "--peer", "node1", "--seconds", "1"];
-        let document = net
-            .json(1, &args)
-            .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&net.cli(0, &args).stderr)));
+        let output = net.cli(0, &[&["--json"], &args[..]].concat());
+        let complaints = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{workload}: {complaints}");
+        let document = serde_json::from_slice(&output.stdout).unwrap();
         sound(&document, workload);
     }
     let nobody = net.cli(0, &["bench", "talk", "--peer", "nobody", "--seconds", "1"]);

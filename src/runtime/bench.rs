@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use super::Handle;
 use super::channel::{Channel, ChannelError};
-use crate::proto::node::{CommandError, PeerRef};
+use crate::proto::node::{CommandError, CommandErrorCode, PeerRef};
 use crate::types::Priority;
 
 /// The longest measurement.
@@ -111,8 +111,13 @@ pub async fn measure(
     taker: Taker,
     span: Duration,
 ) -> Result<Measured, BenchError> {
-    // The first message may have to wait for the stream.
-    let channel = first_answer(handle, peer).await?;
+    let channel = match first_answer(handle, peer.clone()).await {
+        // A session that was being replaced: there is another now.
+        Err(BenchError::Reach(error)) if error.code == CommandErrorCode::Unreachable => {
+            first_answer(handle, peer).await?
+        }
+        answered => answered?,
+    };
     let end = Instant::now() + span.min(SPAN_MAX);
     Ok(match (traffic, taker) {
         (Traffic::Talk, _) => questions(&channel, taker, 1, end).await?,
