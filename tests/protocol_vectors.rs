@@ -19,10 +19,12 @@ use junto::types::{
     TaskId, Wall, WriteBatch,
 };
 use junto::wire::{
-    AcceptAnswer, AckAnswer, CancelItem, DelegateItem, MsgType, Offer, Ping, RefuseReason,
-    RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem, ResultItem, SignedEntry,
-    TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskRenew, TaskRenewAck, TaskResult,
-    TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate, WireError, cbor,
+    AcceptAnswer, AckAnswer, AgentPresence, CancelItem, CapabilityQuery, CapabilityResponse,
+    DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load, MsgType, NodeStatus, Offer,
+    Ping, RefuseReason, RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem,
+    ResultItem, SignedEntry, StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome,
+    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate,
+    WireError, cbor,
 };
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -348,13 +350,14 @@ fn accept() -> TaskAccept {
     }
 }
 
+fn body<T: Serialize>(rule: &str, value: &T) -> Value {
+    let bytes = cbor::encode(value);
+    let tree: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();
+    json!({ "rule": rule, "value": shown(&tree), "cbor": hex(&bytes) })
+}
+
 /// One body of each kind: the rule of the specification, the value, its bytes.
 fn bodies() -> Vec<Value> {
-    fn body<T: Serialize>(rule: &str, value: &T) -> Value {
-        let bytes = cbor::encode(value);
-        let tree: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();
-        json!({ "rule": rule, "value": shown(&tree), "cbor": hex(&bytes) })
-    }
     let (task_id, token) = (task_id(), FencingToken(1));
     let ended = |outcome| ResultItem {
         task_id,
@@ -420,6 +423,46 @@ fn bodies() -> Vec<Value> {
         body("task-result", &TaskResult { items: results }),
         body("task-result-ack", &kept),
         body("task-cancel", &cancel),
+    ]
+    .into_iter()
+    .chain(signs_of_life())
+    .collect()
+}
+
+/// Heartbeats, status, capabilities, discovery.
+fn signs_of_life() -> [Value; 6] {
+    let wc: Capability = "wc".parse().unwrap();
+    let status = NodeStatus {
+        uptime_ms: 90_000,
+        load: Load {
+            held: 1,
+            slots: 4,
+            free: 3,
+        },
+        agent: AgentPresence::Wakeable,
+    };
+    let free = FreeSlots {
+        name: wc.clone(),
+        slots: 4,
+        free: 3,
+    };
+    let capable = CapabilityResponse {
+        capabilities: vec![free],
+    };
+    let asked = CapabilityQuery {
+        capability: Some(wc.clone()),
+    };
+    let wanted = Discovery {
+        capability: wc,
+        limit: 64,
+    };
+    [
+        body("heartbeat", &Heartbeat { seq: 7, status }),
+        body("heartbeat-ack", &HeartbeatAck { seq: 7 }),
+        body("status-report", &StatusReport { status }),
+        body("capability-query", &asked),
+        body("capability-response", &capable),
+        body("discovery", &wanted),
     ]
 }
 

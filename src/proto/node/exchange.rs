@@ -9,21 +9,14 @@ use crate::crypto::{Subject, Work};
 use crate::proto::Step;
 use crate::proto::guard::Permit;
 use crate::proto::peers::Sentence;
-use crate::proto::session::{
-    AckOutcome, Confirmed, Failed, NoAnswer, SealedRef, SessionInfo, Ticket,
-};
+use crate::proto::session::{AckOutcome, NoAnswer, SealedRef};
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::types::{
-    BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Multiaddr, Nonce,
-    PeerId, SessionId, TaskId, WakeId,
+    BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Nonce, PeerId,
+    SessionId, TaskId, WakeId,
 };
 use crate::wire::{MsgType, Ping, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
 
-/// A peer that connected to us has so long to open the session before we do.
-const THEIR_TURN_MS: u64 = 2_000;
-const SESSION_RETRY_MS: u64 = 1_000;
-const SESSION_RETRY_MAX_MS: u64 = 5_000;
-const BUSY_RETRY_MS: u64 = 250;
 const RESEND_MS: u64 = 2_000;
 const DELAYED_MAX: usize = 256;
 
@@ -106,77 +99,7 @@ pub(super) enum Pending {
 }
 
 impl Node {
-    pub(super) fn connected(
-        &mut self,
-        peer: PeerId,
-        addr: &Multiaddr,
-        dialer: bool,
-        step: &mut Step<'_>,
-    ) {
-        self.peers_changed = true;
-        self.sessions.connected(peer, addr);
-        if self.peers.connected(peer, addr, dialer, step.now.mono) {
-            self.out.push(Output::Disconnect { peer });
-            return;
-        }
-        self.tally.know(peer);
-        self.guard.heard(&peer, step.now.mono);
-        self.health.connected(&peer, step.now.mono);
-        match self.sessions.with(&peer) {
-            // The session outlived the connection, on our side at least: the first message tells.
-            Some(info) => {
-                self.worker.requester_is_back(info.entity, step.now.mono);
-                if dialer {
-                    self.sync_with(peer, step);
-                }
-            }
-            None if dialer => self.open_session(peer, step),
-            None => {
-                self.session_at.insert(peer, step.now.mono + THEIR_TURN_MS);
-            }
-        }
-    }
-
-    /// Opens sessions with connected peers whose time has come.
-    pub(super) fn open_sessions(&mut self, step: &mut Step<'_>) {
-        let now = step.now.mono;
-        let due: Vec<PeerId> = self
-            .session_at
-            .iter()
-            .filter(|(_, at)| **at <= now)
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in due {
-            self.session_at.remove(&peer);
-            let wanted = self.peers.is_up(&peer) || self.outbox.contains_key(&peer);
-            if self.sessions.with(&peer).is_some() || !wanted {
-                continue;
-            }
-            match self.guard.wait_ms(&peer, now) {
-                Some(wait_ms) => {
-                    self.session_at.insert(peer, now + wait_ms);
-                }
-                None => self.open_session(peer, step),
-            }
-        }
-    }
-
-    /// Sends M1, unless a handshake is under way.
-    pub(super) fn open_session(&mut self, peer: PeerId, step: &mut Step<'_>) {
-        let Some((own, written)) = self.registry.own() else {
-            return;
-        };
-        let entry = own.bytes.clone();
-        let known_as = self.registry.entity_of(&peer);
-        let opened = self
-            .sessions
-            .initiate(peer, known_as, &entry, step.now, step.rng);
-        if let Some((session, bytes)) = opened {
-            self.begin(Pending::Handshake { peer, session }, peer, bytes, written);
-        }
-    }
-
-    fn begin(&mut self, pending: Pending, peer: PeerId, bytes: Vec<u8>, after: BatchId) {
+    pub(super) fn begin(&mut self, pending: Pending, peer: PeerId, bytes: Vec<u8>, after: BatchId) {
         let id = ExchangeId(self.next_exchange);
         self.next_exchange += 1;
         let msg_type = match &pending {
@@ -344,97 +267,6 @@ impl Node {
                     }
                 }
                 self.pump(peer, step);
-            }
-        }
-    }
-
-    /// M2's signatures were judged.
-    pub(super) fn ack_verified(&mut self, ticket: Ticket, good: bool, step: &mut Step<'_>) {
-        let nonce = step.nonce();
-        match self.sessions.ack_verified(ticket, good, step.now, nonce) {
-            Ok(Confirmed {
-                peer,
-                session,
-                m3,
-                entry,
-            }) => {
-                self.merge_verified(&entry, step);
-                self.begin(Pending::Confirm { peer, session }, peer, m3, BatchId::NONE);
-            }
-            Err(Some(Failed { peer, code })) => {
-                self.penalize(peer, code, step);
-                self.session_failed(peer, Some(code), step);
-            }
-            // It ended, or another took its place, while its signatures were checked.
-            Err(None) => {}
-        }
-    }
-
-    pub(super) fn session_up(&mut self, info: SessionInfo, step: &mut Step<'_>) {
-        self.session_at.remove(&info.peer);
-        if let Some(secrets) = self.sessions.stream_secrets(&info.peer) {
-            self.out.push(Output::ChannelUp(Box::new(secrets)));
-        }
-        let name = self
-            .registry
-            .entry(&info.entity)
-            .map(|e| e.body.name.to_string());
-        let name = name.unwrap_or_default();
-        self.note(Note::SessionUp {
-            peer: info.peer,
-            entity: info.entity,
-            name,
-        });
-        self.worker.requester_is_back(info.entity, step.now.mono);
-        self.tally.session(&info.peer);
-        self.health.session_up(info.peer, step.now.mono);
-        self.announce_once();
-        self.pump(info.peer, step);
-        self.ask_capabilities(info.peer, step);
-    }
-
-    /// The other side lost a session that we still had.
-    pub(super) fn stream_refused(&mut self, peer: PeerId, session: SessionId, step: &mut Step<'_>) {
-        self.sessions.forget(&peer, session);
-        if self.sessions.with(&peer).is_none() && self.peers.is_up(&peer) {
-            self.open_session(peer, step);
-        }
-    }
-
-    /// Sees to it that what waits for a session gets one, or fails.
-    fn look_again(&mut self, peer: PeerId, step: &mut Step<'_>) {
-        let wait = SESSION_RETRY_MS + step.backoff_ms(1, SESSION_RETRY_MS, SESSION_RETRY_MAX_MS);
-        self.session_at.insert(peer, step.now.mono + wait);
-    }
-
-    /// No session came about: what waits for it has failed, and it is tried again later.
-    fn session_failed(&mut self, peer: PeerId, code: Option<WireError>, step: &mut Step<'_>) {
-        // Theirs may have won: then the session is there, or about to be.
-        let theirs_wins = code == Some(WireError::InvalidState);
-        if self.sessions.with(&peer).is_some() {
-            self.pump(peer, step);
-            return;
-        }
-        if let Some(code) = code
-            && !theirs_wins
-        {
-            self.note(Note::SessionRefused {
-                peer,
-                why: code.to_string(),
-            });
-        }
-        match code {
-            // It is under load, not against us: a little later it may have room.
-            Some(WireError::Busy) => {
-                let wait = BUSY_RETRY_MS + step.backoff_ms(0, BUSY_RETRY_MS, BUSY_RETRY_MS);
-                self.session_at.insert(peer, step.now.mono + wait);
-            }
-            _ => self.look_again(peer, step),
-        }
-        if !theirs_wins {
-            let waiting = self.outbox.remove(&peer).unwrap_or_default();
-            for message in waiting.into_messages() {
-                self.failed(peer, message, ExchangeFailure::NotSent, step);
             }
         }
     }

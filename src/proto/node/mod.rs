@@ -4,9 +4,9 @@
 //! read, no socket touched. Outputs that promise something wait in the gate until what they
 //! promise is durable.
 //!
-//! Where to look: `exchange` sends and opens sessions, `answers` hears what comes back, `inbound`
-//! answers requests, `gossip` merges the registry, `work` carries out what the task and wake cores
-//! ask for, `commands` serves the API.
+//! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
+//! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
+//! registry, `work` carries out what the task and wake cores ask for, `commands` serves the API.
 
 mod answers;
 mod command;
@@ -19,6 +19,7 @@ mod health;
 mod inbound;
 mod inbox;
 mod io;
+mod meeting;
 mod outbox;
 mod stats;
 mod tally;
