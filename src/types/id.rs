@@ -41,7 +41,7 @@ impl FromStr for EntityId {
             .strip_prefix(ENTITY_PREFIX)
             .ok_or(IdError("an entity id begins with ent1"))?;
         let bytes = BASE32_NOPAD
-            .decode(body.to_uppercase().as_bytes())
+            .decode(body.to_ascii_uppercase().as_bytes())
             .map_err(|_| IdError("an entity id is ent1 and 52 base32 characters"))?;
         let bytes = bytes
             .try_into()
@@ -176,5 +176,8 @@ mod tests {
         assert_eq!(id.to_string().parse::<EntityId>(), Ok(id));
         assert!("ent1zz".parse::<EntityId>().is_err());
         assert!("x".parse::<EntityId>().is_err());
+        // A long s is an S in upper case, and no character of base32.
+        let bent = EntityId([0x94; 32]).to_string().replace('s', "ſ");
+        assert!(bent.contains('ſ') && bent.parse::<EntityId>().is_err());
     }
 }

@@ -85,6 +85,21 @@ fn suites_and_shares_that_do_not_match_are_malformed() {
     assert_eq!(b.on_m1(a.peer, &bent), Err(WireError::Malformed));
 }
 
+#[test]
+fn an_empty_list_of_further_shares_is_another_encoding_and_refused() {
+    let (mut a, b) = pair();
+    let (_, m1) = a.m1(&b);
+    let (envelope, _) = parse(&m1).expect("our own");
+    let mut tree: ciborium::Value = ciborium::from_reader(&envelope.data[..]).expect("our own");
+    let pairs = tree.as_map_mut().expect("a map");
+    pairs.push(("shares".into(), ciborium::Value::Array(Vec::new())));
+    let bent = cbor::encode(&tree);
+    assert!(matches!(
+        cbor::decode::<Handshake>(&bent, 8_192),
+        Err(cbor::CborError::Unexpected(_))
+    ));
+}
+
 /// An M1 of `a` with another body, signed by `a`: it lies, and stands by it.
 fn bent_m1(a: &mut Side, b: &Side, bend: impl Fn(&mut Handshake)) -> Vec<u8> {
     let (id, m1) = a.m1(b);

@@ -1,0 +1,7 @@
+//! What the fuzz targets do with their bytes. The same files are compiled into
+//! `tests/fuzz_corpus`, so they use only what the crate offers to everybody, and run without a
+//! fuzzer, too.
+
+mod members;
+pub mod session;
+pub mod wire;

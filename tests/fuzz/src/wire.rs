@@ -1,0 +1,279 @@
+//! Every reader of bytes that come from outside or from the disk.
+//!
+//! - None panics, whatever it is given.
+//! - What one accepts, it writes again byte for byte (map keys that are hints apart).
+//! - What `wire::cbor` accepts, an independent CBOR library reads as the same value, and writes, by
+//!   its own rules for the deterministic encoding, as the same bytes.
+
+use std::fmt::Debug;
+
+use junto::crypto::{Identity, Inception, KdfCost, KeyFile, Rng, Seeds};
+use junto::proto::session::{Opening, Sessions};
+use junto::proto::task::{HeldRecord, TaskRecord, held_key};
+use junto::types::limits::FRAME_MAX_BYTES;
+use junto::types::{Capability, EntityId, Mono, NodeName, Nonce, Now, Wall};
+use junto::wire::cbor;
+use junto::wire::{
+    CapabilityQuery, CapabilityResponse, Confirm, Discovery, EntryBody, Envelope, ErrorBody,
+    Handshake, HandshakeAck, Header, Heartbeat, HeartbeatAck, MessageProof, PeerBinding, Ping,
+    Pong, Ready, RegistryEntries, RegistrySync, SealedPlain, SignedEntry, StatusReport, TaskAccept,
+    TaskCancel, TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck,
+    WakeUp, WakeUpAck, WakeUpdate, WireError,
+};
+use rand::SeedableRng as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_cbor_2::Value;
+
+use super::members;
+
+/// A reader of one kind of bytes; it says whether it accepted them.
+pub type Reader = fn(&[u8]) -> bool;
+
+/// Each CBOR type that travels, by the name of its CDDL rule.
+macro_rules! messages {
+    ($($rule:literal: $type:ty,)*) => {
+        pub const MESSAGES: &[(&str, Reader)] = &[$(($rule, agree::<$type>),)*];
+
+        /// The names of the members that each type knows.
+        pub fn fields() -> Vec<(&'static str, &'static [&'static str])> {
+            vec![$(($rule, members::of::<$type>()),)*]
+        }
+    };
+}
+
+messages! {
+    "envelope": Envelope,
+    "header": Header,
+    "sealed-plain": SealedPlain,
+    "signed-entry": SignedEntry,
+    "entry-body": EntryBody,
+    "handshake": Handshake,
+    "handshake-ack": HandshakeAck,
+    "handshake-confirm": Confirm,
+    "ready": Ready,
+    "error": ErrorBody,
+    "ping": Ping,
+    "pong": Pong,
+    "registry-sync": RegistrySync,
+    "registry-entries": RegistryEntries,
+    "wake-up": WakeUp,
+    "wake-up-ack": WakeUpAck,
+    "wake-update": WakeUpdate,
+    "task-delegate": TaskDelegate,
+    "task-accept": TaskAccept,
+    "task-renew": TaskRenew,
+    "task-renew-ack": TaskRenewAck,
+    "task-result": TaskResult,
+    "task-result-ack": TaskResultAck,
+    "task-cancel": TaskCancel,
+    "task-cancel-ack": TaskCancelAck,
+    "heartbeat": Heartbeat,
+    "heartbeat-ack": HeartbeatAck,
+    "status-report": StatusReport,
+    "capability-query": CapabilityQuery,
+    "capability-response": CapabilityResponse,
+    "discovery": Discovery,
+    "opening": Opening,
+    "proof": MessageProof,
+}
+
+/// Everything else that is read.
+pub const OTHERS: &[Reader] = &[
+    whole_envelope,
+    entry,
+    inception,
+    key_file,
+    task_row,
+    held_row,
+    texts,
+];
+
+/// The first byte names the reader, the others are for it.
+pub fn run(data: &[u8]) {
+    let Some((which, bytes)) = data.split_first() else {
+        return;
+    };
+    let mut readers = MESSAGES.iter().map(|(_, reader)| reader).chain(OTHERS);
+    let count = MESSAGES.len() + OTHERS.len();
+    if let Some(reader) = readers.nth(usize::from(*which) % count) {
+        reader(bytes);
+    }
+}
+
+/// The byte that names the reader of a rule.
+pub fn selector(rule: &str) -> Option<u8> {
+    let at = MESSAGES.iter().position(|(name, _)| *name == rule)?;
+    u8::try_from(at).ok()
+}
+
+/// The bytes that name the readers without a rule, in their order.
+pub fn other_selectors() -> impl Iterator<Item = u8> {
+    (MESSAGES.len()..MESSAGES.len() + OTHERS.len()).filter_map(|at| u8::try_from(at).ok())
+}
+
+/// Our reader and an independent one agree on these bytes.
+fn agree<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> bool {
+    let Ok(ours) = cbor::decode::<T>(bytes, FRAME_MAX_BYTES) else {
+        return false;
+    };
+    let tree: Value = serde_cbor_2::from_slice(bytes).expect("the other library reads it");
+    let again = serde_cbor_2::to_vec(&tree).expect("the other library writes it");
+    assert_eq!(again, bytes, "the other library writes other bytes");
+    if !has_hint(&tree) {
+        let theirs: T = serde_cbor_2::from_slice(bytes).expect("the other library knows the type");
+        assert_eq!(theirs, ours, "the other library reads another value");
+        assert_eq!(cbor::encode(&ours), bytes, "it is written otherwise");
+    }
+    true
+}
+
+/// Whether a key somewhere may be ignored: the type does not keep it.
+fn has_hint(tree: &Value) -> bool {
+    match tree {
+        Value::Array(items) => items.iter().any(has_hint),
+        Value::Map(pairs) => pairs.iter().any(|(key, value)| {
+            matches!(key, Value::Text(text) if text.starts_with('_')) || has_hint(value)
+        }),
+        _ => false,
+    }
+}
+
+fn whole_envelope(bytes: &[u8]) -> bool {
+    let Ok((envelope, header)) = Envelope::from_bytes(bytes) else {
+        return false;
+    };
+    assert!(header.is_consistent());
+    assert_eq!(
+        junto::proto::session::parse(bytes).is_ok(),
+        header.version == "1.1"
+    );
+    agree::<Envelope>(bytes) && agree::<Header>(&envelope.header)
+}
+
+fn entry(bytes: &[u8]) -> bool {
+    let Ok((body, checks)) = SignedEntry::parse(bytes) else {
+        return false;
+    };
+    assert!(body.issued < body.expires && checks.len() == 2 + body.peers.len());
+    assert!(body.speaks_through(&body.peer_id()));
+    agree::<SignedEntry>(bytes)
+}
+
+fn inception(bytes: &[u8]) -> bool {
+    let Ok(inception) = Inception::from_bytes(bytes) else {
+        return false;
+    };
+    assert_eq!(inception.to_bytes(), bytes);
+    true
+}
+
+fn key_file(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(file) = KeyFile::parse(text) else {
+        return false;
+    };
+    let again = KeyFile::parse(&file.to_json()).expect("what it writes, it reads");
+    assert_eq!(again.to_json(), file.to_json());
+    true
+}
+
+fn task_row(bytes: &[u8]) -> bool {
+    match TaskRecord::from_row(bytes) {
+        Ok(_) => agree::<TaskRecord>(bytes),
+        Err(_) => false,
+    }
+}
+
+fn held_row(bytes: &[u8]) -> bool {
+    if let Ok(key) = held_key(bytes) {
+        assert_eq!(key.to_bytes(), bytes);
+    }
+    match HeldRecord::from_row(bytes) {
+        Ok(_) => agree::<HeldRecord>(bytes),
+        Err(_) => false,
+    }
+}
+
+/// Ids and names as people write them.
+fn texts(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    if let Ok(id) = text.parse::<EntityId>() {
+        assert_eq!(id.to_string(), text.to_lowercase());
+    }
+    if let Ok(name) = text.parse::<Capability>() {
+        assert_eq!(name.as_str(), text);
+    }
+    text.parse::<NodeName>()
+        .is_ok_and(|name| name.as_str() == text)
+}
+
+/// One accepted input of each reader without a rule, in their order.
+pub fn samples() -> Vec<Vec<u8>> {
+    let mut rng = Rng::seed_from_u64(1);
+    let seeds = Seeds::generate(&mut rng);
+    let identity = Identity::from_seeds(&seeds);
+    let signed = junto::crypto::Signature([7; 64]);
+    let body = EntryBody {
+        entity_id: identity.entity_id,
+        inception: identity.inception.to_bytes(),
+        key: identity.key().public(),
+        seq: 1,
+        issued: Wall(1),
+        expires: Wall(2),
+        name: "a".parse().expect("a name"),
+        capabilities: Vec::new(),
+        addresses: vec!["/ip4/192.0.2.7/tcp/4001".parse().expect("an address")],
+        peers: vec![PeerBinding {
+            peer_id: identity.peer_id,
+            signature: signed,
+        }],
+        versions: vec!["1.1".into()],
+    };
+    let now = Now {
+        mono: Mono::from_micros(1),
+        wall: Wall(1),
+    };
+    let error = Sessions::new(&identity).error(WireError::Busy, now, Nonce([1; 32]));
+    let file = KeyFile::seal(&seeds, None, KdfCost::NONE, &mut rng);
+    vec![
+        error,
+        SignedEntry::sign(&body, identity.key()).to_bytes(),
+        identity.inception.to_bytes(),
+        file.to_json().into_bytes(),
+        row(&[
+            ("v", Value::Integer(1)),
+            ("id", Value::Bytes(vec![1; 16])),
+            ("capability", Value::Text("wc".into())),
+            ("priority", Value::Text("high".into())),
+            ("state", Value::Text("working".into())),
+            ("submitted", Value::Integer(1)),
+            ("deadline", Value::Integer(2)),
+            ("token", Value::Integer(1)),
+            ("worker", Value::Bytes(vec![2; 32])),
+            ("failures", Value::Integer(0)),
+            ("losses", Value::Integer(0)),
+            ("attempts", Value::Array(Vec::new())),
+            ("input_bytes", Value::Integer(3)),
+        ]),
+        row(&[
+            ("v", Value::Integer(1)),
+            ("state", Value::Text("accepted".into())),
+            ("token", Value::Integer(1)),
+            ("capability", Value::Text("wc".into())),
+            ("deadline", Value::Integer(2)),
+            ("since", Value::Integer(1)),
+        ]),
+        b"node-1".to_vec(),
+    ]
+}
+
+fn row(members: &[(&str, Value)]) -> Vec<u8> {
+    let named = |(name, value): &(&str, Value)| (Value::Text((*name).into()), value.clone());
+    let map = Value::Map(members.iter().map(named).collect());
+    serde_cbor_2::to_vec(&map).expect("plain data")
+}

@@ -1,0 +1,147 @@
+//! The corpus: small inputs of each kind, from the specification and the vectors.
+//!
+//! `JUNTO_CORPUS=write cargo test --release --test fuzz_corpus` writes the files that are missing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use junto::crypto::hash;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+
+use crate::agreement::SPEC;
+use crate::fuzz;
+
+type Target = fn(&[u8]);
+
+const TARGETS: &[(&str, Target)] = &[("wire", fuzz::wire::run), ("session", fuzz::session::run)];
+
+fn folder(target: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fuzz/corpus")
+        .join(target)
+}
+
+/// Every file of a target's corpus.
+fn files(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(folder(target)).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        files.insert(name, std::fs::read(&path).unwrap());
+    }
+    files
+}
+
+/// `seed` with a few bytes changed, cut out, put in or taken from `other`.
+fn bent(seed: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..5) {
+        let at = rng.random_range(0..=bytes.len());
+        match rng.random_range(0..6) {
+            0 => bytes.insert(at, rng.random()),
+            1 if at < bytes.len() => drop(bytes.remove(at)),
+            2 if at < bytes.len() => bytes[at] = rng.random(),
+            3 => bytes.truncate(at),
+            4 => bytes.extend_from_slice(&other[rng.random_range(0..=other.len())..]),
+            _ if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
+            _ => {}
+        }
+    }
+    bytes
+}
+
+fn run_bent(target: &str, run: Target, count: usize) {
+    let files: Vec<Vec<u8>> = files(target).into_values().collect();
+    let mut rng = StdRng::seed_from_u64(7);
+    for _ in 0..count {
+        let seed = &files[rng.random_range(0..files.len())];
+        let other = &files[rng.random_range(0..files.len())];
+        run(&bent(seed, other, &mut rng));
+    }
+}
+
+fn run_whole(target: &str, run: Target) {
+    let files = files(target);
+    assert!(files.len() >= 10, "{target}: {} files", files.len());
+    for (name, bytes) in files {
+        println!("{target}/{name}");
+        run(&bytes);
+    }
+}
+
+#[test]
+fn every_file_of_the_corpus_passes() {
+    for (target, run) in TARGETS {
+        run_whole(target, *run);
+    }
+}
+
+#[test]
+fn bent_wire_bytes_pass() {
+    run_bent("wire", fuzz::wire::run, 20_000);
+}
+
+#[test]
+fn bent_session_scripts_pass() {
+    run_bent("session", fuzz::session::run, 500);
+}
+
+#[test]
+fn the_first_session_scripts_get_far() {
+    let opened: Vec<usize> = fuzz::session::samples()
+        .iter()
+        .map(|script| fuzz::session::opened_by(script))
+        .collect();
+    assert_eq!(opened, [0, 0, 4, 48, 4, 0]);
+}
+
+/// What the corpus begins with: a byte for the reader, and a message it accepts.
+fn wire_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = Vec::new();
+    for (rule, reads) in fuzz::wire::MESSAGES {
+        for seed in 0..3 {
+            let message = serde_cbor_2::to_vec(&SPEC.draw(rule, seed)).unwrap();
+            assert!(reads(&message), "{rule}");
+            let selector = fuzz::wire::selector(rule).unwrap();
+            seeds.push([&[selector][..], &message].concat());
+        }
+    }
+    let samples = fuzz::wire::samples().into_iter().zip(fuzz::wire::OTHERS);
+    assert_eq!(samples.len(), fuzz::wire::OTHERS.len());
+    for (selector, (sample, reads)) in fuzz::wire::other_selectors().zip(samples) {
+        assert!(
+            reads(&sample),
+            "{}",
+            data_encoding::HEXLOWER.encode(&sample)
+        );
+        seeds.push([&[selector][..], &sample].concat());
+    }
+    seeds
+}
+
+fn session_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = fuzz::session::samples();
+    let mut rng = StdRng::seed_from_u64(1);
+    for _ in 0..8 {
+        let mut script = vec![0; 120];
+        rng.fill_bytes(&mut script);
+        seeds.push(script);
+    }
+    seeds
+}
+
+#[test]
+fn the_corpus_can_be_made() {
+    let seeds = [("wire", wire_seeds()), ("session", session_seeds())];
+    if std::env::var_os("JUNTO_CORPUS").is_none_or(|wish| wish != "write") {
+        return;
+    }
+    for (target, seeds) in seeds {
+        std::fs::create_dir_all(folder(target)).unwrap();
+        for seed in seeds {
+            let name = data_encoding::HEXLOWER.encode(&hash("corpus", &[&seed])[..8]);
+            std::fs::write(folder(target).join(name), seed).unwrap();
+        }
+    }
+}
