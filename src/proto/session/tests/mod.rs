@@ -479,6 +479,64 @@ fn a_session_that_is_never_answered_wears_out() {
     assert!(worn.is_none(), "L3");
 }
 
+#[test]
+fn a_million_corrupt_frames_do_not_keep_a_good_one_back() {
+    let (mut a, mut b) = pair();
+    shake(&mut a, &mut b);
+    let sealed = a.seal(b.peer, b"good").0;
+    let (good, of_good) = parse(&sealed).expect("well formed");
+    let (mut envelope, mut header) = (good.clone(), of_good.clone());
+    for n in 0..1_000_000_u64 {
+        // What comes is corrupt, or claims another number or epoch.
+        let at = n as usize % envelope.data.len();
+        envelope.data[at] ^= 1 << (n % 8);
+        header.sequence_num = Some(n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (n % 64));
+        header.epoch = Some((n % 4) as u32);
+        let opened = b.sessions.open_request(&a.peer, &envelope, &header, b.now);
+        assert!(opened.is_err());
+        envelope.data[at] = good.data[at];
+    }
+    b.sessions.check().expect("invariants");
+    let opened = b.sessions.open_request(&a.peer, &good, &of_good, b.now);
+    assert_eq!(opened.expect("unharmed").body, b"good");
+}
+
+#[test]
+fn numbers_open_up_to_the_last_but_one_and_within_the_window_only() {
+    let (mut a, mut b) = pair();
+    shake(&mut a, &mut b);
+    let mut sealed_as = |a: &mut Side, seq: u64| {
+        let id = a.sessions.newest[&b.peer];
+        let live = a.sessions.live.get_mut(&id).expect("live");
+        live.next_seq = seq;
+        a.seal(b.peer, b"x").0
+    };
+    let (window, last) = (crate::types::limits::REPLAY_WINDOW, u64::MAX - 1);
+    let edges = [0, 1, window, window - 1, window + 1, last - window, last].map(|seq| {
+        let sealed = sealed_as(&mut a, seq);
+        (seq, sealed)
+    });
+    let [zero, one, at, before, after, low, top] = edges;
+    let mut open = |(_, sealed): &(u64, Vec<u8>)| b.open(a.peer, sealed).map(|_| ());
+    assert_eq!(open(&zero), Ok(()));
+    assert_eq!(open(&zero), Err(WireError::ReplayDetected));
+    assert_eq!(open(&at), Ok(()), "as far ahead as it likes");
+    assert_eq!(open(&one), Ok(()), "the last that is within the window");
+    assert_eq!(open(&zero), Err(WireError::SequenceError), "out of it now");
+    assert_eq!(open(&after), Ok(()));
+    assert_eq!(open(&one), Err(WireError::SequenceError));
+    assert_eq!(open(&before), Ok(()));
+    assert_eq!(open(&top), Ok(()));
+    assert_eq!(open(&top), Err(WireError::ReplayDetected));
+    assert_eq!(open(&low), Err(WireError::SequenceError));
+    // The number after the last is never sealed: the session is over.
+    let nonce = a.nonce();
+    let none = a
+        .sessions
+        .seal_request(&b.peer, MsgType::Ping, b"x", a.now, nonce);
+    assert!(none.is_none(), "S1");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
