@@ -100,9 +100,9 @@ impl Listing {
 
 fn colour_of(state: &str) -> Option<Color> {
     match state {
-        "ok" | "connected" | "completed" | "self" => Some(Color::Green),
-        "warn" | "connecting" | "working" | "submitted" => Some(Color::Yellow),
-        "fail" | "failed" | "banned" | "canceled" => Some(Color::Red),
+        "ok" | "connected" | "healthy" | "completed" | "self" => Some(Color::Green),
+        "warn" | "connecting" | "suspect" | "working" | "submitted" => Some(Color::Yellow),
+        "fail" | "failed" | "unreachable" | "banned" | "canceled" => Some(Color::Red),
         _ => None,
     }
 }

@@ -27,6 +27,7 @@ impl Node {
             peers,
             sessions,
             health,
+            guard,
             ..
         } = self;
         let now = step.now.mono;
@@ -35,6 +36,8 @@ impl Node {
                 .offering(capability)
                 .map(|(entry, slots)| (entry, entry.body.peer_id(), slots))
                 .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
+                // An offer that is not even sent would only cost a token.
+                .filter(|(_, peer, _)| guard.wait_ms(peer, now).is_none())
                 .map(|(entry, peer, slots)| {
                     let said = health.of(&peer).and_then(|known| known.slots(capability));
                     let candidate = Candidate {

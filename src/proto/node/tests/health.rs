@@ -203,3 +203,27 @@ fn who_offers_a_capability_is_asked_of_peers() {
     let answer: crate::wire::RegistryEntries = cbor::decode(&body, 1 << 20).expect("entries");
     assert_eq!(answer.entries.len(), 1, "its own: it offers that");
 }
+
+#[test]
+fn no_task_is_offered_to_whom_nothing_is_sent() {
+    let mut wires = pair();
+    wires.stop(1);
+    wires.run(SECOND_MS);
+    while guard(&mut wires, 0).breakers_open == 0 {
+        wires.command(0, Command::Ping(name_of(1)));
+        wires.run(SECOND_MS / 10);
+    }
+    wires.granted(0, submit(1));
+    wires.run(SECOND_MS);
+    let attempts = |wires: &mut Wires| match wires.ask(0, Command::Task(task(1))) {
+        Ok(Reply::Task(view)) => view.attempts.len(),
+        other => panic!("a task: {other:?}"),
+    };
+    assert_eq!(attempts(&mut wires), 0, "it waits");
+    wires.start(1);
+    wires.run(60 * SECOND_MS);
+    let Ok(Reply::Task(view)) = wires.ask(0, Command::Task(task(1))) else {
+        panic!("a task")
+    };
+    assert_eq!(view.state, TaskState::Completed);
+}
