@@ -650,13 +650,15 @@ async fn an_honest_peer_gets_in_while_hundreds_leave_their_handshakes_half_open(
         honest += 1;
     }
     assert!(honest >= 2, "{honest} were served");
-    let mut begun = 0;
+    let (mut begun, mut cookies) = (0, 0);
     let mut kept = Vec::new();
     for task in flood {
         let (liar, of_it) = task.await.unwrap();
+        cookies += liar.cookies;
         kept.push(liar);
         begun += of_it;
     }
     assert!(begun > 1_024, "more than the table holds: {begun}");
+    assert!(cookies > 0, "it was under load");
     victim.is_unharmed(seed()).await;
 }

@@ -142,6 +142,8 @@ pub struct Liar {
     pub sessions: Sessions,
     pub rng: Rng,
     pub victim: PeerId,
+    /// How often it was asked for a cookie.
+    pub cookies: usize,
     control: Control,
     swarm: JoinHandle<()>,
     started: Instant,
@@ -186,6 +188,7 @@ impl Liar {
             identity,
             rng,
             victim: victim.peer,
+            cookies: 0,
             control,
             swarm,
             started: Instant::now(),
@@ -312,6 +315,7 @@ impl Liar {
         match self.ask(m1).await {
             Answer::Message(m2, _) => Ok((id, m2)),
             Answer::Refused(body, error) if body.cookie.is_some() => {
+                self.cookies += 1;
                 let again = self.sessions.on_ack(self.victim, id, &error, now);
                 let AckOutcome::Again(m1) = again else {
                     return Err(WireError::Busy);

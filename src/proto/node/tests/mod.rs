@@ -5,6 +5,7 @@ mod calls;
 mod carrying;
 mod congestion;
 mod health;
+mod load;
 mod meeting;
 mod messages;
 mod restarts;

@@ -505,7 +505,7 @@ fn a_million_corrupt_frames_do_not_keep_a_good_one_back() {
 fn numbers_open_up_to_the_last_but_one_and_within_the_window_only() {
     let (mut a, mut b) = pair();
     shake(&mut a, &mut b);
-    let mut sealed_as = |a: &mut Side, seq: u64| {
+    let sealed_as = |a: &mut Side, seq: u64| {
         let id = a.sessions.newest[&b.peer];
         let live = a.sessions.live.get_mut(&id).expect("live");
         live.next_seq = seq;
