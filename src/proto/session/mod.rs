@@ -50,7 +50,7 @@ pub use streams::{
     refusal,
 };
 
-use self::handshake::{Cookies, HalfOpenTable, Outgoing, Verifying};
+use self::handshake::{Cookies, HalfOpenTable, KnownEntries, Outgoing, Verifying};
 use self::live::{Live, Outbound};
 use self::replay::ReplayCache;
 use crate::crypto::suite::{self, Suite};
@@ -140,6 +140,7 @@ pub struct Sessions {
     /// Where the connected peers are, as far as it counts.
     prefixes: BTreeMap<PeerId, Prefix>,
     cookies: Cookies,
+    known: KnownEntries,
     /// Sessions that were in use and are over, until they are asked for.
     ended: Vec<(PeerId, SessionId)>,
 }
@@ -164,6 +165,7 @@ impl Sessions {
             begun: BTreeMap::new(),
             prefixes: BTreeMap::new(),
             cookies: Cookies::default(),
+            known: KnownEntries::default(),
             ended: Vec::new(),
         }
     }

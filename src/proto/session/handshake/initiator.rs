@@ -4,7 +4,7 @@ use serde_bytes::ByteBuf;
 
 use super::{
     Ack, AckOutcome, BODY_MAX, Confirmed, Failed, Outgoing, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3,
-    Stage, Ticket, Verifying, code, read_entry,
+    Stage, Ticket, Verifying, code,
 };
 use crate::crypto::suite::Suite;
 use crate::crypto::{Rng, SigCheck};
@@ -162,7 +162,7 @@ impl Sessions {
         {
             return Err(WireError::UnknownSender);
         }
-        let (theirs, mut checks) = read_entry(&body.entry, &header.sender_id, &peer, now)?;
+        let (theirs, mut checks) = self.read_entry(&body.entry, &header.sender_id, &peer, now)?;
         if !theirs.is_best(&self.versions, version) {
             return Err(WireError::InvalidVersion);
         }
@@ -197,6 +197,9 @@ impl Sessions {
         let Some(Verifying::M2 { peer, ack, .. }) = self.verifying.remove(&ticket) else {
             return Err(None);
         };
+        if good {
+            self.known.insert(&ack.theirs.entry);
+        }
         let session = ack.body.session_id;
         if self.outgoing.get(&peer).is_none_or(|out| out.id != session) {
             return Err(None);

@@ -2,7 +2,7 @@
 
 use super::{
     Attempt, BODY_MAX, HalfOpen, HandshakeOutcome, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Theirs,
-    Ticket, Verifying, code, read_entry,
+    Ticket, Verifying, code,
 };
 use crate::crypto::suite::Suite;
 use crate::crypto::{Rng, SigCheck};
@@ -172,7 +172,7 @@ impl Sessions {
         if self.outgoing.contains_key(&peer) && self.entity < header.sender_id {
             return Err(WireError::InvalidState);
         }
-        let (theirs, mut checks) = read_entry(&body.entry, &header.sender_id, &peer, now)?;
+        let (theirs, mut checks) = self.read_entry(&body.entry, &header.sender_id, &peer, now)?;
         let version = best_common(&self.versions, &body.versions);
         if !version.is_some_and(|version| theirs.is_best(&self.versions, version)) {
             return Err(WireError::InvalidVersion);
@@ -215,6 +215,7 @@ impl Sessions {
         if !good {
             return Err(Some(WireError::InvalidSignature));
         }
+        self.known.insert(&theirs.entry);
         self.replay
             .insert(theirs.entity, m1_header.nonce, now.mono)
             .map_err(Some)?;

@@ -1,6 +1,7 @@
 //! Two sides of a session, by hand: what must succeed, and everything that must not.
 
 mod channel;
+mod known;
 mod load;
 mod machine;
 mod negotiation;
