@@ -7,7 +7,8 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::proto::node::{
-    GuardView, HealthCounts, NodeStats, PoolView, Priority, StatusView, TaskCounts,
+    GuardView, HealthCounts, MessageKind, MessageView, NodeStats, PoolView, Priority, StatusView,
+    TaskCounts,
 };
 use crate::runtime::bench::Traffic;
 
@@ -108,6 +109,189 @@ pub struct WakeBody {
     /// What its agent gets to read, up to 1024 bytes.
     #[serde(default)]
     pub reason: String,
+    /// `high` by default; the other side's hook gets to know it.
+    #[serde(default = "wake_priority")]
+    pub priority: Priority,
+    /// `resume` (the default), or `restart`: have the agent ended and started anew.
+    #[serde(default)]
+    pub request: WakeRequestBody,
+}
+
+impl WakeBody {
+    /// Wakes `peer` with the defaults.
+    pub fn new(peer: impl Into<String>, reason: impl Into<String>) -> WakeBody {
+        WakeBody {
+            peer: peer.into(),
+            reason: reason.into(),
+            priority: wake_priority(),
+            request: WakeRequestBody::default(),
+        }
+    }
+}
+
+fn wake_priority() -> Priority {
+    Priority::High
+}
+
+/// What a woken node is asked to do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeRequestBody {
+    #[default]
+    Resume,
+    Restart,
+}
+
+/// The longest a talk waits for its reply.
+pub const TALK_TIMEOUT_MAX_MS: u64 = 60_000;
+
+/// What to say to whose agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"peer": "alice", "text": "is the build ready?"}))]
+pub struct TalkBody {
+    /// A peer id, an entity id or a unique name.
+    pub peer: String,
+    /// What to say, as text; in place of `data`. Neither: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The same in base64; in place of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// How long to wait for the reply: 1 to 60000, which is the default.
+    #[serde(default = "talk_timeout")]
+    #[schema(minimum = 1, maximum = 60_000, default = 60_000)]
+    pub timeout_ms: u64,
+    /// What leaves first when much waits.
+    #[serde(default)]
+    pub priority: Priority,
+}
+
+/// What to tell whose agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"peer": "alice", "text": "half of it is done", "durable": true}))]
+pub struct ReportBody {
+    /// A peer id, an entity id or a unique name.
+    pub peer: String,
+    /// What to tell, as text; in place of `data`. Neither: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The same in base64; in place of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// How long to try: 1 to 60000, which is the default.
+    #[serde(default = "talk_timeout")]
+    #[schema(minimum = 1, maximum = 60_000, default = 60_000)]
+    pub timeout_ms: u64,
+    /// What leaves first when much waits.
+    #[serde(default)]
+    pub priority: Priority,
+    /// Whether it counts as received only once it is on the other side's disk.
+    #[serde(default)]
+    pub durable: bool,
+    /// Whether to wait until it was received; true by default.
+    #[serde(default = "confirm_default")]
+    pub confirm: bool,
+}
+
+fn talk_timeout() -> u64 {
+    TALK_TIMEOUT_MAX_MS
+}
+
+fn confirm_default() -> bool {
+    true
+}
+
+/// What an agent said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SpokenBody {
+    /// In base64.
+    pub data: String,
+    /// As text, if it is text.
+    pub text: Option<String>,
+}
+
+/// Whom to look for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"peer": "alice"}))]
+pub struct AliveBody {
+    /// A peer id, an entity id or a unique name.
+    pub peer: String,
+}
+
+/// Which messages of the inbox, and how long to wait for one.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct InboxParams {
+    /// Only `new` ones, or only those that were `read`.
+    #[param(inline)]
+    pub state: Option<InboxState>,
+    /// Only each `talk`, or each `report`.
+    pub kind: Option<MessageKind>,
+    /// Only what this peer sent: a peer id, an entity id or a unique name.
+    pub from: Option<String>,
+    /// Only what arrived after the message with this number.
+    pub after: Option<u64>,
+    /// 1 to 1000 messages; 100 by default.
+    pub limit: Option<usize>,
+    /// If there is none, answer when one arrives, or after so long; 0 by default, more than 60000
+    /// counts as 60000.
+    pub wait_ms: Option<u64>,
+}
+
+impl InboxParams {
+    /// The query that asks for this.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let state = self.state.map(|state| match state {
+            InboxState::New => String::from("new"),
+            InboxState::Read => String::from("read"),
+        });
+        let pairs = [
+            ("state", state),
+            ("kind", self.kind.map(|kind| kind.as_str().to_owned())),
+            ("from", self.from.clone()),
+            ("after", self.after.map(|number| number.to_string())),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+            ("wait_ms", self.wait_ms.map(|wait_ms| wait_ms.to_string())),
+        ];
+        let given = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+        pairs.into_iter().filter_map(given).collect()
+    }
+}
+
+/// Whether a message was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InboxState {
+    New,
+    Read,
+}
+
+/// A message with its body.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MessageBody {
+    #[serde(flatten)]
+    pub message: MessageView,
+    /// The body in base64.
+    pub data: String,
+    /// The body as text, if it is text.
+    pub text: Option<String>,
+}
+
+/// What to reply.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"text": "it is done"}))]
+pub struct ReplyBody {
+    /// The reply as text; in place of `data`. Neither: empty.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The reply in base64; in place of `text`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
 }
 
 /// Which registry entries.

@@ -12,13 +12,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{
-    BenchBody, HealthView, PingBody, PublicKeyView, StatsView, SubmitBody, WAIT_MAX_MS, WakeBody,
+    AliveBody, BenchBody, HealthView, InboxParams, MessageBody, PingBody, PublicKeyView, ReplyBody,
+    ReportBody, SpokenBody, StatsView, SubmitBody, TalkBody, WAIT_MAX_MS, WakeBody,
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
 use crate::proto::node::{
-    EntryView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView,
+    EntryView, MessageView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView,
 };
+use crate::runtime::AliveView;
 use crate::runtime::bench::Measured;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -256,13 +258,87 @@ impl ApiClient {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn wake(&self, peer: &str, reason: &str) -> Result<WakeView, ClientError> {
-        let body = WakeBody {
+    pub async fn wake(&self, wake: &WakeBody) -> Result<WakeView, ClientError> {
+        self.post(&["v1", "wake"], Some(wake), ANSWER_TIMEOUT).await
+    }
+
+    /// Whether a peer is there.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn alive(&self, peer: &str) -> Result<AliveView, ClientError> {
+        let body = AliveBody {
             peer: peer.to_owned(),
-            reason: reason.to_owned(),
         };
-        self.post(&["v1", "wake"], Some(&body), ANSWER_TIMEOUT)
-            .await
+        self.post(&["v1", "alive"], Some(&body), PING_TIMEOUT).await
+    }
+
+    /// Says something to a peer's agent and awaits its reply.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn talk(&self, talk: &TalkBody) -> Result<SpokenBody, ClientError> {
+        let limit = Duration::from_millis(talk.timeout_ms) + WAIT_SLACK;
+        self.post(&["v1", "talk"], Some(talk), limit).await
+    }
+
+    /// Tells a peer's agent something.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn report(&self, report: &ReportBody) -> Result<(), ClientError> {
+        let limit = Duration::from_millis(report.timeout_ms) + WAIT_SLACK;
+        self.tell(&["v1", "report"], Some(report), limit).await
+    }
+
+    /// What shows a message to a third party.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn proof(&self, id: impl Display) -> Result<String, ClientError> {
+        let url = self.url(&["v1", "inbox", &id.to_string(), "proof"], &[]);
+        let request = self.http.request(Method::GET, url);
+        let response = accepted(send(request, ANSWER_TIMEOUT).await?).await?;
+        String::from_utf8(read(response).await?)
+            .map_err(|_| ClientError::Other("the node gave a proof that is no text".into()))
+    }
+
+    /// The messages for our agent that `params` asks for.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn inbox(&self, params: &InboxParams) -> Result<Vec<MessageView>, ClientError> {
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0).min(WAIT_MAX_MS));
+        let mut url = self.url(&["v1", "inbox"], &[]);
+        url.query_pairs_mut().extend_pairs(params.pairs());
+        let request = self.http.request(Method::GET, url);
+        json(send(request, wait + ANSWER_TIMEOUT).await?).await
+    }
+
+    /// One message with its body.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn message(&self, id: impl Display) -> Result<MessageBody, ClientError> {
+        self.fetch(&["v1", "inbox", &id.to_string()], &[]).await
+    }
+
+    /// Answers a talk.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn reply(&self, id: impl Display, reply: &ReplyBody) -> Result<(), ClientError> {
+        let path = ["v1", "inbox", &id.to_string(), "reply"];
+        self.tell(&path, Some(reply), ANSWER_TIMEOUT).await
+    }
+
+    /// Acknowledges a message.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn acknowledge(&self, id: impl Display) -> Result<(), ClientError> {
+        let path = ["v1", "inbox", &id.to_string(), "ack"];
+        self.tell(&path, None::<&()>, ANSWER_TIMEOUT).await
     }
 
     /// A wake-up once its phase is another than `seen`, or as it is when `limit` (at most a
@@ -294,11 +370,23 @@ impl ApiClient {
     /// See [`ClientError`].
     pub async fn resumed(&self, id: Option<&str>) -> Result<(), ClientError> {
         let path = ["v1", "wake"].into_iter().chain(id).chain(["resumed"]);
-        let url = self.url(&path.collect::<Vec<_>>(), &[]);
-        let request = self.http.request(Method::POST, url);
-        accepted(send(request, ANSWER_TIMEOUT).await?)
+        self.tell(&path.collect::<Vec<_>>(), None::<&()>, ANSWER_TIMEOUT)
             .await
-            .map(drop)
+    }
+
+    /// Posts what is answered without content.
+    async fn tell(
+        &self,
+        path: &[&str],
+        body: Option<&impl Serialize>,
+        limit: Duration,
+    ) -> Result<(), ClientError> {
+        let request = self.http.request(Method::POST, self.url(path, &[]));
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        accepted(send(request, limit).await?).await.map(drop)
     }
 
     async fn fetch<T: DeserializeOwned>(

@@ -25,6 +25,7 @@ use crate::proto::node::CommandErrorCode;
     tags(
         (name = "node", description = "The node and those it knows"),
         (name = "tasks", description = "Work handed to others"),
+        (name = "messages", description = "What other agents said to ours, and what ours says"),
         (name = "wake", description = "Waking other agents, and being woken"),
     )
 )]

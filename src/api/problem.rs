@@ -75,6 +75,7 @@ impl Refusal {
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The peer is left alone for a while",
             ),
+            Refusal::Command(Code::PeerRefused) => (StatusCode::BAD_GATEWAY, "The peer refused it"),
             Refusal::Command(Code::Storage) => {
                 (StatusCode::INSUFFICIENT_STORAGE, "The disk refuses writes")
             }
@@ -222,6 +223,7 @@ mod tests {
             (Code::Busy, 503),
             (Code::Unreachable, 504),
             (Code::CircuitOpen, 503),
+            (Code::PeerRefused, 502),
             (Code::Storage, 507),
             (Code::Stopping, 503),
         ];

@@ -25,12 +25,15 @@ pub(super) enum News {
     Task(TaskId),
     /// Another phase of the wake-up than this one.
     Wake(WakeId, Option<WakeStatus>),
+    /// A message that arrived after this number.
+    Inbox(u64),
 }
 
 impl News {
     fn command(self) -> Command {
         match self {
             News::Task(id) => Command::AwaitTask(id),
+            News::Inbox(seen) => Command::AwaitInbox { seen },
             News::Wake(id, seen) => Command::AwaitWake { id, seen },
         }
     }

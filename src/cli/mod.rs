@@ -16,10 +16,12 @@ mod bench;
 mod client;
 mod doctor;
 mod exit;
+mod inbox;
 mod init;
 mod output;
 mod reach;
 mod status;
+mod talk;
 mod task;
 mod testnet;
 mod up;
@@ -74,6 +76,17 @@ enum Command {
     Ping(reach::PingArgs),
     /// Wake a peer's agent, and watch until it resumed.
     Wake(reach::WakeArgs),
+    /// Say something to a peer's agent, and print its reply.
+    Talk(talk::TalkArgs),
+    /// Tell a peer's agent something; no reply is awaited.
+    Report(talk::ReportArgs),
+    /// Whether a peer is there: what is known of it, and a ping.
+    Alive(reach::AliveArgs),
+    /// Have a peer's node restart its agent.
+    Restart(reach::RestartArgs),
+    /// What came for the agent of this node.
+    #[command(subcommand)]
+    Inbox(inbox::InboxCommand),
     /// Who is known, and who offers what.
     #[command(subcommand)]
     Registry(status::RegistryCommand),
@@ -128,6 +141,11 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Registry(command) => client::block_on(status::registry(&home, command, json)),
         Command::Ping(args) => client::block_on(reach::ping(&home, args, json)),
         Command::Wake(args) => client::block_on(reach::wake(&home, args, json)),
+        Command::Talk(args) => client::block_on(talk::talk(&home, args, json)),
+        Command::Report(args) => client::block_on(talk::report(&home, args)),
+        Command::Alive(args) => client::block_on(reach::alive(&home, args, json)),
+        Command::Restart(args) => client::block_on(reach::restart(&home, args, json)),
+        Command::Inbox(command) => client::block_on(inbox::run(&home, command, json)),
         Command::Task(command) => client::block_on(task::run(&home, command, json)),
         Command::Bench(args) => bench::run(&home, args, json),
         Command::BenchSide(args) => bench::run_side(args),

@@ -29,6 +29,14 @@ pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes what a peer sent: as it is to a program, without control characters to a terminal.
+pub(super) fn payload(body: &[u8]) -> io::Result<()> {
+    if !io::stdout().is_terminal() {
+        return bytes(body);
+    }
+    line(&String::from_utf8_lossy(body))
+}
+
 /// Replaces what a terminal could obey; line ends and tabs stay.
 pub(super) fn clean(text: &str) -> String {
     let harmless = |c: char| !c.is_control() || matches!(c, '\n' | '\t');

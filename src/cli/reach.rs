@@ -1,4 +1,4 @@
-//! `ping` and `wake`: one peer, and whether it answers.
+//! `ping`, `alive`, `wake` and `restart`: one peer, and whether it answers.
 
 use std::time::Duration;
 
@@ -6,18 +6,22 @@ use clap::Args;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::args::{span_ms, wake_reason};
+use super::args::{priority, span_ms, wake_reason};
 use super::client::connect;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
+use crate::api::body::{WakeBody, WakeRequestBody};
 use crate::api::client::{ApiClient, ClientError};
 use crate::config::Home;
-use crate::proto::node::{PeerRef, WakeView};
+use crate::proto::node::{PeerRef, Priority, WakeView};
+use crate::runtime::RESTART_ATTEMPTS_MAX;
 
 /// One question for the next phase; the rest of the time is asked for again.
 const PHASE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Between two questions that got the same answer.
 const PHASE_PAUSE_MIN: Duration = Duration::from_millis(200);
+/// Between two attempts to restart an agent; doubles.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  junto ping alice --count 10")]
@@ -34,12 +38,51 @@ pub(super) struct PingArgs {
 pub(super) struct WakeArgs {
     /// A peer id, an entity id or a unique name.
     peer: PeerRef,
-    /// What the woken agent gets to read.
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto restart alice --reason 'it hangs since noon'")]
+pub(super) struct RestartArgs {
+    /// A peer id, an entity id or a unique name.
+    peer: PeerRef,
+    /// How often to try until the agent is back.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(RESTART_ATTEMPTS_MAX)))]
+    attempts: u32,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+#[derive(Debug, Args)]
+struct CallArgs {
+    /// What the agent gets to read.
     #[arg(long, default_value = "", hide_default_value = true, value_parser = wake_reason)]
     reason: String,
+    /// How urgent it is: low, normal, high or critical.
+    #[arg(long, default_value = "high", hide_possible_values = true, value_parser = priority())]
+    priority: Priority,
     /// How long to watch until the agent resumed.
     #[arg(long, value_name = "TIME", default_value = "90s", value_parser = span_ms)]
     timeout: u64,
+}
+
+impl CallArgs {
+    fn body(&self, peer: &PeerRef, request: WakeRequestBody) -> WakeBody {
+        WakeBody {
+            peer: peer.to_string(),
+            reason: self.reason.clone(),
+            priority: self.priority,
+            request,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  junto alive alice && echo 'alice is there'")]
+pub(super) struct AliveArgs {
+    /// A peer id, an entity id or a unique name.
+    peer: PeerRef,
 }
 
 /// Measures round trips.
@@ -76,11 +119,83 @@ struct WakeReport<'a> {
     elapsed_ms: u64,
 }
 
+/// Looks whether a peer is there.
+pub(super) async fn alive(home: &Home, args: AliveArgs, json: bool) -> Outcome {
+    let view = connect(home)?.alive(&args.peer.to_string()).await?;
+    if json {
+        output::json(&view)?;
+    } else {
+        let answer = match view.rtt_us {
+            Some(rtt_us) => format!("answered in {}", show_us(rtt_us)),
+            None => String::from("no answer"),
+        };
+        output::line(&format!("{}: {}, {answer}", args.peer, view.peer.state))?;
+    }
+    if view.alive {
+        return Ok(Exit::Done);
+    }
+    let why = format!("{} could not be reached, or did not answer", args.peer);
+    Err(Failure::new(Exit::Unreachable, why))
+}
+
 /// Wakes, and follows the phases to the last one.
 pub(super) async fn wake(home: &Home, args: WakeArgs, json: bool) -> Outcome {
     let client = connect(home)?;
-    let end = Instant::now() + Duration::from_millis(args.timeout);
-    let mut view = client.wake(&args.peer.to_string(), &args.reason).await?;
+    let body = args.call.body(&args.peer, WakeRequestBody::Resume);
+    let view = follow(&client, &body, args.call.timeout, json).await?;
+    report(&view, &args.peer, json)
+}
+
+/// Asks for a restart until it has come about or was refused.
+pub(super) async fn restart(home: &Home, args: RestartArgs, json: bool) -> Outcome {
+    let client = connect(home)?;
+    let body = args.call.body(&args.peer, WakeRequestBody::Restart);
+    let mut pause = RESTART_PAUSE;
+    for attempt in 1..args.attempts {
+        let view = follow(&client, &body, args.call.timeout, json).await?;
+        let passes =
+            !is_last(&view.phase) || matches!(view.phase.as_str(), "failed" | "undelivered");
+        if !passes {
+            return report(&view, &args.peer, json);
+        }
+        let (left, phase) = (args.attempts - attempt, view.phase.replace('_', " "));
+        eprintln!(
+            "{phase}: trying again in {} s, {left} more",
+            pause.as_secs()
+        );
+        tokio::time::sleep(pause).await;
+        pause *= 2;
+    }
+    let view = follow(&client, &body, args.call.timeout, json).await?;
+    report(&view, &args.peer, json)
+}
+
+fn report(view: &WakeView, peer: &PeerRef, json: bool) -> Outcome {
+    if json {
+        let WakeView {
+            id,
+            phase,
+            elapsed_ms,
+            ..
+        } = view;
+        output::json(&WakeReport {
+            id,
+            phase,
+            elapsed_ms: *elapsed_ms,
+        })?;
+    }
+    conclude(view, peer)
+}
+
+/// Sends one wake-up and tells its phases until the last, or until `timeout_ms` is over.
+async fn follow(
+    client: &ApiClient,
+    body: &WakeBody,
+    timeout_ms: u64,
+    json: bool,
+) -> Result<WakeView, Failure> {
+    let end = Instant::now() + Duration::from_millis(timeout_ms);
+    let mut view = client.wake(body).await?;
     let mut told = 0;
     loop {
         // Phases may follow one another faster than we ask: all of them are told.
@@ -90,24 +205,10 @@ pub(super) async fn wake(home: &Home, args: WakeArgs, json: bool) -> Outcome {
         told = view.phases.len();
         let left = end.saturating_duration_since(Instant::now());
         if is_last(&view.phase) || left.is_zero() {
-            break;
+            return Ok(view);
         }
-        view = next_phase(&client, view, left.min(PHASE_WAIT_MAX)).await?;
+        view = next_phase(client, view, left.min(PHASE_WAIT_MAX)).await?;
     }
-    if json {
-        let WakeView {
-            id,
-            phase,
-            elapsed_ms,
-            ..
-        } = &view;
-        output::json(&WakeReport {
-            id,
-            phase,
-            elapsed_ms: *elapsed_ms,
-        })?;
-    }
-    conclude(&view.phase, &args.peer)
 }
 
 /// The wake-up's next phase, or what is known when none came within `wait`.
@@ -143,8 +244,9 @@ fn is_last(phase: &str) -> bool {
 }
 
 /// What a phase nothing followed means to the caller.
-fn conclude(phase: &str, peer: &PeerRef) -> Outcome {
-    let (exit, why) = match phase {
+fn conclude(view: &WakeView, peer: &PeerRef) -> Outcome {
+    let restarts = view.request == "restart";
+    let (exit, why) = match view.phase.as_str() {
         "resumed" | "already_awake" => return Ok(Exit::Done),
         "sending" | "undelivered" => (
             Exit::Unreachable,
@@ -158,10 +260,14 @@ fn conclude(phase: &str, peer: &PeerRef) -> Outcome {
             Exit::Unreachable,
             format!("{peer} started its hook, but its agent did not resume in time"),
         ),
-        "failed" => (Exit::Failed, format!("the wake hook of {peer} failed")),
+        "failed" => (Exit::Failed, format!("the hook of {peer} failed")),
         "rate_limited" => (
             Exit::Failed,
             format!("{peer} was woken too often lately: try again later"),
+        ),
+        "not_allowed" if restarts => (
+            Exit::Failed,
+            format!("{peer} does not let this node restart its agent, or has no hook for it"),
         ),
         "not_allowed" => (
             Exit::Failed,
@@ -172,7 +278,11 @@ fn conclude(phase: &str, peer: &PeerRef) -> Outcome {
             format!("the wake-up of {peer} ended as {other}"),
         ),
     };
-    Err(Failure::new(exit, why))
+    let failure = Failure::new(exit, why);
+    if view.manual_check_needed {
+        return Err(failure.hint(format!("manual check needed: look at {peer} itself")));
+    }
+    Err(failure)
 }
 
 #[cfg(test)]
@@ -182,8 +292,19 @@ mod tests {
     #[test]
     fn a_phase_gives_the_status_of_the_interface() {
         let peer: PeerRef = "bob".parse().expect("a name");
-        let status = |phase| {
-            conclude(phase, &peer)
+        let status = |phase: &str| {
+            let view = WakeView {
+                id: String::new(),
+                peer: String::new(),
+                reason: String::new(),
+                priority: Priority::High,
+                request: String::from("restart"),
+                phase: String::from(phase),
+                elapsed_ms: 0,
+                phases: Vec::new(),
+                manual_check_needed: true,
+            };
+            conclude(&view, &peer)
                 .unwrap_or_else(|failure| failure.exit)
                 .status()
         };

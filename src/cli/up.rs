@@ -60,6 +60,10 @@ pub(super) struct UpArgs {
     /// given several times.
     #[arg(long, value_name = "CAP=COMMAND")]
     pub(super) serve: Vec<ServeSpec>,
+    /// Who answers what others say: COMMAND is run by /bin/sh for each message, with it on stdin,
+    /// and the reply is what it writes to stdout.
+    #[arg(long, value_name = "COMMAND")]
+    pub(super) agent: Option<String>,
     /// What runs when somebody wakes this node's agent.
     #[arg(long, value_name = "COMMAND")]
     pub(super) on_wake: Option<String>,
@@ -97,6 +101,9 @@ impl UpArgs {
         for serve in &self.serve {
             let key = ["serve", serve.capability.as_str(), "command"];
             flags.set("--serve", &key, serve.command.as_str());
+        }
+        if let Some(command) = &self.agent {
+            flags.set("--agent", &["agent", "command"], command.as_str());
         }
         if let Some(command) = &self.on_wake {
             flags.set("--on-wake", &["wake", "command"], command.as_str());
@@ -365,6 +372,8 @@ mod tests {
             "x.y=cat",
             "--on-wake",
             "true",
+            "--agent",
+            "cat",
         ];
         let config = config(&line, "[net]\nmdns = true\nlisten = ['/ip4/0.0.0.0/tcp/9']");
         assert_eq!(config.node.network.as_str(), "lab");
@@ -378,6 +387,7 @@ mod tests {
         assert_eq!(config.api.listen.port(), 3);
         assert_eq!(config.serve.len(), 2);
         assert_eq!(config.wake.command.as_deref(), Some("true"));
+        assert_eq!(config.agent.command.as_deref(), Some("cat"));
     }
 
     #[test]

@@ -2,7 +2,9 @@
 
 use super::duration::show_duration_ms;
 use super::error::Fault;
-use super::{Config, HealthSection, LimitsSection, ServeSection, TaskSection, WakeSection};
+use super::{
+    AgentSection, Config, HealthSection, LimitsSection, ServeSection, TaskSection, WakeSection,
+};
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
 use crate::types::limits::{BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX};
@@ -35,6 +37,7 @@ impl Config {
         self.serve
             .iter()
             .try_for_each(|(name, serve)| check_serve(name, serve))?;
+        check_agent(&self.agent)?;
         check_wake(&self.wake)?;
         check_time("session.life", self.session.life_ms, MINUTE_MS, DAY_MS)?;
         check_task(&self.task)?;
@@ -74,9 +77,22 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)
 }
 
+fn check_agent(agent: &AgentSection) -> Result<(), Fault> {
+    check_action("agent.command", agent.command.as_ref(), agent.url.as_ref())?;
+    if agent.echo && (agent.command.is_some() || agent.url.is_some()) {
+        let what = "agent.command or agent.url is set, too: leave one of them out";
+        return Err(Fault::new("agent.echo", what));
+    }
+    check_count("agent.slots", agent.slots, 1, 256)?;
+    check_time("agent.timeout", agent.timeout_ms, SECOND_MS, HOUR_MS)
+}
+
 fn check_wake(wake: &WakeSection) -> Result<(), Fault> {
-    if let Some(command) = &wake.command {
-        check_command("wake.command", command)?;
+    for (key, command, url) in [
+        ("command", &wake.command, &wake.url),
+        ("on_restart", &wake.on_restart, &wake.on_restart_url),
+    ] {
+        check_action(&format!("wake.{key}"), command.as_ref(), url.as_ref())?;
     }
     for who in wake.allow.iter().flatten() {
         // A name proves nothing: anybody can take any name.
@@ -140,6 +156,28 @@ fn check_command(key: &str, command: &str) -> Result<(), Fault> {
         key,
         format!("write a command of 1 to {COMMAND_MAX_BYTES} bytes for /bin/sh"),
     ))
+}
+
+/// A command, or an address in its place: `key` is the command's.
+fn check_action(key: &str, command: Option<&String>, url: Option<&String>) -> Result<(), Fault> {
+    let url_key = match key.rsplit_once('.') {
+        Some((section, "command")) => format!("{section}.url"),
+        _ => format!("{key}_url"),
+    };
+    if let Some(command) = command {
+        check_command(key, command)?;
+        if url.is_some() {
+            let what = format!("{key} is set, too: leave one of them out");
+            return Err(Fault::new(&url_key, what));
+        }
+    }
+    let Some(url) = url else { return Ok(()) };
+    let parsed = reqwest::Url::parse(url);
+    if parsed.is_ok_and(|url| url.scheme() == "http" && url.has_host()) {
+        return Ok(());
+    }
+    let what = format!("{url:?} is not an address such as http://127.0.0.1:9000/junto");
+    Err(Fault::new(&url_key, what))
 }
 
 fn check_count(key: &str, value: u32, min: u32, max: u32) -> Result<(), Fault> {

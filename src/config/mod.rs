@@ -14,7 +14,6 @@ use serde::Deserialize;
 
 use crate::crypto::Identity;
 use crate::proto::node::NodeConfig;
-use crate::runtime::channel::AgentConfig;
 use crate::runtime::{CommandSpec, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
@@ -39,9 +38,9 @@ pub use identity::{
 };
 pub use layers::Flags;
 pub use sections::{
-    ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel, LogSection,
-    NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection, StoreSection,
-    TaskSection, WakeSection,
+    AgentSection, ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel,
+    LogSection, NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection,
+    StoreSection, TaskSection, WakeSection,
 };
 pub use security::SecuritySection;
 pub use template::FirstRun;
@@ -58,6 +57,7 @@ pub struct Config {
     pub net: NetSection,
     pub api: ApiSection,
     pub serve: BTreeMap<Capability, ServeSection>,
+    pub agent: AgentSection,
     pub wake: WakeSection,
     pub session: SessionSection,
     pub task: TaskSection,
@@ -179,8 +179,9 @@ impl Config {
             mdns: self.net.mdns,
             jitter: self.security.to_runtime(),
             serve: self.serve.iter().map(command).collect(),
-            agent: AgentConfig::Inbox,
-            on_wake: self.wake.command.clone(),
+            agent: self.agent.to_runtime(),
+            on_wake: self.wake.on_wake(),
+            on_restart: self.wake.on_restart(),
             guard_exe,
         }
     }

@@ -11,6 +11,8 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{TaskConfig, WakePolicy};
 use crate::proto::session::SessionConfig;
+use crate::runtime::HookAction;
+use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
 use crate::types::{Multiaddr, NetworkName, NodeName};
 use crate::wire::MsgClass;
 
@@ -104,12 +106,67 @@ fn default_timeout_ms() -> u64 {
     3_600_000
 }
 
+/// `[agent]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct AgentSection {
+    #[serde(deserialize_with = "value::some_text")]
+    pub command: Option<String>,
+    /// In place of `command`.
+    #[serde(deserialize_with = "value::some_text")]
+    pub url: Option<String>,
+    /// In place of both: talks are answered with their own text, for tries and measurements.
+    #[serde(deserialize_with = "value::flag")]
+    pub echo: bool,
+    #[serde(rename = "timeout", deserialize_with = "value::duration_ms")]
+    pub timeout_ms: u64,
+    /// How many talks it is given at once.
+    #[serde(deserialize_with = "value::count")]
+    pub slots: u32,
+}
+
+impl Default for AgentSection {
+    fn default() -> AgentSection {
+        AgentSection {
+            command: None,
+            url: None,
+            echo: false,
+            timeout_ms: 60_000,
+            slots: 4,
+        }
+    }
+}
+
+impl AgentSection {
+    pub(super) fn to_runtime(&self) -> AgentConfig {
+        let command = self.command.clone().map(OutsideAction::Command);
+        let action = command.or_else(|| self.url.clone().map(OutsideAction::Url));
+        match action {
+            Some(action) => AgentConfig::Outside(OutsideAgent {
+                action,
+                timeout_ms: self.timeout_ms,
+                slots: self.slots as usize,
+            }),
+            None if self.echo => AgentConfig::Echo,
+            None => AgentConfig::Inbox,
+        }
+    }
+}
+
 /// `[wake]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table of settings")]
 pub struct WakeSection {
     #[serde(deserialize_with = "value::some_text")]
     pub command: Option<String>,
+    /// In place of `command`.
+    #[serde(deserialize_with = "value::some_text")]
+    pub url: Option<String>,
+    #[serde(deserialize_with = "value::some_text")]
+    pub on_restart: Option<String>,
+    /// In place of `on_restart`.
+    #[serde(deserialize_with = "value::some_text")]
+    pub on_restart_url: Option<String>,
     /// Peer ids or entity ids; absent or `all`: everybody.
     #[serde(deserialize_with = "value::some_texts")]
     pub allow: Option<Vec<String>>,
@@ -124,6 +181,9 @@ impl Default for WakeSection {
         let policy = WakePolicy::default();
         WakeSection {
             command: None,
+            url: None,
+            on_restart: None,
+            on_restart_url: None,
             allow: policy.allow,
             max_per_hour: policy.max_per_hour,
             timeout_ms: policy.timeout_ms,
@@ -396,11 +456,26 @@ impl TaskSection {
     }
 }
 
+/// The hook that a command or an address in its place makes.
+fn hook(command: Option<&String>, url: Option<&String>) -> Option<HookAction> {
+    let command = command.cloned().map(HookAction::Command);
+    command.or_else(|| url.cloned().map(HookAction::Url))
+}
+
 impl WakeSection {
+    pub(super) fn on_wake(&self) -> Option<HookAction> {
+        hook(self.command.as_ref(), self.url.as_ref())
+    }
+
+    pub(super) fn on_restart(&self) -> Option<HookAction> {
+        hook(self.on_restart.as_ref(), self.on_restart_url.as_ref())
+    }
+
     pub(super) fn to_core(&self) -> WakePolicy {
         let everybody = |allow: &Vec<String>| allow.iter().any(|who| who == "all");
         WakePolicy {
-            hook: self.command.is_some(),
+            hook: self.on_wake().is_some(),
+            restart_hook: self.on_restart().is_some(),
             allow: self.allow.clone().filter(|allow| !everybody(allow)),
             max_per_hour: self.max_per_hour,
             timeout_ms: self.timeout_ms,

@@ -43,9 +43,22 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # slots = 4             # how many run at once, 1 to 256
 # timeout = "1h"
 
+[agent]
+# Who answers what others say to this node's agent; without anything: `junto inbox` keeps it.
+# command = "./answer.sh"   # run by /bin/sh -c for each message: on stdin; the reply on stdout
+# (Or url = "http://127.0.0.1:9000/message": it is posted there as JSON, the reply is the body.)
+# echo = false          # answer with what was said
+# How long it may take, and how many talks it gets at once, 1 to 256.
+# timeout = "60s"
+# slots = 4
+
 [wake]
 # What runs when somebody wakes this node's agent.
 # command = "notify-send 'wake up'"
+# (Or url = "http://127.0.0.1:9000/wake": who wakes it, and why, is posted there as JSON.)
+# What restarts the agent when a peer asks for that; without it nobody may.
+# on_restart = "systemctl --user restart my-agent"
+# (Or on_restart_url, as above.)
 # Who may: peer ids or entity ids (anybody can take any name); "all": everybody.
 # allow = ["all"]
 # max_per_hour = 60
@@ -169,6 +182,8 @@ mod tests {
         );
         assert_eq!(all.wake.allow.take(), Some(vec![String::from("all")]));
         assert!(all.wake.command.take().is_some() && all.node.name.take().is_some());
+        assert!(all.wake.on_restart.take().is_some());
+        assert!(all.agent.command.take().is_some());
         assert!(all.identity.passphrase_file.take().is_some());
         all.serve.clear();
         assert_eq!(all, defaults);

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
 use crate::proto::node::{
     Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
-    PoolView, Reply, Verdict,
+    PoolView, Reply, Verdict, WakeRequest,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 
@@ -73,7 +73,7 @@ impl Driver {
         config: RuntimeConfig,
         open: StoreOpener,
         net: Net,
-        guard_exe: Option<std::path::PathBuf>,
+        executor: Executor,
         metrics: Metrics,
         channels: Arc<Channels>,
         channel_events: mpsc::Receiver<ChannelEvent>,
@@ -83,7 +83,7 @@ impl Driver {
         let (compute_done, computed) = mpsc::channel(DONE_MAX);
         let loaded = load(&config, &open, &metrics).await?;
         let mut driver = Driver {
-            executor: Executor::start(guard_exe),
+            executor,
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
             config,
             open,
@@ -347,12 +347,15 @@ impl Driver {
                 self.executor.kill(run);
             }
             Output::Hook { hook, spec } => {
-                if let Some(command) = &self.config.on_wake {
+                let action = match spec.request {
+                    WakeRequest::Resume => &self.config.on_wake,
+                    WakeRequest::Restart => &self.config.on_restart,
+                };
+                if let Some(action) = action {
                     self.executor
-                        .spawn_hook(hook, spec, command, self.exec_done.clone());
+                        .spawn_hook(hook, spec, action, self.exec_done.clone());
                 }
             }
-            // Nothing hands messages in yet, so there is nobody to tell.
             Output::Settle { delivery, outcome } => self.channels.settle(delivery, outcome),
             Output::Answer { delivery, body } => self.channels.answer(delivery, body),
             _ => unreachable!("`apply` took the others"),

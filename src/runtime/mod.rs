@@ -8,8 +8,10 @@ mod compute;
 mod driver;
 pub mod executor;
 mod handle;
+mod http;
 mod log;
 mod persist;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,9 +22,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+pub use tools::{AliveView, RESTART_ATTEMPTS_MAX, ReportOptions, WakeOptions};
 
-use self::channel::{AgentConfig, Channels};
+use self::channel::{Agent, AgentConfig, Channels, Outside};
 use self::driver::Driver;
+use self::executor::Executor;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetConfig, NetError};
@@ -47,8 +51,10 @@ pub struct RuntimeConfig {
     pub serve: BTreeMap<Capability, CommandSpec>,
     /// Who answers what others say to us.
     pub agent: AgentConfig,
-    /// The wake hook's command.
-    pub on_wake: Option<String>,
+    /// The wake hook.
+    pub on_wake: Option<HookAction>,
+    /// What restarts the agent when a peer asks for it.
+    pub on_restart: Option<HookAction>,
     /// The program that ends the commands' processes when this one dies: ourselves, by our path.
     /// None: only a clean stop ends them.
     pub guard_exe: Option<PathBuf>,
@@ -61,6 +67,15 @@ pub struct CommandSpec {
     pub command: String,
     /// A run that takes longer is cut, whatever the task's deadline.
     pub timeout_ms: u64,
+}
+
+/// What a hook does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookAction {
+    /// Given to `/bin/sh -c`.
+    Command(String),
+    /// Posted to, with who asks and why as JSON; an answer of 2xx is success.
+    Url(String),
 }
 
 /// Opens the store: at start, and again after the disk refused a write.
@@ -100,15 +115,20 @@ pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, 
     })
     .await?;
     let listen = net.local_addrs().to_vec();
-    let guard_exe = config.guard_exe.clone();
+    let executor = Executor::start(config.guard_exe.clone());
+    let outside = match &config.agent {
+        AgentConfig::Outside(agent) => Some(Outside::new(agent.clone(), executor.runner())),
+        AgentConfig::Inbox | AgentConfig::Echo | AgentConfig::Custom(_) => None,
+    };
+    let answering = outside.clone().map(|outside| outside as Arc<dyn Agent>);
     let metrics = Metrics::default();
     let (events, channel_events) = mpsc::channel(CHANNEL_EVENTS_MAX);
-    let (channels, _bulk) = Channels::start(net.streams(), config.agent.clone(), events);
+    let (channels, _bulk) = Channels::start(net.streams(), config.agent.clone(), answering, events);
     let (driver, calls) = Driver::start(
         config,
         open,
         net,
-        guard_exe,
+        executor,
         metrics.clone(),
         Arc::clone(&channels),
         channel_events,
@@ -116,8 +136,12 @@ pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, 
     .await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
+    let handle = Handle::new(calls, metrics, channels);
+    if let Some(outside) = outside {
+        tokio::spawn(outside.take_reports(handle.clone(), stop.clone()));
+    }
     Ok(Running {
-        handle: Handle::new(calls, metrics, channels),
+        handle,
         listen,
         stop,
         driver,

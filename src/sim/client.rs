@@ -14,7 +14,7 @@ use super::stage::{Event, Stage};
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
-    Command, CommandResult, Input, PeerRef, Priority, Reply, Submission, TaskState,
+    Command, CommandResult, Input, PeerRef, Priority, Reply, Submission, TaskState, WakeRequest,
 };
 use crate::types::{Capability, CommandId, TaskId};
 
@@ -143,6 +143,8 @@ impl Clients {
                 let command = Command::Wake {
                     peer,
                     reason: "there is work".into(),
+                    priority: Priority::High,
+                    request: WakeRequest::Resume,
                 };
                 self.ask(from, Asked::Other, command, hosts)
             }

@@ -147,8 +147,6 @@ pub const INBOX_MAX_BYTES: usize = 256 * 1024 * 1024;
 pub const INBOX_PER_SENDER_MAX_MESSAGES: usize = 2_500;
 /// Their bodies and proofs together.
 pub const INBOX_PER_SENDER_MAX_BYTES: usize = 64 * 1024 * 1024;
-/// The body of one message.
-pub const MESSAGE_MAX_BYTES: usize = 1024 * 1024;
 /// A message that nobody acknowledged is dropped after so long.
 pub const INBOX_KEEP_MS: u64 = 7 * 24 * 3600 * 1000;
 /// Ids of messages that were acknowledged or dropped: in all, and of one sender.

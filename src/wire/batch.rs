@@ -66,7 +66,7 @@ impl ChannelType {
         ChannelType::Pong,
     ];
 
-    fn from_byte(byte: u8) -> Option<ChannelType> {
+    pub(super) fn from_byte(byte: u8) -> Option<ChannelType> {
         let place = usize::from(byte).checked_sub(1)?;
         Self::ALL.get(place).copied()
     }

@@ -148,6 +148,11 @@ impl EntryBody {
         self.peers.iter().any(|binding| binding.peer_id == *peer)
     }
 
+    /// Whether the entity signs with `key`, or did before it changed it.
+    pub fn has_had(&self, key: &PublicKey) -> bool {
+        self.key == *key
+    }
+
     /// The transport identity to dial.
     pub fn peer_id(&self) -> PeerId {
         self.peers[0].peer_id

@@ -52,6 +52,8 @@ pub enum WireError {
     PayloadTooLarge,
     #[error("NOT_ALLOWED: refused by policy")]
     NotAllowed,
+    #[error("AGENT_FAILED: the agent behind the node did not take the message")]
+    AgentFailed,
 }
 
 impl WireError {
@@ -72,7 +74,8 @@ impl WireError {
             | WireError::SessionExpired
             | WireError::SessionNotFound
             | WireError::HandshakeTimeout
-            | WireError::Busy => 0,
+            | WireError::Busy
+            | WireError::AgentFailed => 0,
         }
     }
 }

@@ -6,6 +6,7 @@ pub mod cbor;
 mod entry;
 mod envelope;
 mod error;
+mod evidence;
 mod handshake;
 mod proof;
 mod registry;
@@ -20,6 +21,7 @@ pub use batch::{
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
 pub use envelope::{Envelope, Header, MsgClass, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};
+pub use evidence::{EVIDENCE_MAX_CHARS, Evidence, EvidenceError, Proven};
 pub use handshake::{
     Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, VERSIONS, best_common,
 };
@@ -34,4 +36,4 @@ pub use task::{
     ResultItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskRenew,
     TaskRenewAck, TaskResult, TaskResultAck,
 };
-pub use wake::{WakeStatus, WakeUp, WakeUpAck, WakeUpdate};
+pub use wake::{WakeRequest, WakeStatus, WakeUp, WakeUpAck, WakeUpdate};

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batch::{BatchContext, ChannelMessage, ROOT, nonce, signed_front};
+use super::batch::{BatchContext, ChannelMessage, ChannelType, ROOT, nonce, signed_front};
 use super::{Batch, PROTOCOL_VERSION, WireError, cbor};
 use crate::crypto::{Digest, PublicKey, SigCheck, Signature, merkle_climb, merkle_path};
 use crate::types::limits::{BATCH_MAX_MESSAGES, PROOF_MAX_BYTES};
-use crate::types::{EntityId, Nonce, SessionId, Wall};
+use crate::types::{EntityId, MessageId, Nonce, SessionId, Wall};
 
 /// A message with all that its signature covers, and the way to the signed root. Its nonce blinds
 /// it: nothing is learned of the other messages of its batch.
@@ -98,6 +98,13 @@ impl MessageProof {
             && proof.count as usize <= BATCH_MAX_MESSAGES
             && proof.path.len() <= 8;
         sound.then_some(proof).ok_or(WireError::Malformed)
+    }
+
+    /// What kind of message it is and how its sender calls it; none when it is of no known kind.
+    pub fn kind_and_id(&self) -> Option<(ChannelType, MessageId)> {
+        let kind = ChannelType::from_byte(*self.front.first()?)?;
+        let id = self.front.get(3..19)?;
+        Some((kind, MessageId(uuid::Uuid::from_slice(id).ok()?)))
     }
 
     /// Whether the holder of [`MessageProof::key`] signed this message to this recipient.

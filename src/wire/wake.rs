@@ -2,7 +2,45 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::Nonce;
+use crate::types::{Nonce, Priority};
+
+/// What the woken node is asked to do.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeRequest {
+    /// Have the agent take up its work.
+    #[default]
+    Resume,
+    /// End the agent and start it anew.
+    Restart,
+}
+
+impl WakeRequest {
+    /// The request's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            WakeRequest::Resume => "resume",
+            WakeRequest::Restart => "restart",
+        }
+    }
+
+    fn is_default(&self) -> bool {
+        *self == WakeRequest::default()
+    }
+}
+
+/// How urgent a wake-up is where it does not say.
+const PRIORITY_DEFAULT: Priority = Priority::High;
+
+fn priority_default() -> Priority {
+    PRIORITY_DEFAULT
+}
+
+fn is_priority_default(priority: &Priority) -> bool {
+    *priority == PRIORITY_DEFAULT
+}
 
 /// What became of a wake-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -35,6 +73,15 @@ pub struct WakeUp {
     /// Names this wake-up; a resend carries the same.
     pub nonce: Nonce,
     pub reason: String,
+    /// Left out where it is high.
+    #[serde(
+        default = "priority_default",
+        skip_serializing_if = "is_priority_default"
+    )]
+    pub priority: Priority,
+    /// Left out where it is to resume.
+    #[serde(default, skip_serializing_if = "WakeRequest::is_default")]
+    pub request: WakeRequest,
 }
 
 /// The response to `wake_up`.

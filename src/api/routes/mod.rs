@@ -2,8 +2,10 @@
 //! node's.
 
 mod bench;
+mod inbox;
 mod metrics;
 mod node;
+mod talk;
 mod tasks;
 mod wake;
 
@@ -90,6 +92,10 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
         .routes(routes!(wake::wake, wake::received))
+        .routes(routes!(inbox::show))
+        .routes(routes!(inbox::reply))
+        .routes(routes!(inbox::acknowledge))
+        .routes(routes!(inbox::proof))
         .routes(routes!(wake::resumed_newest))
         .routes(routes!(wake::resumed))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, limit_time));
@@ -97,6 +103,10 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(node::ping))
         .routes(routes!(node::peer_status))
         .routes(routes!(bench::bench))
+        .routes(routes!(node::alive))
+        .routes(routes!(inbox::list))
+        .routes(routes!(talk::talk))
+        .routes(routes!(talk::report))
         .routes(routes!(tasks::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));

@@ -9,7 +9,7 @@ use axum::response::IntoResponse;
 
 use super::{ApiState, peer_named};
 use crate::api::body::{
-    HealthView, PING_COUNT_MAX, PingBody, PublicKeyView, RegistryParams, StatsView,
+    AliveBody, HealthView, PING_COUNT_MAX, PingBody, PublicKeyView, RegistryParams, StatsView,
 };
 use crate::api::extract::{JsonBody, Params};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
@@ -17,6 +17,7 @@ use crate::proto::node::{
     Command, CommandErrorCode, EntryView, NodeStats, PeerRef, PeerStatusView, PeerView, PongView,
     Reply, StatusView,
 };
+use crate::runtime::AliveView;
 
 /// After so long no further ping is started: the request must end within its own limit.
 const PING_BUDGET: Duration = Duration::from_secs(30);
@@ -167,6 +168,25 @@ pub(super) async fn ping(
         }
     }
     Ok(Json(pong))
+}
+
+/// Whether a peer is there
+///
+/// What is known of it, and a ping that is sent now. That it does not answer is no error.
+#[utoipa::path(post, path = "/v1/alive", tag = "node", request_body = AliveBody,
+    responses(
+        (status = 200, description = "Whether it answered", body = AliveView),
+        (status = 404, description = "No such peer (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Several peers go by that name (`ambiguous`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn alive(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<AliveBody>,
+) -> Result<Json<AliveView>, Refused> {
+    let peer = peer_named("peer", &body.peer)?;
+    Ok(Json(state.handle.check_peer_alive(peer).await?))
 }
 
 /// A ping without an answer: after others with one it is a result, not an error.

@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::{ApiState, peer_named};
-use crate::api::body::{WakeBody, WakeParams};
+use crate::api::body::{WakeBody, WakeParams, WakeRequestBody};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::proto::node::{Command, CommandResult, Reply, WakeView};
 use crate::types::WakeId;
-use crate::wire::WakeStatus;
+use crate::wire::{WakeRequest, WakeStatus};
 
 /// Wake a peer's agent
 ///
@@ -37,6 +37,11 @@ pub(super) async fn wake(
         .call(Command::Wake {
             peer,
             reason: body.reason,
+            priority: body.priority,
+            request: match body.request {
+                WakeRequestBody::Resume => WakeRequest::Resume,
+                WakeRequestBody::Restart => WakeRequest::Restart,
+            },
         })
         .await?;
     Ok((StatusCode::ACCEPTED, Json(wake_of(reply)?)))

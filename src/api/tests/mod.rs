@@ -23,6 +23,7 @@ use crate::proto::node::{
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
+use crate::wire::Evidence;
 
 /// Nothing here takes longer.
 const SOON: Duration = Duration::from_secs(10);
@@ -139,6 +140,7 @@ fn answer(command: Command) -> CommandResult {
     Ok(match command {
         Command::Status => Reply::Status(Box::new(status_view())),
         Command::Peers => Reply::Peers(vec![peer_view()]),
+        Command::Peer(_) => Reply::Peer(Box::new(peer_view())),
         Command::Registry { .. } => Reply::Registry(vec![entry_view()]),
         Command::Submit(submission) => {
             Reply::Task(Box::new(task_view(submission.id.0, TaskState::Submitted)))
@@ -177,7 +179,7 @@ fn answer(command: Command) -> CommandResult {
             peer_id: PeerId::random(),
             entity_id: WORKER,
         },
-        Command::Wake { peer, reason } => {
+        Command::Wake { peer, reason, .. } => {
             let view = wake_view(Uuid::nil(), "sending");
             Reply::Wake(WakeView {
                 peer: peer.to_string(),
@@ -195,6 +197,10 @@ fn answer(command: Command) -> CommandResult {
             view: Box::new(message_view(id.0)),
             body: b"hello".to_vec(),
         },
+        Command::MessageProof(_) => Reply::Proof(Box::new(Evidence {
+            entry: vec![1],
+            message: vec![2],
+        })),
         Command::AwaitInbox { .. } | Command::ReplyTo { .. } | Command::Acknowledge(_) => {
             Reply::Done
         }
@@ -298,6 +304,9 @@ fn wake_view(id: Uuid, phase: &str) -> WakeView {
         id: id.to_string(),
         peer: WORKER.to_string(),
         reason: "work".into(),
+        priority: Priority::High,
+        request: "resume".into(),
+        manual_check_needed: false,
         phase: phase.into(),
         elapsed_ms: 1,
         phases: Vec::new(),

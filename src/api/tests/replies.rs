@@ -6,11 +6,13 @@ use std::time::Instant;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::super::body::{DEADLINE_DEFAULT_MS, SubmitBody};
+use super::super::body::{
+    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, WakeBody,
+};
 use super::super::client::ClientError;
 use super::*;
-use crate::proto::node::{CommandError, CommandErrorCode, PeerRef};
-use crate::types::{TaskId, WakeId};
+use crate::proto::node::{CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef};
+use crate::types::{MessageId, TaskId, WakeId};
 use crate::wire::WakeStatus;
 
 #[tokio::test]
@@ -262,7 +264,7 @@ async fn a_wake_ups_phases_are_seen_as_they_come() {
     let (set, phase) = tokio::sync::watch::channel(None);
     let served = Served::start(waking(phase));
     let client = served.client();
-    let sent = client.wake("bob", "work").await.unwrap();
+    let sent = client.wake(&WakeBody::new("bob", "work")).await.unwrap();
     assert_eq!(
         (sent.peer.as_str(), sent.phase.as_str()),
         ("bob", "sending")
@@ -347,6 +349,9 @@ async fn the_description_lists_every_route() {
             "GET /peers",
             "GET /public-key",
             "GET /stats",
+            "GET /v1/inbox",
+            "GET /v1/inbox/{id}",
+            "GET /v1/inbox/{id}/proof",
             "GET /v1/peers",
             "GET /v1/peers/{peer}/status",
             "GET /v1/registry",
@@ -356,8 +361,13 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks/{id}/result",
             "GET /v1/wake",
             "GET /v1/wake/{id}",
+            "POST /v1/alive",
             "POST /v1/bench",
+            "POST /v1/inbox/{id}/ack",
+            "POST /v1/inbox/{id}/reply",
             "POST /v1/ping",
+            "POST /v1/report",
+            "POST /v1/talk",
             "POST /v1/tasks",
             "POST /v1/tasks/{id}/cancel",
             "POST /v1/wake",
@@ -403,4 +413,121 @@ fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
         Value::Array(items) => items.iter().for_each(|item| collect_references(item, into)),
         _ => {}
     }
+}
+
+#[tokio::test]
+async fn messages_are_listed_shown_answered_and_acknowledged() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let client = served.client();
+    let params = InboxParams {
+        state: Some(InboxState::New),
+        kind: Some(MessageKind::Talk),
+        from: Some("bob".into()),
+        after: Some(3),
+        limit: Some(2),
+        wait_ms: Some(1),
+    };
+    assert_eq!(
+        client.inbox(&params).await.unwrap(),
+        [message_view(Uuid::nil())]
+    );
+    let filter = InboxFilter {
+        state: Some(MessageState::New),
+        kind: Some(MessageKind::Talk),
+        from: Some(PeerRef::Name("bob".parse().unwrap())),
+        after: 3,
+        limit: 2,
+    };
+    assert_eq!(asked.last(), Command::Inbox(filter));
+    let id = Uuid::now_v7();
+    let shown = client.message(id).await.unwrap();
+    assert_eq!(
+        (shown.text.as_deref(), shown.message.bytes),
+        (Some("hello"), 5)
+    );
+    for (reply, body) in [
+        (json!({"text": "yes"}), b"yes".to_vec()),
+        (json!({"data": "AP8="}), vec![0, 255]),
+        (json!({}), Vec::new()),
+    ] {
+        let reply: ReplyBody = serde_json::from_value(reply).unwrap();
+        client.reply(id, &reply).await.unwrap();
+        assert_eq!(
+            asked.last(),
+            Command::ReplyTo {
+                id: MessageId(id),
+                body
+            }
+        );
+    }
+    client.acknowledge(id).await.unwrap();
+    assert_eq!(asked.last(), Command::Acknowledge(MessageId(id)));
+    for (path, part) in [
+        ("/v1/inbox?limit=0", "limit"),
+        ("/v1/inbox?state=gone", "state"),
+        ("/v1/inbox?from=a%20b", "from"),
+        ("/v1/inbox/7", "UUID"),
+    ] {
+        let problem = problem(served.request(Method::GET, path)).await;
+        assert_eq!(problem.code, "invalid", "{path}");
+        assert!(problem.detail.contains(part), "{path}: {}", problem.detail);
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_poll_of_an_empty_inbox_is_answered_when_a_message_arrives() {
+    let (set, arrived) = tokio::sync::watch::channel(false);
+    let handle = Handle::stub_async(move |command| {
+        let mut arrived = arrived.clone();
+        async move {
+            match command {
+                Command::Inbox(_) => {
+                    let there = *arrived.borrow();
+                    let messages = there.then(|| message_view(Uuid::nil()));
+                    Ok(Reply::Inbox {
+                        messages: messages.into_iter().collect(),
+                        last: u64::from(there),
+                    })
+                }
+                Command::AwaitInbox { seen: 0 } => {
+                    arrived.wait_for(|there| *there).await.unwrap();
+                    Ok(Reply::Done)
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let served = Served::start(handle);
+    let client = served.client();
+    let params = |wait_ms| InboxParams {
+        wait_ms: Some(wait_ms),
+        ..InboxParams::default()
+    };
+    assert_eq!(client.inbox(&params(20)).await.unwrap(), []);
+    let long = params(20_000);
+    let (polled, ()) = tokio::join!(client.inbox(&long), async {
+        set.send_replace(true);
+    });
+    assert_eq!(polled.unwrap().len(), 1);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_peer_is_alive_when_it_answers_now() {
+    let (handle, _) = played();
+    let served = Served::start(handle);
+    let view = served.client().alive("bob").await.unwrap();
+    assert!(view.alive && view.rtt_us == Some(250));
+    assert_eq!(view.peer, peer_view());
+    served.stop().await;
+    let handle = Handle::stub(|command| match command {
+        Command::Ping(_) => Err(CommandError::new(CommandErrorCode::Unreachable, "gone")),
+        command => answer(command),
+    });
+    let served = Served::start(handle);
+    let view = served.client().alive("bob").await.unwrap();
+    assert!(!view.alive && view.rtt_us.is_none());
+    served.stop().await;
 }

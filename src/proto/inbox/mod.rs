@@ -35,7 +35,7 @@ use crate::proto::{RowError, Step, Violation};
 use crate::types::limits::{
     INBOX_KEEP_MS, INBOX_MAX_BYTES, INBOX_MAX_MESSAGES, INBOX_PER_SENDER_MAX_BYTES,
     INBOX_PER_SENDER_MAX_MESSAGES, INBOX_TOMBSTONE_KEEP_MS, INBOX_TOMBSTONES_MAX,
-    INBOX_TOMBSTONES_PER_SENDER_MAX, MESSAGE_MAX_BYTES,
+    INBOX_TOMBSTONES_PER_SENDER_MAX, TALK_MAX_BYTES,
 };
 use crate::types::{
     BatchId, DeliveryId, EntityId, Keyspace, MessageId, MessageKind, Mono, Now, Received, Row, Wall,
@@ -197,7 +197,7 @@ impl Inbox {
                 answer: answer.map(|(_, body)| body.clone()),
             };
         }
-        if message.body.len() > MESSAGE_MAX_BYTES {
+        if message.body.len() > TALK_MAX_BYTES {
             return refused(WireError::PayloadTooLarge);
         }
         if !self.has_room(

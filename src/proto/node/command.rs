@@ -14,7 +14,8 @@ use super::stats::{
 pub use crate::proto::inbox::MessageState;
 use crate::types::{Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, WakeId};
 pub use crate::types::{MessageKind, Priority, TaskState};
-use crate::wire::WakeStatus;
+pub use crate::wire::WakeRequest;
+use crate::wire::{Evidence, WakeStatus, WireError};
 
 /// A peer as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,8 @@ pub struct InboxFilter {
 pub enum Command {
     Status,
     Peers,
+    /// One of them.
+    Peer(PeerRef),
     /// Every registry entry, this node's own included; only those offering a capability if named.
     Registry {
         offering: Option<Capability>,
@@ -99,6 +102,8 @@ pub enum Command {
     Wake {
         peer: PeerRef,
         reason: String,
+        priority: Priority,
+        request: WakeRequest,
     },
     /// Answered once the wake-up's phase is another than `seen`.
     AwaitWake {
@@ -126,6 +131,8 @@ pub enum Command {
     },
     /// Our agent is done with a message.
     Acknowledge(MessageId),
+    /// What shows a message to a third party.
+    MessageProof(MessageId),
 }
 
 /// What it gets.
@@ -133,6 +140,7 @@ pub enum Command {
 pub enum Reply {
     Status(Box<StatusView>),
     Peers(Vec<PeerView>),
+    Peer(Box<PeerView>),
     Registry(Vec<EntryView>),
     Task(Box<TaskView>),
     Tasks(Vec<TaskView>),
@@ -159,6 +167,7 @@ pub enum Reply {
         view: Box<MessageView>,
         body: Vec<u8>,
     },
+    Proof(Box<Evidence>),
     Done,
 }
 
@@ -171,6 +180,8 @@ pub type CommandResult = Result<Reply, CommandError>;
 pub struct CommandError {
     pub code: CommandErrorCode,
     pub message: String,
+    /// What the peer said, with [`CommandErrorCode::PeerRefused`].
+    pub peer_code: Option<WireError>,
 }
 
 impl CommandError {
@@ -179,6 +190,18 @@ impl CommandError {
         CommandError {
             code,
             message: message.into(),
+            peer_code: None,
+        }
+    }
+
+    /// `peer` refused, and said why.
+    pub fn refused_by(peer: &PeerId, code: WireError) -> CommandError {
+        CommandError {
+            peer_code: Some(code),
+            ..CommandError::new(
+                CommandErrorCode::PeerRefused,
+                format!("{peer} refused it with {code}"),
+            )
         }
     }
 }
@@ -204,6 +227,8 @@ pub enum CommandErrorCode {
     Unreachable,
     /// The peer failed too often lately: it was not even tried.
     CircuitOpen,
+    /// The peer answered that it will not do it, and why.
+    PeerRefused,
     /// The disk refuses writes.
     Storage,
     /// The node is stopping.
@@ -223,6 +248,7 @@ impl CommandErrorCode {
             CommandErrorCode::Busy => "busy",
             CommandErrorCode::Unreachable => "unreachable",
             CommandErrorCode::CircuitOpen => "circuit_open",
+            CommandErrorCode::PeerRefused => "peer_refused",
             CommandErrorCode::Storage => "storage",
             CommandErrorCode::Stopping => "stopping",
         }
@@ -370,12 +396,18 @@ pub struct WakeView {
     /// The other side's entity id.
     pub peer: String,
     pub reason: String,
+    /// How urgent its sender says it is.
+    pub priority: Priority,
+    /// `resume` or `restart`.
+    pub request: String,
     /// `sending`, `delivered`, `hook_started`, `resumed`, `already_awake`, `rate_limited`,
     /// `not_allowed`, `failed` or `undelivered`.
     pub phase: String,
     pub elapsed_ms: u64,
     /// Every phase so far, in order. Empty for a wake-up that we received.
     pub phases: Vec<WakePhaseView>,
+    /// The newest wake-up of this peer came to nothing: somebody has to look there.
+    pub manual_check_needed: bool,
 }
 
 /// A phase a wake-up went through.

@@ -11,7 +11,7 @@ use crate::crypto::Identity;
 use crate::proto::Step;
 use crate::proto::registry::Entry;
 use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
-use crate::proto::wake::Sent;
+use crate::proto::wake::{Call, Sent};
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, WAKE_REASON_MAX_BYTES};
 use crate::types::{
     BatchId, Capability, CommandId, EntityId, Mono, PeerId, TaskId, TaskState, WakeId,
@@ -29,6 +29,7 @@ impl Node {
                 BatchId::NONE,
             ),
             Command::Peers => (Ok(Reply::Peers(self.peer_views(step))), BatchId::NONE),
+            Command::Peer(peer) => (self.peer_reply(&peer, step), BatchId::NONE),
             Command::Registry { offering } => (
                 Ok(Reply::Registry(self.entry_views(offering.as_ref(), step))),
                 BatchId::NONE,
@@ -58,7 +59,19 @@ impl Node {
                 Some(result) => (result, BatchId::NONE),
                 None => return,
             },
-            Command::Wake { peer, reason } => (self.wake(&peer, reason, step), BatchId::NONE),
+            Command::Wake {
+                peer,
+                reason,
+                priority,
+                request,
+            } => {
+                let call = Call {
+                    reason,
+                    priority,
+                    request,
+                };
+                (self.wake(&peer, call, step), BatchId::NONE)
+            }
             Command::AwaitWake { id: wake, seen } => {
                 match self.await_wake(id, wake, seen, step.now.mono) {
                     Some(result) => (result, BatchId::NONE),
@@ -73,6 +86,7 @@ impl Node {
             },
             Command::Message(message) => self.show_message(message, step),
             Command::ReplyTo { id: message, body } => self.reply_to(message, body, step),
+            Command::MessageProof(message) => self.prove(message),
             Command::Acknowledge(message) => self.acknowledge(message, step),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
@@ -313,8 +327,8 @@ impl Node {
         });
     }
 
-    fn wake(&mut self, peer: &PeerRef, reason: String, step: &mut Step<'_>) -> CommandResult {
-        if reason.len() > WAKE_REASON_MAX_BYTES {
+    fn wake(&mut self, peer: &PeerRef, call: Call, step: &mut Step<'_>) -> CommandResult {
+        if call.reason.len() > WAKE_REASON_MAX_BYTES {
             return Err(CommandError::new(
                 CommandErrorCode::TooLarge,
                 format!("the reason is longer than {WAKE_REASON_MAX_BYTES} bytes"),
@@ -322,9 +336,9 @@ impl Node {
         }
         let (_, entity) = self.resolve(peer)?;
         let id = WakeId(step.uuid_v7());
-        self.wakes.send(id, entity, reason, step);
+        self.wakes.send(id, entity, call, step);
         let sent = self.wakes.sent(&id).expect("sent a moment ago");
-        Ok(Reply::Wake(wake_view(id, sent, step.now.mono)))
+        Ok(Reply::Wake(self.wake_view(id, sent, step.now.mono)))
     }
 
     fn await_wake(
@@ -342,7 +356,7 @@ impl Node {
         };
         let over = sent.undelivered || sent.status.is_some_and(WakeStatus::is_final);
         if sent.status != seen || over {
-            return Some(Ok(Reply::Wake(wake_view(id, sent, now))));
+            return Some(Ok(Reply::Wake(self.wake_view(id, sent, now))));
         }
         let waiting = self.await_wake.entry(id).or_default();
         if waiting.len() >= COMMANDS_MAX {
@@ -360,7 +374,7 @@ impl Node {
             return;
         };
         let (to, undelivered) = (sent.to, sent.undelivered);
-        let view = wake_view(id, sent, now);
+        let view = self.wake_view(id, sent, now);
         if undelivered {
             self.not_woken(&to);
         }
@@ -370,6 +384,33 @@ impl Node {
                 id: command,
                 result,
             });
+        }
+    }
+
+    fn wake_view(&self, id: WakeId, sent: &Sent, now: Mono) -> WakeView {
+        let current = if sent.undelivered {
+            "undelivered".into()
+        } else {
+            phase(sent.status)
+        };
+        let elapsed_ms = match sent.status {
+            None if !sent.undelivered => now.since(sent.since),
+            _ => sent.changed.since(sent.since),
+        };
+        let passed = sent.history.iter().map(|(status, at)| WakePhaseView {
+            phase: phase(Some(*status)),
+            elapsed_ms: at.since(sent.since),
+        });
+        WakeView {
+            id: id.to_string(),
+            peer: sent.to.to_string(),
+            reason: sent.call.reason.clone(),
+            priority: sent.call.priority,
+            request: sent.call.request.as_str().into(),
+            phase: current,
+            elapsed_ms,
+            phases: passed.collect(),
+            manual_check_needed: self.wakes.needs_manual_check(&sent.to),
         }
     }
 
@@ -387,10 +428,13 @@ impl Node {
         let view = |w: &crate::proto::wake::Received| WakeView {
             id: w.id.to_string(),
             peer: w.from.to_string(),
-            reason: w.reason.clone(),
+            reason: w.call.reason.clone(),
+            priority: w.call.priority,
+            request: w.call.request.as_str().into(),
             phase: phase(Some(w.status)),
             elapsed_ms: now.since(w.at),
             phases: Vec::new(),
+            manual_check_needed: false,
         };
         Reply::Wakes(self.wakes.received().into_iter().map(view).collect())
     }
@@ -471,6 +515,23 @@ impl Node {
         }
     }
 
+    fn peer_reply(&self, peer: &PeerRef, step: &Step<'_>) -> CommandResult {
+        let (peer, _) = self.resolve(peer)?;
+        let named = peer.to_string();
+        let view = self
+            .peer_views(step)
+            .into_iter()
+            .find(|view| view.peer_id == named);
+        let unknown = || {
+            CommandError::new(
+                CommandErrorCode::NotFound,
+                format!("no address of {named} is known at the moment"),
+            )
+        };
+        view.map(|view| Reply::Peer(Box::new(view)))
+            .ok_or_else(unknown)
+    }
+
     fn entry_views(&self, offering: Option<&Capability>, step: &Step<'_>) -> Vec<EntryView> {
         self.registry
             .entries()
@@ -528,30 +589,6 @@ fn phase(status: Option<WakeStatus>) -> String {
         Some(WakeStatus::Failed) => "failed",
     }
     .into()
-}
-
-fn wake_view(id: WakeId, sent: &Sent, now: Mono) -> WakeView {
-    let current = if sent.undelivered {
-        "undelivered".into()
-    } else {
-        phase(sent.status)
-    };
-    let elapsed_ms = match sent.status {
-        None if !sent.undelivered => now.since(sent.since),
-        _ => sent.changed.since(sent.since),
-    };
-    let passed = sent.history.iter().map(|(status, at)| WakePhaseView {
-        phase: phase(Some(*status)),
-        elapsed_ms: at.since(sent.since),
-    });
-    WakeView {
-        id: id.to_string(),
-        peer: sent.to.to_string(),
-        reason: sent.reason.clone(),
-        phase: current,
-        elapsed_ms,
-        phases: passed.collect(),
-    }
 }
 
 fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskView {

@@ -57,6 +57,8 @@ impl Default for TaskConfig {
 pub struct WakePolicy {
     /// Whether there is a hook to run.
     pub hook: bool,
+    /// Whether there is a hook that restarts the agent; without it nobody may.
+    pub restart_hook: bool,
     /// Peer ids or entity ids that may wake us (a name proves nothing); none: everybody.
     pub allow: Option<Vec<String>>,
     pub max_per_hour: u32,
@@ -67,6 +69,7 @@ impl Default for WakePolicy {
     fn default() -> WakePolicy {
         WakePolicy {
             hook: false,
+            restart_hook: false,
             allow: None,
             max_per_hour: 60,
             timeout_ms: 60_000,

@@ -12,6 +12,7 @@ use crate::proto::guard::Admission;
 use crate::proto::health::{Health, HealthEffect, HealthState};
 use crate::proto::peers::{Link, Peers};
 use crate::proto::session::Sessions;
+use crate::proto::wake::Call;
 use crate::types::limits::{CAPABILITIES_MAX, SYNC_MAX_BYTES};
 use crate::types::{BatchId, Capability, CommandId, EntityId, Mono, PeerId, WakeId};
 use crate::wire::{
@@ -118,7 +119,8 @@ impl Node {
                 HealthEffect::Wake { peer } => {
                     if let Some(entity) = self.registry.entity_of(&peer) {
                         let id = WakeId(step.uuid_v7());
-                        self.wakes.send(id, entity, SUSPECT_REASON.into(), step);
+                        self.wakes
+                            .send(id, entity, Call::resume(SUSPECT_REASON), step);
                     }
                 }
             }

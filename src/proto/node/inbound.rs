@@ -247,7 +247,9 @@ impl Node {
         let allowed = self.may_wake(&peer, &from);
         let (nonce, reason) = (wake.nonce, wake.reason.clone());
         let id = WakeId(step.uuid_v7());
-        let status = self.wakes.receive(id, from, wake, allowed, step.now.mono);
+        let status = self
+            .wakes
+            .receive(id, peer, from, wake, allowed, step.now.mono);
         if status == crate::wire::WakeStatus::Delivered {
             self.note(Note::Woken { from, reason });
         }

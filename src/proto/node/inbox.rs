@@ -7,8 +7,9 @@ use super::io::{Note, Output};
 use super::{Node, Received};
 use crate::proto::Step;
 use crate::proto::inbox::{Kept, ReplyError, Settled};
-use crate::types::limits::{COMMANDS_MAX, MESSAGE_MAX_BYTES};
+use crate::types::limits::{COMMANDS_MAX, TALK_MAX_BYTES};
 use crate::types::{BatchId, CommandId, DeliveryId, EntityId, MessageId, PeerId};
+use crate::wire::Evidence;
 
 impl Node {
     /// A message came in.
@@ -114,11 +115,11 @@ impl Node {
         body: Vec<u8>,
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
-        if body.len() > MESSAGE_MAX_BYTES {
+        if body.len() > TALK_MAX_BYTES {
             let error = CommandError::new(
                 CommandErrorCode::TooLarge,
                 format!(
-                    "the reply has {} bytes, a message takes {MESSAGE_MAX_BYTES}",
+                    "the reply has {} bytes, a message takes {TALK_MAX_BYTES}",
                     body.len()
                 ),
             );
@@ -152,6 +153,27 @@ impl Node {
             Some(after) => (Ok(Reply::Done), after),
             None => (Err(no_message(id)), BatchId::NONE),
         }
+    }
+
+    pub(super) fn prove(&self, id: MessageId) -> (CommandResult, BatchId) {
+        let Some(kept) = self.inbox.message(&id) else {
+            return (Err(no_message(id)), BatchId::NONE);
+        };
+        let entry = self.inbox.sender_entry(&kept.record.from);
+        let evidence = entry
+            .filter(|_| !kept.proof.is_empty())
+            .map(|entry| Evidence {
+                entry: entry.to_vec(),
+                message: kept.proof.clone(),
+            });
+        let nothing = || {
+            CommandError::new(
+                CommandErrorCode::Conflict,
+                format!("nothing shows {id} to others: its sender's entry was not known here"),
+            )
+        };
+        let reply = evidence.map(|evidence| Reply::Proof(Box::new(evidence)));
+        (reply.ok_or_else(nothing), kept.written())
     }
 
     fn message_view(&self, id: MessageId, kept: &Kept) -> MessageView {

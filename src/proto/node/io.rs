@@ -9,9 +9,9 @@ use crate::proto::session::StreamSecrets;
 pub use crate::types::Received;
 use crate::types::{
     BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, GossipId, HookId, InboundId,
-    JobId, MessageId, Multiaddr, PeerId, RunId, SessionId, TaskId, WriteBatch,
+    JobId, MessageId, Multiaddr, PeerId, Priority, RunId, SessionId, TaskId, WakeId, WriteBatch,
 };
-use crate::wire::WireError;
+use crate::wire::{WakeRequest, WireError};
 
 /// What happened.
 #[derive(Debug)]
@@ -195,11 +195,15 @@ pub struct RunSpec {
     pub timeout_ms: u64,
 }
 
-/// One run of the wake hook.
+/// One run of a hook: that for being woken, or that for being restarted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookSpec {
+    /// Which wake-up it is for.
+    pub id: WakeId,
+    pub request: WakeRequest,
     pub from: EntityId,
     pub reason: String,
+    pub priority: Priority,
     pub timeout_ms: u64,
 }
 

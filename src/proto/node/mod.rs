@@ -162,6 +162,7 @@ impl Node {
         let rules = WakeRules {
             first_hook: first_id,
             hook: config.wake.hook,
+            restart_hook: config.wake.restart_hook,
             max_per_hour: config.wake.max_per_hour,
         };
         let mut node = Node {

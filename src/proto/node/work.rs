@@ -366,10 +366,18 @@ impl Node {
                     self.wake_update(peer, nonce, status, step);
                 }
             }
-            WakeEffect::Hook { hook, from, reason } => {
+            WakeEffect::Hook {
+                hook,
+                id,
+                from,
+                call,
+            } => {
                 let spec = HookSpec {
+                    id,
+                    request: call.request,
                     from,
-                    reason,
+                    reason: call.reason,
+                    priority: call.priority,
                     timeout_ms: self.config.wake.timeout_ms,
                 };
                 self.out.push(Output::Hook { hook, spec });

@@ -6,7 +6,8 @@
 //! ```
 //! # Invariants
 //! - **K1** A wake-up is acted on once, however often it arrives (its nonce names it).
-//! - **K2** At most ten a minute per peer and `max_per_hour` in all run the hook, one at a time.
+//! - **K2** At most ten a minute per entity and per peer, half of `max_per_hour` per peer and all of
+//!   it together are taken; one hook of a kind runs at a time.
 //! - **K3** At most `WAKES_MAX` are remembered on either side.
 
 #[cfg(test)]
@@ -16,19 +17,38 @@ use std::collections::BTreeMap;
 
 use crate::proto::Step;
 use crate::types::limits::{WAKE_REASON_MAX_BYTES, WAKES_MAX, WAKES_PER_PEER_PER_MINUTE};
-use crate::types::{EntityId, HookId, Mono, Nonce, WakeId};
-use crate::wire::{WakeStatus, WakeUp};
+use crate::types::{EntityId, HookId, Mono, Nonce, PeerId, Priority, WakeId};
+use crate::wire::{WakeRequest, WakeStatus, WakeUp};
 
 const ATTEMPTS: u32 = 3;
 const RETRY_MS: u64 = 5_000;
 const MINUTE_MS: u64 = 60_000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
 
+/// What a wake-up says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    pub reason: String,
+    pub priority: Priority,
+    pub request: WakeRequest,
+}
+
+impl Call {
+    /// Asks an agent to take up its work.
+    pub fn resume(reason: impl Into<String>) -> Call {
+        Call {
+            reason: reason.into(),
+            priority: Priority::High,
+            request: WakeRequest::Resume,
+        }
+    }
+}
+
 /// A wake-up of ours, as its sender sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sent {
     pub to: EntityId,
-    pub reason: String,
+    pub call: Call,
     /// None until it is delivered.
     pub status: Option<WakeStatus>,
     /// All attempts were in vain.
@@ -47,8 +67,9 @@ pub struct Sent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     pub id: WakeId,
+    pub peer: PeerId,
     pub from: EntityId,
-    pub reason: String,
+    pub call: Call,
     pub status: WakeStatus,
     pub at: Mono,
     hook: Option<HookId>,
@@ -72,8 +93,9 @@ pub enum WakeEffect {
     /// Run the hook.
     Hook {
         hook: HookId,
+        id: WakeId,
         from: EntityId,
-        reason: String,
+        call: Call,
     },
     /// Somebody may await this.
     Changed { id: WakeId },
@@ -82,7 +104,10 @@ pub enum WakeEffect {
 /// How a wake-up may be met here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WakeRules {
+    /// Whether there is a hook for being woken.
     pub hook: bool,
+    /// Whether there is one for being restarted; without it nobody may.
+    pub restart_hook: bool,
     pub max_per_hour: u32,
     /// The first hook's number: another at each start.
     pub first_hook: u64,
@@ -110,7 +135,7 @@ impl Wakes {
     }
 
     /// Begins to wake `to`.
-    pub fn send(&mut self, id: WakeId, to: EntityId, reason: String, step: &mut Step<'_>) {
+    pub fn send(&mut self, id: WakeId, to: EntityId, call: Call, step: &mut Step<'_>) {
         if self.sent.len() >= WAKES_MAX
             && let Some(oldest) = self
                 .sent
@@ -123,7 +148,7 @@ impl Wakes {
         let now = step.now.mono;
         let sent = Sent {
             to,
-            reason,
+            call,
             status: None,
             undelivered: false,
             since: now,
@@ -182,10 +207,18 @@ impl Wakes {
         }
     }
 
+    /// Whether the newest wake-up of `to` came to nothing, so that somebody has to look there.
+    pub fn needs_manual_check(&self, to: &EntityId) -> bool {
+        let ours = self.sent.iter().filter(|(_, sent)| sent.to == *to);
+        let newest = ours.max_by_key(|(id, sent)| (sent.since, **id));
+        newest.is_some_and(|(_, sent)| sent.undelivered || sent.status == Some(WakeStatus::Failed))
+    }
+
     /// Somebody wants to wake us. `allowed` is the policy's word on who it is.
     pub fn receive(
         &mut self,
         id: WakeId,
+        peer: PeerId,
         from: EntityId,
         wake: WakeUp,
         allowed: bool,
@@ -198,22 +231,24 @@ impl Wakes {
                 WakeStatus::NotAllowed
             };
         }
-        if !allowed || wake.reason.len() > WAKE_REASON_MAX_BYTES {
+        let may_restart = wake.request == WakeRequest::Resume || self.rules.restart_hook;
+        if !allowed || !may_restart || wake.reason.len() > WAKE_REASON_MAX_BYTES {
             return WakeStatus::NotAllowed;
         }
-        let recent = |since_ms: u64, of: Option<EntityId>| {
-            let counts = |w: &&Received| {
-                now.since(w.at) < since_ms && of.is_none_or(|entity| entity == w.from)
-            };
-            self.received.values().filter(counts).count()
-        };
-        if recent(MINUTE_MS, Some(from)) >= WAKES_PER_PEER_PER_MINUTE
-            || recent(HOUR_MS, None) >= self.rules.max_per_hour as usize
-        {
+        if self.is_too_often(&peer, &from, now) {
             return WakeStatus::RateLimited;
         }
-        let running = self.received.values().any(|w| w.hook.is_some());
-        let hook = (self.rules.hook && !running).then(|| {
+        // An agent that hangs may well hang in its wake hook: only a restart stops a restart.
+        let in_the_way = |w: &Received| {
+            let restarts = w.call.request == WakeRequest::Restart;
+            w.hook.is_some() && (wake.request == WakeRequest::Resume || restarts)
+        };
+        let running = self.received.values().any(in_the_way);
+        let has_hook = match wake.request {
+            WakeRequest::Resume => self.rules.hook,
+            WakeRequest::Restart => self.rules.restart_hook,
+        };
+        let hook = (has_hook && !running).then(|| {
             self.next_hook += 1;
             HookId(self.next_hook)
         });
@@ -222,23 +257,51 @@ impl Wakes {
         } else {
             WakeStatus::Delivered
         };
-        let reason = wake.reason.clone();
+        let call = Call {
+            reason: wake.reason,
+            priority: wake.priority,
+            request: wake.request,
+        };
         self.remember(
             wake.nonce,
             Received {
                 id,
+                peer,
                 from,
-                reason: wake.reason,
+                call: call.clone(),
                 status,
                 at: now,
                 hook,
             },
         );
         if let Some(hook) = hook {
-            self.effects.push(WakeEffect::Hook { hook, from, reason });
+            self.effects.push(WakeEffect::Hook {
+                hook,
+                id,
+                from,
+                call,
+            });
             self.advance(wake.nonce, WakeStatus::HookStarted);
         }
         status
+    }
+
+    /// K2. A peer may speak for many entities: what it says counts by the peer, too, and the hour
+    /// is not its alone.
+    fn is_too_often(&self, peer: &PeerId, from: &EntityId, now: Mono) -> bool {
+        let (mut by_entity, mut by_peer, mut by_peer_hour, mut all) = (0, 0, 0, 0);
+        for wake in self.received.values() {
+            let age_ms = now.since(wake.at);
+            let (in_minute, in_hour) = (age_ms < MINUTE_MS, age_ms < HOUR_MS);
+            by_entity += usize::from(in_minute && wake.from == *from);
+            by_peer += usize::from(in_minute && wake.peer == *peer);
+            by_peer_hour += usize::from(in_hour && wake.peer == *peer);
+            all += usize::from(in_hour);
+        }
+        let max = self.rules.max_per_hour as usize;
+        by_entity.max(by_peer) >= WAKES_PER_PEER_PER_MINUTE
+            || by_peer_hour >= max.div_ceil(2)
+            || all >= max
     }
 
     fn remember(&mut self, nonce: Nonce, received: Received) {
@@ -310,7 +373,9 @@ impl Wakes {
                 sent.tries += 1;
                 let body = WakeUp {
                     nonce: sent.nonce,
-                    reason: sent.reason.clone(),
+                    reason: sent.call.reason.clone(),
+                    priority: sent.call.priority,
+                    request: sent.call.request,
                 };
                 self.effects.push(WakeEffect::Send {
                     id: *id,

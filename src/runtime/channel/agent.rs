@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use super::outside::OutsideAgent;
 use crate::types::{EntityId, PeerId, Priority, Wall};
 use crate::wire::WireError;
 
@@ -40,6 +41,8 @@ pub enum AgentConfig {
     Echo,
     /// To an agent in this process.
     Custom(Arc<dyn Agent>),
+    /// To a command or an address: talks at once, reports by way of the inbox.
+    Outside(OutsideAgent),
 }
 
 impl std::fmt::Debug for AgentConfig {
@@ -48,6 +51,7 @@ impl std::fmt::Debug for AgentConfig {
             AgentConfig::Inbox => "Inbox",
             AgentConfig::Echo => "Echo",
             AgentConfig::Custom(_) => "Custom",
+            AgentConfig::Outside(_) => "Outside",
         })
     }
 }

@@ -49,14 +49,21 @@ struct Deliveries {
 /// See the module's header.
 pub(super) struct Deliverer {
     agent: AgentConfig,
+    /// Who answers talks where the agent is outside.
+    outside: Option<Arc<dyn Agent>>,
     events: mpsc::Sender<ChannelEvent>,
     deliveries: Mutex<Deliveries>,
 }
 
 impl Deliverer {
-    pub(super) fn new(agent: AgentConfig, events: mpsc::Sender<ChannelEvent>) -> Deliverer {
+    pub(super) fn new(
+        agent: AgentConfig,
+        outside: Option<Arc<dyn Agent>>,
+        events: mpsc::Sender<ChannelEvent>,
+    ) -> Deliverer {
         Deliverer {
             agent,
+            outside,
             events,
             deliveries: Mutex::default(),
         }
@@ -97,6 +104,7 @@ impl Deliverer {
             let taken = shared.answer(message.id, message.priority, answer);
             taken.then_some(()).ok_or(WireError::RateLimited)
         };
+        let outside = self.outside.as_ref();
         match (message.kind, &self.agent) {
             (ChannelType::Ping, _) => answered(Answered::Pong(message.body.clone())),
             (ChannelType::Talk, AgentConfig::Echo) => {
@@ -104,21 +112,19 @@ impl Deliverer {
             }
             (_, AgentConfig::Echo) if message.confirm => answered(Answered::Kept),
             (_, AgentConfig::Echo) => Ok(()),
-            (_, AgentConfig::Custom(agent)) => {
-                let message = AgentMessage {
-                    id: message.id,
-                    peer: shared.peer,
-                    from: parties.sender,
-                    priority: message.priority,
-                    sent: batch.head.sent,
-                    body: message.body.clone(),
-                };
-                let confirm = batch.messages[place].confirm;
-                let talk = batch.messages[place].kind == ChannelType::Talk;
+            (kind, AgentConfig::Custom(agent)) => {
+                let talk = kind == ChannelType::Talk;
+                let confirm = message.confirm;
+                let message = for_agent(shared, message, batch, parties);
                 self.to_agent(shared, agent, message, talk, confirm).await;
                 Ok(())
             }
-            (_, AgentConfig::Inbox) => {
+            (ChannelType::Talk, AgentConfig::Outside(_)) if let Some(agent) = outside => {
+                let message = for_agent(shared, message, batch, parties);
+                self.to_agent(shared, agent, message, true, false).await;
+                Ok(())
+            }
+            (_, AgentConfig::Inbox | AgentConfig::Outside(_)) => {
                 self.to_inbox(shared, message, batch, place, parties).await;
                 Ok(())
             }
@@ -235,6 +241,22 @@ impl Deliverer {
         if let Some(pending) = pending {
             pending.answer(Some(Answered::Reply(Bytes::from(body))));
         }
+    }
+}
+
+fn for_agent(
+    shared: &Shared,
+    message: &ChannelMessage,
+    batch: &Batch,
+    parties: &ProofParties,
+) -> AgentMessage {
+    AgentMessage {
+        id: message.id,
+        peer: shared.peer,
+        from: parties.sender,
+        priority: message.priority,
+        sent: batch.head.sent,
+        body: message.body.clone(),
     }
 }
 

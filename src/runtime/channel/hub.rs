@@ -7,7 +7,7 @@ use libp2p::Stream;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::agent::AgentConfig;
+use super::agent::{Agent, AgentConfig};
 use super::deliver::{ChannelEvent, Deliverer};
 use super::frames::{read_frame, write_frame};
 use super::handle::Channel;
@@ -70,6 +70,7 @@ impl Channels {
     pub(crate) fn start(
         streams: Streams,
         agent: AgentConfig,
+        outside: Option<Arc<dyn Agent>>,
         events: mpsc::Sender<ChannelEvent>,
     ) -> (Arc<Channels>, mpsc::Receiver<BulkStream>) {
         let (bulk, bulk_streams) = mpsc::channel(BULK_WAITING_MAX);
@@ -77,7 +78,7 @@ impl Channels {
         let channels = Arc::new(Channels {
             peers: Mutex::default(),
             connected: Mutex::default(),
-            deliverer: Arc::new(Deliverer::new(agent, events)),
+            deliverer: Arc::new(Deliverer::new(agent, outside, events)),
             streams: Some(streams),
             bulk,
             past: ChannelCounts::default(),
@@ -94,7 +95,7 @@ impl Channels {
         Arc::new(Channels {
             peers: Mutex::default(),
             connected: Mutex::default(),
-            deliverer: Arc::new(Deliverer::new(AgentConfig::Inbox, events)),
+            deliverer: Arc::new(Deliverer::new(AgentConfig::Inbox, None, events)),
             streams: None,
             bulk,
             past: ChannelCounts::default(),

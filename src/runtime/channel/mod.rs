@@ -20,6 +20,7 @@ mod handle;
 mod hub;
 mod link;
 mod outbox;
+mod outside;
 mod peer;
 mod shared;
 
@@ -28,6 +29,8 @@ mod tests;
 
 pub use agent::{Agent, AgentConfig, AgentMessage};
 pub use handle::{Channel, ChannelError};
+pub(crate) use outside::Outside;
+pub use outside::{OutsideAction, OutsideAgent};
 pub use shared::ChannelCounts;
 
 pub(crate) use deliver::ChannelEvent;

@@ -59,6 +59,7 @@ async fn host_on(
         serve: Default::default(),
         agent,
         on_wake: None,
+        on_restart: None,
         guard_exe: None,
     };
     let open: StoreOpener = Arc::new(|| Ok(Box::new(MemoryStore::new())));

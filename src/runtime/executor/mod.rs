@@ -33,7 +33,8 @@ use tokio_util::task::TaskTracker;
 use self::command::{Ended, Job};
 use self::guard::Guard;
 pub use self::guard::guard_main;
-use super::CommandSpec;
+use super::http::HttpCaller;
+use super::{CommandSpec, HookAction};
 use crate::proto::node::{HookSpec, RunOutcome, RunSpec};
 use crate::types::{HookId, RunId, TaskId};
 
@@ -42,6 +43,9 @@ pub const GUARD_SUBCOMMAND: &str = "__guard";
 
 /// How long [`Executor::shutdown`] waits for what it killed.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// What a hook's URL may answer; it is not looked at.
+const HOOK_ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 /// A command ended by itself, or was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,40 +139,46 @@ impl Executor {
         });
     }
 
-    /// Runs the wake hook; whether it ended with status 0 goes to `done`.
+    /// Runs a hook; whether it ended well goes to `done`.
     pub fn spawn_hook(
         &self,
         hook: HookId,
         spec: HookSpec,
-        command: &str,
+        action: &HookAction,
         done: mpsc::Sender<ExecDone>,
     ) {
-        let job = Job {
-            command: command.to_owned(),
-            env: vec![
-                ("JUNTO_WAKE_FROM", spec.from.to_string()),
-                // Another's text: without the NUL that an environment cannot hold, nor controls.
-                (
-                    "JUNTO_WAKE_REASON",
-                    spec.reason.replace(char::is_control, " "),
-                ),
-            ],
-            input: Vec::new(),
-            keep_output: false,
-            timeout: Duration::from_millis(spec.timeout_ms),
-        };
         let (guard, stop) = (Arc::clone(&self.guard), self.stop.child_token());
+        let action = action.clone();
         self.tasks.spawn(async move {
-            let ok = match job.run(&guard, &stop, |_| {}).await {
+            let request = spec.request.as_str();
+            let ended = match action {
+                HookAction::Command(command) => {
+                    hook_job(command, spec).run(&guard, &stop, |_| {}).await
+                }
+                HookAction::Url(url) => tokio::select! {
+                    () = stop.cancelled() => Ended::Killed,
+                    ended = call_hook(&url, &spec) => ended,
+                },
+            };
+            let ok = match ended {
                 Ended::Completed(_) => true,
                 Ended::Failed(reason) => {
-                    tracing::warn!(%hook, reason, "the wake hook failed");
+                    tracing::warn!(%hook, request, reason, "the hook failed");
                     false
                 }
                 Ended::Killed => return,
             };
             tell(&done, ExecDone::Hook { hook, ok }, &stop).await;
         });
+    }
+
+    /// What an agent's command is run with.
+    pub(crate) fn runner(&self) -> AgentRunner {
+        AgentRunner {
+            guard: Arc::clone(&self.guard),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        }
     }
 
     /// Ends a run, its children too. It reports nothing any more, unless it had ended before.
@@ -196,6 +206,90 @@ impl Executor {
 impl Drop for Executor {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// Runs the agent's command, beside what the core asks for. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct AgentRunner {
+    guard: Arc<Guard>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl AgentRunner {
+    /// Runs it once and returns what it wrote to stdout. It runs to its end also when nobody
+    /// awaits that any more.
+    ///
+    /// # Errors
+    /// Why there is no reply, for the log.
+    pub(crate) async fn run(
+        &self,
+        command: String,
+        env: Vec<(&'static str, String)>,
+        input: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Vec<u8>, String> {
+        let job = Job {
+            command,
+            env,
+            input,
+            keep_output: true,
+            timeout: limit,
+        };
+        let (guard, stop) = (Arc::clone(&self.guard), self.stop.clone());
+        let run = self
+            .tasks
+            .spawn(async move { job.run(&guard, &stop, |_| {}).await });
+        match run.await {
+            Ok(Ended::Completed(reply)) => Ok(reply),
+            Ok(Ended::Failed(why)) => Err(why),
+            Ok(Ended::Killed) => Err(String::from("the node is stopping")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn hook_job(command: String, spec: HookSpec) -> Job {
+    Job {
+        command,
+        env: vec![
+            ("JUNTO_WAKE_ID", spec.id.to_string()),
+            ("JUNTO_WAKE_REQUEST", spec.request.as_str().to_owned()),
+            ("JUNTO_WAKE_FROM", spec.from.to_string()),
+            ("JUNTO_WAKE_PRIORITY", spec.priority.as_str().to_owned()),
+            // Another's text: without the NUL that an environment cannot hold, nor controls.
+            (
+                "JUNTO_WAKE_REASON",
+                spec.reason.replace(char::is_control, " "),
+            ),
+        ],
+        input: Vec::new(),
+        keep_output: false,
+        timeout: Duration::from_millis(spec.timeout_ms),
+    }
+}
+
+async fn call_hook(url: &str, spec: &HookSpec) -> Ended {
+    let document = serde_json::json!({
+        "id": spec.id.to_string(),
+        "request": spec.request.as_str(),
+        "from": spec.from.to_string(),
+        "priority": spec.priority.as_str(),
+        "reason": spec.reason,
+    });
+    let limit = Duration::from_millis(spec.timeout_ms);
+    let called = match HttpCaller::new() {
+        Ok(caller) => {
+            caller
+                .post(url, &document, limit, HOOK_ANSWER_MAX_BYTES)
+                .await
+        }
+        Err(why) => Err(why),
+    };
+    match called {
+        Ok(_) => Ended::Completed(Vec::new()),
+        Err(why) => Ended::Failed(why),
     }
 }
 

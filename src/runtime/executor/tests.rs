@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use super::*;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES, STDERR_TAIL_BYTES};
-use crate::types::{EntityId, TaskId};
+use crate::types::{EntityId, Priority, TaskId, WakeId};
+use crate::wire::WakeRequest;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const NODE_DIR: &str = "JUNTO_TEST_NODE_DIR";
@@ -462,18 +463,15 @@ async fn the_hook_learns_who_and_why_and_reports_its_end() {
     let dir = tempfile::tempdir().unwrap();
     let mut bench = bench(None);
     let seen = dir.path().join("seen");
-    let spec = HookSpec {
-        from: EntityId([3; 32]),
-        reason: String::from("it's $(late)\0;\nnow"),
-        timeout_ms: 60_000,
-    };
+    let spec = hook_spec();
     let command = format!(
         r#"cat > {0}; printf '%s %s' "$JUNTO_WAKE_FROM" "$JUNTO_WAKE_REASON" >> {0}; yes | head -c 3M"#,
         seen.display()
     );
+    let action = HookAction::Command(command);
     bench
         .executor
-        .spawn_hook(HookId(5), spec.clone(), &command, bench.sender.clone());
+        .spawn_hook(HookId(5), spec.clone(), &action, bench.sender.clone());
     assert_eq!(
         bench.next().await,
         ExecDone::Hook {
@@ -488,9 +486,10 @@ async fn the_hook_learns_who_and_why_and_reports_its_end() {
             timeout_ms,
             ..spec.clone()
         };
+        let action = HookAction::Command(command.to_owned());
         bench
             .executor
-            .spawn_hook(HookId(6), spec, command, bench.sender.clone());
+            .spawn_hook(HookId(6), spec, &action, bench.sender.clone());
         assert_eq!(
             bench.next().await,
             ExecDone::Hook {
@@ -498,6 +497,65 @@ async fn the_hook_learns_who_and_why_and_reports_its_end() {
                 ok: false
             }
         );
+    }
+    bench.executor.shutdown().await;
+}
+
+fn hook_spec() -> HookSpec {
+    HookSpec {
+        id: WakeId(uuid::Uuid::nil()),
+        request: WakeRequest::Restart,
+        from: EntityId([3; 32]),
+        reason: String::from("it's $(late)\0;\nnow"),
+        priority: Priority::High,
+        timeout_ms: 60_000,
+    }
+}
+
+/// Answers one request with `answer`, and hands out what it said.
+async fn answering(answer: &'static str) -> (HookAction, tokio::task::JoinHandle<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let served = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut said = Vec::new();
+        let mut chunk = [0; 4_096];
+        while !said.ends_with(b"}") {
+            let read = stream.read(&mut chunk).await.unwrap();
+            said.extend_from_slice(&chunk[..read]);
+        }
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8(said).unwrap()
+    });
+    (HookAction::Url(url), served)
+}
+
+#[tokio::test]
+async fn a_hook_may_be_an_address_that_is_posted_to() {
+    let mut bench = bench(None);
+    for (answer, expected) in [
+        ("HTTP/1.1 204 No Content\r\n\r\n", true),
+        ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", false),
+        (
+            "HTTP/1.1 302 There\r\nlocation: http://127.0.0.1:1/\r\n\r\n",
+            false,
+        ),
+    ] {
+        let (action, served) = answering(answer).await;
+        bench
+            .executor
+            .spawn_hook(HookId(5), hook_spec(), &action, bench.sender.clone());
+        let ExecDone::Hook { ok, .. } = bench.next().await else {
+            panic!("a hook")
+        };
+        assert_eq!(ok, expected, "{answer}");
+        let said = served.await.unwrap();
+        let (_, body) = said.split_once("\r\n\r\n").unwrap();
+        let body: serde_json::Value = serde_json::from_str(body).unwrap();
+        assert_eq!(body["request"], "restart");
+        assert_eq!(body["reason"], "it's $(late)\0;\nnow");
+        assert_eq!(body["from"], EntityId([3; 32]).to_string());
     }
     bench.executor.shutdown().await;
 }

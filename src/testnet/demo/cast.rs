@@ -12,6 +12,7 @@ use super::super::node::Node;
 use super::super::settings::NodePlan;
 use super::pages::COUNT_COMMAND;
 use super::{Greeting, Waking, failed};
+use crate::api::body::WakeBody;
 use crate::api::client::ApiClient;
 
 /// The one with the work, then the workers.
@@ -128,7 +129,7 @@ pub(super) async fn wake(fleet: &Fleet) -> Result<Waking, TestnetError> {
     }
     let deadline = Instant::now() + WAKE_TIMEOUT;
     let mut view = ada
-        .wake(&sleeper.peer_id, "there is work to share")
+        .wake(&WakeBody::new(&sleeper.peer_id, "there is work to share"))
         .await
         .map_err(failed)?;
     while matches!(

@@ -143,15 +143,15 @@ fn one_sender_cannot_fill_the_inbox() {
 #[test]
 fn bytes_are_bounded_for_each_sender_and_in_all() {
     let mut host = host();
-    let each = INBOX_PER_SENDER_MAX_BYTES / (MESSAGE_MAX_BYTES + OVERHEAD_BYTES + 100);
+    let each = INBOX_PER_SENDER_MAX_BYTES / (TALK_MAX_BYTES + OVERHEAD_BYTES + 100);
     let mut taken = 0;
     for from in 1..=6 {
         for n in 0..=each as u64 {
             let number = u64::from(from) * 1_000 + n;
-            taken += usize::from(host.inbox_only(from, number, MESSAGE_MAX_BYTES) == Settled::Kept);
+            taken += usize::from(host.inbox_only(from, number, TALK_MAX_BYTES) == Settled::Kept);
         }
     }
-    let fit = INBOX_MAX_BYTES / (MESSAGE_MAX_BYTES + OVERHEAD_BYTES + 100);
+    let fit = INBOX_MAX_BYTES / (TALK_MAX_BYTES + OVERHEAD_BYTES + 100);
     assert_eq!(taken, fit.min(6 * each));
     host.inbox.check().expect("within bounds");
 }

@@ -65,6 +65,8 @@ fn wake() -> Command {
     Command::Wake {
         peer: name_of(1),
         reason: String::new(),
+        priority: Priority::High,
+        request: WakeRequest::Resume,
     }
 }
 

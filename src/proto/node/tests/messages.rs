@@ -2,9 +2,12 @@
 
 use super::*;
 use crate::proto::inbox::MessageState;
-use crate::types::limits::MESSAGE_MAX_BYTES;
+use crate::types::limits::TALK_MAX_BYTES;
 use crate::types::{DeliveryId, MessageId, MessageKind, Wall};
-use crate::wire::WireError;
+use crate::wire::{
+    BatchContext, BatchHead, ChannelMessage, ChannelType, Evidence, EvidenceError, MessageProof,
+    ProofParties, WireError, decode_batch, encode_batch,
+};
 
 fn id(n: u64) -> MessageId {
     MessageId(uuid::Uuid::from_u128(u128::from(n)))
@@ -163,7 +166,7 @@ fn a_reply_that_nobody_awaits_is_refused_with_a_reason() {
     assert_eq!(error.code, CommandErrorCode::Conflict);
     let long = Command::ReplyTo {
         id: id(2),
-        body: vec![0; MESSAGE_MAX_BYTES + 1],
+        body: vec![0; TALK_MAX_BYTES + 1],
     };
     let error = wires.ask(1, long).expect_err("too long");
     assert_eq!(error.code, CommandErrorCode::TooLarge);
@@ -174,7 +177,7 @@ fn a_reply_that_nobody_awaits_is_refused_with_a_reason() {
 fn a_message_that_is_too_large_is_refused_and_held_against_its_sender() {
     let mut wires = pair();
     let mut large = message(1, MessageKind::Report, false);
-    large.body = vec![0; MESSAGE_MAX_BYTES + 1];
+    large.body = vec![0; TALK_MAX_BYTES + 1];
     for delivery in 0..7 {
         wires.hand_in(delivery, large.clone());
     }
@@ -263,4 +266,103 @@ fn whoever_waits_for_messages_is_told_when_one_arrives() {
     let waits = wires.command(1, Command::AwaitInbox { seen: number });
     wires.hand_in(2, message(1, MessageKind::Report, false));
     assert_eq!(wires.reply(1, waits), None);
+}
+
+/// What node 0 says on a channel to node 1, as node 1 hands it on.
+fn spoken(wires: &Wires, n: u64) -> Received {
+    let (us, them) = (&wires.hosts[0].identity, &wires.hosts[1].identity);
+    let session = crate::types::SessionId(uuid::Uuid::from_u128(3));
+    let context = BatchContext::new(&us.entity_id, &them.entity_id, session, &[4; 32]);
+    let say = |n: u64| ChannelMessage {
+        kind: ChannelType::Report,
+        priority: Priority::Normal,
+        durable: true,
+        again: false,
+        confirm: true,
+        id: *id(n).0.as_bytes(),
+        re: [0; 16],
+        body: format!("message {n}").into(),
+    };
+    let head = BatchHead {
+        have: 0,
+        sent: Wall(1_700_000_000_000),
+        first: 0,
+        seed: [8; 32],
+    };
+    let mut buffer = Vec::new();
+    let said = [say(n), say(n + 1), say(n + 2)];
+    encode_batch(&head, &said, &context, us.key(), &mut buffer);
+    let batch = decode_batch(&buffer.into(), &context).expect("it reads");
+    let parties = ProofParties {
+        sender: us.entity_id,
+        recipient: them.entity_id,
+        session,
+        transcript: [4; 32],
+        key: us.key().public(),
+    };
+    let proof = MessageProof::cut(&batch, 0, &parties).expect("it is there");
+    Received {
+        proof: proof.to_bytes(),
+        ..message(n, MessageKind::Report, true)
+    }
+}
+
+fn evidence(wires: &mut Wires, n: u64) -> Evidence {
+    match wires.ask(1, Command::MessageProof(id(n))) {
+        Ok(Reply::Proof(evidence)) => *evidence,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_message_is_shown_with_who_signed_it_also_after_a_restart() {
+    let mut wires = pair();
+    let said = spoken(&wires, 1);
+    wires.hand_in(1, said);
+    wires.stop(1);
+    wires.start(1);
+    let evidence = evidence(&mut wires, 1);
+    let read = Evidence::from_text(&format!("Dear all,\n{}bye", evidence.to_text()));
+    let proven = read.expect("it reads").verify().expect("it holds");
+    assert_eq!(proven.from, wires.hosts[0].identity.entity_id);
+    assert_eq!(proven.to, wires.hosts[1].identity.entity_id);
+    assert_eq!((proven.id, proven.body), (id(1), b"message 1".to_vec()));
+    let missing = wires.ask(1, Command::MessageProof(id(9)));
+    assert_eq!(
+        missing.expect_err("unknown").code,
+        CommandErrorCode::NotFound
+    );
+}
+
+#[test]
+fn an_altered_proof_or_anothers_entry_shows_nothing() {
+    let mut wires = pair();
+    let said = spoken(&wires, 1);
+    wires.hand_in(1, said);
+    let good = evidence(&mut wires, 1);
+    for part in 0..2 {
+        let length = [good.entry.len(), good.message.len()][part];
+        for bit in 0..length * 8 {
+            let mut bent = good.clone();
+            let bytes = [&mut bent.entry, &mut bent.message];
+            let [entry, message] = bytes;
+            let bytes = if part == 0 { entry } else { message };
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(bent.verify().is_err(), "part {part}, bit {bit}");
+        }
+    }
+    let theirs = wires
+        .node(1)
+        .registry()
+        .own()
+        .expect("issued")
+        .0
+        .bytes
+        .clone();
+    let other = Evidence {
+        entry: theirs,
+        ..good
+    };
+    assert_eq!(other.verify(), Err(EvidenceError::OtherSender));
+    assert_eq!(Evidence::from_text("a letter"), Err(EvidenceError::NotOne));
 }

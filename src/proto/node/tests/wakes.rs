@@ -13,9 +13,15 @@ fn sleeper(wake: WakePolicy) -> Wires {
 }
 
 fn wake(wires: &mut Wires) -> WakeId {
+    call(wires, WakeRequest::Resume)
+}
+
+fn call(wires: &mut Wires, request: WakeRequest) -> WakeId {
     let command = Command::Wake {
         peer: name_of(1),
         reason: "work is waiting".into(),
+        priority: Priority::Low,
+        request,
     };
     match wires.ask(0, command) {
         Ok(Reply::Wake(view)) => view.id.parse().expect("a wake id"),
@@ -117,4 +123,26 @@ fn a_node_that_comes_back_in_time_is_woken() {
     wires.run(20 * SECOND_MS);
     assert_eq!(phase(&mut wires, id), "hook_started");
     assert_eq!(wires.hosts[1].hooks.len(), 1, "K1");
+}
+
+#[test]
+fn only_a_node_with_a_hook_for_it_restarts_its_agent() {
+    let mut wires = sleeper(WakePolicy {
+        hook: true,
+        ..WakePolicy::default()
+    });
+    let id = call(&mut wires, WakeRequest::Restart);
+    assert_eq!(phase(&mut wires, id), "not_allowed");
+    let mut wires = sleeper(WakePolicy {
+        hook: true,
+        restart_hook: true,
+        ..WakePolicy::default()
+    });
+    let id = call(&mut wires, WakeRequest::Restart);
+    assert_eq!(phase(&mut wires, id), "hook_started");
+    let (hook, spec) = wires.hosts[1].hooks.remove(0);
+    assert_eq!(spec.request, WakeRequest::Restart);
+    assert_eq!(spec.priority, Priority::Low);
+    wires.input(1, Input::HookEnded { hook, ok: true });
+    assert_eq!(phase(&mut wires, id), "resumed");
 }

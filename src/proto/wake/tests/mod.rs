@@ -11,12 +11,22 @@ use crate::types::{BatchId, Now, Wall, WriteBatch};
 
 const RULES: WakeRules = WakeRules {
     hook: true,
+    restart_hook: true,
     max_per_hour: 60,
     first_hook: 1,
 };
 
 fn entity(n: u8) -> EntityId {
     EntityId([n; 32])
+}
+
+fn peer_id(n: u8) -> PeerId {
+    crate::crypto::Identity::from_seeds(&crate::crypto::Seeds {
+        entity: [n; 32],
+        next: [n; 32],
+        transport: [n; 32],
+    })
+    .peer_id
 }
 
 fn wake_id(n: u64) -> WakeId {
@@ -34,6 +44,8 @@ fn wake_up(n: u64) -> WakeUp {
     WakeUp {
         nonce: nonce(n),
         reason,
+        priority: Priority::High,
+        request: WakeRequest::Resume,
     }
 }
 
@@ -54,6 +66,10 @@ fn side(rules: WakeRules) -> Side {
 
 impl Side {
     fn send(&mut self, n: u64) -> WakeId {
+        self.send_to(n, entity(9))
+    }
+
+    fn send_to(&mut self, n: u64, to: EntityId) -> WakeId {
         let mut writes = WriteBatch::default();
         let now = Now {
             mono: self.now,
@@ -66,8 +82,12 @@ impl Side {
             batch,
             writes: &mut writes,
         };
-        self.wakes
-            .send(wake_id(n), entity(9), "work is waiting".into(), &mut step);
+        let call = Call {
+            reason: "work is waiting".into(),
+            priority: Priority::High,
+            request: WakeRequest::Resume,
+        };
+        self.wakes.send(wake_id(n), to, call, &mut step);
         wake_id(n)
     }
 
@@ -86,8 +106,19 @@ impl Side {
     }
 
     fn receive(&mut self, from: u8, n: u64) -> WakeStatus {
-        self.wakes
-            .receive(wake_id(n), entity(from), wake_up(n), true, self.now)
+        self.receive_by(from, from, wake_up(n), n)
+    }
+
+    /// `entity` speaks through `peer`.
+    fn receive_by(&mut self, peer: u8, from: u8, wake: WakeUp, n: u64) -> WakeStatus {
+        self.wakes.receive(
+            wake_id(n),
+            peer_id(peer),
+            entity(from),
+            wake,
+            true,
+            self.now,
+        )
     }
 
     /// The hooks that were started, and the phases that were told, since the last look.

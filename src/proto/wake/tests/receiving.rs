@@ -135,9 +135,14 @@ fn all_together_wake_no_more_often_than_the_policy_says() {
 #[test]
 fn who_may_not_wake_us_and_long_reasons_are_refused_without_a_trace() {
     let mut theirs = side(RULES);
-    let status = theirs
-        .wakes
-        .receive(wake_id(1), entity(1), wake_up(1), false, theirs.now);
+    let status = theirs.wakes.receive(
+        wake_id(1),
+        peer_id(1),
+        entity(1),
+        wake_up(1),
+        false,
+        theirs.now,
+    );
     assert_eq!(status, WakeStatus::NotAllowed);
     let long = WakeUp {
         reason: "x".repeat(WAKE_REASON_MAX_BYTES + 1),
@@ -145,7 +150,7 @@ fn who_may_not_wake_us_and_long_reasons_are_refused_without_a_trace() {
     };
     let status = theirs
         .wakes
-        .receive(wake_id(2), entity(1), long, true, theirs.now);
+        .receive(wake_id(2), peer_id(1), entity(1), long, true, theirs.now);
     assert_eq!(status, WakeStatus::NotAllowed);
     assert!(theirs.wakes.received().is_empty() && theirs.wakes.effects().is_empty());
 }
@@ -162,9 +167,14 @@ fn what_is_remembered_is_bounded_and_the_running_hook_stays() {
     for n in 1..3 * WAKES_MAX as u64 {
         theirs.pass(1);
         let from = EntityId([0; 32].map(|_: u8| (n % 250) as u8));
-        theirs
-            .wakes
-            .receive(wake_id(n), from, wake_up(n), true, theirs.now);
+        theirs.wakes.receive(
+            wake_id(n),
+            peer_id((n % 250) as u8),
+            from,
+            wake_up(n),
+            true,
+            theirs.now,
+        );
     }
     assert!(theirs.wakes.received().len() <= WAKES_MAX, "K3");
     theirs.wakes.hook_ended(hook, true);
@@ -172,7 +182,7 @@ fn what_is_remembered_is_bounded_and_the_running_hook_stays() {
     let mut ours = side(rules);
     for n in 0..2 * WAKES_MAX as u64 {
         ours.pass(1);
-        ours.send(n);
+        ours.send_to(n, entity((n % 250) as u8));
     }
     assert!(
         ours.wakes.sent(&wake_id(0)).is_none(),
@@ -184,4 +194,55 @@ fn what_is_remembered_is_bounded_and_the_running_hook_stays() {
             .is_some()
     );
     assert_eq!(ours.sent_now().len(), WAKES_MAX);
+}
+
+#[test]
+fn many_entities_of_one_peer_have_the_quota_of_one() {
+    let mut theirs = side(RULES);
+    for n in 0..10 {
+        let status = theirs.receive_by(1, n, wake_up(u64::from(n)), u64::from(n));
+        assert_ne!(status, WakeStatus::RateLimited);
+    }
+    let eleventh = theirs.receive_by(1, 99, wake_up(99), 99);
+    assert_eq!(eleventh, WakeStatus::RateLimited, "K2: ten a minute");
+    for n in 100..200 {
+        theirs.pass(7_000);
+        theirs.receive_by(1, n, wake_up(u64::from(n)), u64::from(n));
+    }
+    let from_one = theirs.wakes.received().len();
+    assert_eq!(from_one, 30, "K2: half of the hour is left to others");
+    assert_ne!(
+        theirs.receive_by(2, 2, wake_up(999), 999),
+        WakeStatus::RateLimited
+    );
+}
+
+#[test]
+fn an_agent_that_hangs_in_its_wake_hook_can_be_restarted() {
+    let restart = |n| WakeUp {
+        request: WakeRequest::Restart,
+        ..wake_up(n)
+    };
+    let mut theirs = side(RULES);
+    theirs.hooked(1, 1);
+    assert_eq!(
+        theirs.receive_by(1, 1, restart(2), 2),
+        WakeStatus::Delivered
+    );
+    let (hooks, _) = theirs.done();
+    assert_eq!(
+        theirs.receive_by(2, 2, restart(3), 3),
+        WakeStatus::AlreadyAwake
+    );
+    assert_eq!(theirs.receive(2, 4), WakeStatus::AlreadyAwake);
+    theirs.wakes.hook_ended(hooks[0], true);
+    assert_eq!(theirs.done().1, [WakeStatus::Resumed]);
+    let mut theirs = side(WakeRules {
+        restart_hook: false,
+        ..RULES
+    });
+    assert_eq!(
+        theirs.receive_by(1, 1, restart(2), 2),
+        WakeStatus::NotAllowed
+    );
 }
