@@ -15,16 +15,16 @@ use junto::proto::Step;
 use junto::proto::registry::{Announcement, Registry};
 use junto::proto::session::{AckOutcome, HandshakeOutcome, Sessions, parse};
 use junto::types::{
-    BatchId, BootId, Capability, EntityId, FencingToken, Mono, Multiaddr, Nonce, Now, Priority,
-    SessionId, TaskId, Wall, WriteBatch,
+    BatchId, BootId, Capability, EntityId, FencingToken, Mono, Multiaddr, Nonce, Now, SessionId,
+    TaskId, Wall, WriteBatch,
 };
 use junto::wire::{
     AcceptAnswer, AckAnswer, AgentPresence, CancelItem, CapabilityQuery, CapabilityResponse,
     DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load, MsgType, NodeStatus, Offer,
     Ping, RefuseReason, RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem,
     ResultItem, SignedEntry, StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome,
-    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeRequest, WakeStatus, WakeUp, WakeUpAck,
-    WakeUpdate, WireError, cbor,
+    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate,
+    WireError, cbor,
 };
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -384,8 +384,8 @@ fn bodies() -> Vec<Value> {
     let wake = WakeUp {
         nonce,
         reason: "look at your inbox".into(),
-        priority: Priority::High,
-        request: WakeRequest::Resume,
+        priority: None,
+        request: None,
     };
     let woken = WakeUpAck {
         nonce,

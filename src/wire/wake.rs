@@ -25,21 +25,6 @@ impl WakeRequest {
             WakeRequest::Restart => "restart",
         }
     }
-
-    fn is_default(&self) -> bool {
-        *self == WakeRequest::default()
-    }
-}
-
-/// How urgent a wake-up is where it does not say.
-const PRIORITY_DEFAULT: Priority = Priority::High;
-
-fn priority_default() -> Priority {
-    PRIORITY_DEFAULT
-}
-
-fn is_priority_default(priority: &Priority) -> bool {
-    *priority == PRIORITY_DEFAULT
 }
 
 /// What became of a wake-up.
@@ -73,15 +58,12 @@ pub struct WakeUp {
     /// Names this wake-up; a resend carries the same.
     pub nonce: Nonce,
     pub reason: String,
-    /// Left out where it is high.
-    #[serde(
-        default = "priority_default",
-        skip_serializing_if = "is_priority_default"
-    )]
-    pub priority: Priority,
-    /// Left out where it is to resume.
-    #[serde(default, skip_serializing_if = "WakeRequest::is_default")]
-    pub request: WakeRequest,
+    /// High where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+    /// To resume where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<WakeRequest>,
 }
 
 /// The response to `wake_up`.

@@ -231,7 +231,8 @@ impl Wakes {
                 WakeStatus::NotAllowed
             };
         }
-        let may_restart = wake.request == WakeRequest::Resume || self.rules.restart_hook;
+        let request = wake.request.unwrap_or_default();
+        let may_restart = request == WakeRequest::Resume || self.rules.restart_hook;
         if !allowed || !may_restart || wake.reason.len() > WAKE_REASON_MAX_BYTES {
             return WakeStatus::NotAllowed;
         }
@@ -241,10 +242,10 @@ impl Wakes {
         // An agent that hangs may well hang in its wake hook: only a restart stops a restart.
         let in_the_way = |w: &Received| {
             let restarts = w.call.request == WakeRequest::Restart;
-            w.hook.is_some() && (wake.request == WakeRequest::Resume || restarts)
+            w.hook.is_some() && (request == WakeRequest::Resume || restarts)
         };
         let running = self.received.values().any(in_the_way);
-        let has_hook = match wake.request {
+        let has_hook = match request {
             WakeRequest::Resume => self.rules.hook,
             WakeRequest::Restart => self.rules.restart_hook,
         };
@@ -259,8 +260,8 @@ impl Wakes {
         };
         let call = Call {
             reason: wake.reason,
-            priority: wake.priority,
-            request: wake.request,
+            priority: wake.priority.unwrap_or(Priority::High),
+            request,
         };
         self.remember(
             wake.nonce,
@@ -374,8 +375,8 @@ impl Wakes {
                 let body = WakeUp {
                     nonce: sent.nonce,
                     reason: sent.call.reason.clone(),
-                    priority: sent.call.priority,
-                    request: sent.call.request,
+                    priority: Some(sent.call.priority).filter(|it| *it != Priority::High),
+                    request: Some(sent.call.request).filter(|it| *it != WakeRequest::Resume),
                 };
                 self.effects.push(WakeEffect::Send {
                     id: *id,

@@ -32,6 +32,7 @@ pub(super) const PAGES: &[Page] = pages![
     "12-troubleshooting",
     "13-measuring",
     "14-health-and-limits",
+    "15-messages",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.

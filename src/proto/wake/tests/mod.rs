@@ -44,8 +44,8 @@ fn wake_up(n: u64) -> WakeUp {
     WakeUp {
         nonce: nonce(n),
         reason,
-        priority: Priority::High,
-        request: WakeRequest::Resume,
+        priority: None,
+        request: None,
     }
 }
 

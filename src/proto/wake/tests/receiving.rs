@@ -220,7 +220,7 @@ fn many_entities_of_one_peer_have_the_quota_of_one() {
 #[test]
 fn an_agent_that_hangs_in_its_wake_hook_can_be_restarted() {
     let restart = |n| WakeUp {
-        request: WakeRequest::Restart,
+        request: Some(WakeRequest::Restart),
         ..wake_up(n)
     };
     let mut theirs = side(RULES);
