@@ -180,6 +180,7 @@ impl Pair {
 }
 
 /// Our half of the comparison.
+#[allow(clippy::large_enum_variant, reason = "there is one of it")]
 enum Ours {
     Pair(Pair),
     Node(Remote),

@@ -73,8 +73,7 @@ async fn who_hangs_up_in_the_handshake_is_named_beneath_the_error() {
         drop(b);
         let error = in_time(ours.clone().upgrade_outbound(a, protocol))
             .await
-            .err()
-            .expect("nobody is there");
+            .expect_err("nobody is there");
         let mut below: &(dyn std::error::Error + 'static) = &error;
         while let Some(source) = below.source() {
             below = source;

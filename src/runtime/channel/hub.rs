@@ -30,6 +30,7 @@ const GREETING_MAX: usize = 256;
 const BULK_WAITING_MAX: usize = 64;
 
 /// A stream for the chunks of a file, open on both sides.
+#[allow(dead_code, reason = "transfers open and take up bulk streams")]
 pub(crate) struct BulkStream {
     pub(crate) peer: PeerId,
     pub(crate) entity: EntityId,
@@ -40,6 +41,7 @@ pub(crate) struct BulkStream {
 
 /// Why a bulk stream could not be opened.
 #[derive(Debug, thiserror::Error)]
+#[allow(dead_code, reason = "transfers open and take up bulk streams")]
 pub(crate) enum BulkError {
     #[error("there is no session with the peer")]
     NoSession,
@@ -164,10 +166,11 @@ impl Channels {
         // Nobody sends, no session: the peer is forgotten with its connection.
         let idle =
             |entry: &Entry| entry.shared.secrets().is_none() && entry.shared.outbox.is_empty();
-        if !connected && peers.get(&peer).is_some_and(idle) {
-            if let Some(gone) = peers.remove(&peer) {
-                self.past.add(&gone.shared.counts);
-            }
+        if !connected
+            && peers.get(&peer).is_some_and(idle)
+            && let Some(gone) = peers.remove(&peer)
+        {
+            self.past.add(&gone.shared.counts);
         }
         if let Some(entry) = peers.get(&peer) {
             tell(entry, News::Connected(connected));
@@ -211,6 +214,7 @@ impl Channels {
     ///
     /// # Errors
     /// [`BulkError`].
+    #[allow(dead_code, reason = "transfers open and take up bulk streams")]
     pub(crate) async fn open_bulk(&self, peer: PeerId) -> Result<BulkStream, BulkError> {
         let streams = self.streams.as_ref().ok_or(BulkError::NoSession)?;
         let shared = self

@@ -34,5 +34,8 @@ pub use outside::{OutsideAction, OutsideAgent};
 pub use shared::ChannelCounts;
 
 pub(crate) use deliver::ChannelEvent;
+#[allow(unused_imports, reason = "transfers read and write frames, too")]
 pub(crate) use frames::{read_frame, write_frame};
-pub(crate) use hub::{BulkStream, Channels};
+#[allow(unused_imports, reason = "transfers take up bulk streams")]
+pub(crate) use hub::BulkStream;
+pub(crate) use hub::Channels;

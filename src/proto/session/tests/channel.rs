@@ -18,9 +18,9 @@ fn message(id: u64) -> ChannelMessage {
     ChannelMessage {
         kind: ChannelType::Report,
         priority: Priority::Normal,
-        durable: id % 2 == 0,
+        durable: id.is_multiple_of(2),
         again: false,
-        confirm: id % 3 == 0,
+        confirm: id.is_multiple_of(3),
         id: bytes,
         re: [0; 16],
         body: Bytes::from(format!("message {id}")),
