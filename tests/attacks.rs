@@ -191,6 +191,8 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
             cbor::encode(&WakeUp {
                 nonce: Nonce([1; 32]),
                 reason: "why".into(),
+                priority: None,
+                request: None,
             }),
         ),
         (
