@@ -331,15 +331,6 @@ pub struct HealthView {
     pub status: String,
 }
 
-/// Who this node is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct PublicKeyView {
-    /// Holds the transport's public key.
-    pub peer_id: String,
-    /// The durable identity.
-    pub entity_id: String,
-}
-
 /// The node in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatsView {

@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::body::{
-    AliveBody, BenchBody, HealthView, InboxParams, MessageBody, PingBody, PublicKeyView, ReplyBody,
-    ReportBody, SpokenBody, StatsView, SubmitBody, TalkBody, WAIT_MAX_MS, WakeBody,
+    AliveBody, BenchBody, HealthView, InboxParams, MessageBody, PingBody, ReplyBody, ReportBody,
+    SpokenBody, StatsView, SubmitBody, TalkBody, WAIT_MAX_MS, WakeBody,
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
 use crate::proto::node::{
-    EntryView, MessageView, PeerStatusView, PeerView, PongView, StatusView, TaskView, WakeView,
+    EntryView, IdentityView, MessageView, PeerStatusView, PeerView, PongView, StatusView, TaskView,
+    WakeView,
 };
 use crate::runtime::AliveView;
 use crate::runtime::bench::Measured;
@@ -105,7 +106,7 @@ impl ApiClient {
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn public_key(&self) -> Result<PublicKeyView, ClientError> {
+    pub async fn public_key(&self) -> Result<IdentityView, ClientError> {
         self.fetch(&["public-key"], &[]).await
     }
 

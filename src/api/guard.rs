@@ -31,7 +31,7 @@ use super::token::ApiToken;
 /// The largest body: one task's input in base64, with room to spare.
 pub(super) const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
 /// What answers without a token.
-pub(super) const OPEN_PATHS: [&str; 2] = ["/health", "/public-key"];
+pub(super) const OPEN_PATHS: [&str; 3] = ["/health", "/public-key", "/message"];
 /// For requests that are answered at once.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// For requests that wait for news: the longest wait, and time to answer after it.

@@ -9,6 +9,7 @@
 //! (`guard`), questions that wait for news (`waits`), and five seconds to end.
 
 pub mod body;
+mod callers;
 pub mod client;
 mod extract;
 mod guard;
@@ -34,7 +35,7 @@ pub use client::{ApiClient, ClientError, TaskOutput};
 pub use token::{ApiToken, TokenError};
 
 use guard::Guard;
-use listener::BoundedListener;
+use listener::{BoundedListener, Remote};
 
 use crate::runtime::Handle;
 
@@ -135,6 +136,7 @@ impl ApiServer {
         let listener = tokio::net::TcpListener::from_std(self.listener).map_err(ApiError::Serve)?;
         // Should this future be dropped, nothing waits on behind it.
         let _stop_at_drop = stop.clone().drop_guard();
+        let routes = routes.into_make_service_with_connect_info::<Remote>();
         let serving = axum::serve(BoundedListener::new(listener), routes)
             .with_graceful_shutdown(stop.clone().cancelled_owned());
         let mut serving = pin!(serving.into_future());

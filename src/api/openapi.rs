@@ -24,6 +24,7 @@ use crate::proto::node::CommandErrorCode;
     security(("token" = [])),
     tags(
         (name = "node", description = "The node and those it knows"),
+        (name = "peers", description = "The peer protocol over HTTP"),
         (name = "tasks", description = "Work handed to others"),
         (name = "messages", description = "What other agents said to ours, and what ours says"),
         (name = "wake", description = "Waking other agents, and being woken"),

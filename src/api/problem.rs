@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::proto::node::{CommandError, CommandErrorCode};
+use crate::wire::{JsonMessage, WireError};
 
 /// The media type of a problem document.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -31,6 +32,12 @@ pub struct Problem {
     pub detail: String,
     /// Stable, for programs: `not_found`, `queue_full`, …
     pub code: String,
+    /// The peer protocol's error code, where one is behind the refusal: `INVALID_SIGNATURE`, …
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_code: Option<String>,
+    /// The node's signed `error`, where a message was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<Box<JsonMessage>>,
 }
 
 /// Everything the API refuses for.
@@ -46,6 +53,8 @@ pub(super) enum Refusal {
     InvalidJson,
     UnsupportedMediaType,
     BodyTooLarge,
+    /// What came to `POST /message` was not taken.
+    Message(WireError),
     Timeout,
     Internal,
 }
@@ -101,6 +110,7 @@ impl Refusal {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "The body is not JSON")
             }
             Refusal::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The body is too large"),
+            Refusal::Message(code) => (message_status(code), "The message was refused"),
             Refusal::Timeout => (
                 StatusCode::GATEWAY_TIMEOUT,
                 "The node did not answer in time",
@@ -121,6 +131,7 @@ impl Refusal {
             Refusal::InvalidJson => "invalid_json",
             Refusal::UnsupportedMediaType => "unsupported_media_type",
             Refusal::BodyTooLarge => "body_too_large",
+            Refusal::Message(_) => "message_refused",
             Refusal::Timeout => "timeout",
             Refusal::Internal => "internal",
         }
@@ -134,15 +145,21 @@ impl Refusal {
                 CommandErrorCode::QueueFull
                     | CommandErrorCode::Busy
                     | CommandErrorCode::CircuitOpen
-            )
+            ) | Refusal::Message(WireError::RateLimited | WireError::Busy)
         )
     }
 
     /// This refusal with its sentence.
     pub(super) fn because(self, detail: impl Into<String>) -> Refused {
+        let peer_code = match self {
+            Refusal::Message(code) => Some(code),
+            _ => None,
+        };
         Refused {
             refusal: self,
             detail: detail.into(),
+            peer_code,
+            message: None,
         }
     }
 }
@@ -152,6 +169,27 @@ impl Refusal {
 pub(super) struct Refused {
     refusal: Refusal,
     detail: String,
+    peer_code: Option<WireError>,
+    message: Option<Box<JsonMessage>>,
+}
+
+/// The status that goes with a refused message.
+fn message_status(code: WireError) -> StatusCode {
+    match code {
+        WireError::InvalidSignature
+        | WireError::UnknownSender
+        | WireError::EncryptionRequired
+        | WireError::NotAllowed => StatusCode::FORBIDDEN,
+        WireError::SessionNotFound | WireError::SessionExpired => StatusCode::NOT_FOUND,
+        WireError::ReplayDetected | WireError::SequenceError | WireError::InvalidState => {
+            StatusCode::CONFLICT
+        }
+        WireError::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        WireError::WrongRecipient => StatusCode::MISDIRECTED_REQUEST,
+        WireError::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+        WireError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 impl Refused {
@@ -169,6 +207,26 @@ impl Refused {
         Refusal::Internal.because("the node gave an unexpected reply: please report this")
     }
 
+    /// A body that is no message: the same refusal, with the protocol's name for it.
+    pub(super) fn malformed(self) -> Refused {
+        let code = match self.refusal {
+            Refusal::BodyTooLarge => WireError::PayloadTooLarge,
+            _ => WireError::Malformed,
+        };
+        Refused {
+            peer_code: Some(code),
+            ..self
+        }
+    }
+
+    /// With the signed error that says it.
+    pub(super) fn with(self, message: JsonMessage) -> Refused {
+        Refused {
+            message: Some(Box::new(message)),
+            ..self
+        }
+    }
+
     /// What the caller gets to read.
     pub(super) fn problem(&self) -> Problem {
         let (status, code, title) = self.refusal.parts();
@@ -178,13 +236,18 @@ impl Refused {
             status: status.as_u16(),
             detail: self.detail.chars().take(DETAIL_MAX_CHARS).collect(),
             code: code.to_owned(),
+            peer_code: self.peer_code.map(WireError::name),
+            message: self.message.clone(),
         }
     }
 }
 
 impl From<CommandError> for Refused {
     fn from(error: CommandError) -> Refused {
-        Refusal::Command(error.code).because(error.message)
+        Refused {
+            peer_code: error.peer_code,
+            ..Refusal::Command(error.code).because(error.message)
+        }
     }
 }
 

@@ -246,8 +246,16 @@ fn is_last(phase: &str) -> bool {
 /// What a phase nothing followed means to the caller.
 fn conclude(view: &WakeView, peer: &PeerRef) -> Outcome {
     let restarts = view.request == "restart";
+    let said = view.peer_code.as_deref();
     let (exit, why) = match view.phase.as_str() {
         "resumed" | "already_awake" => return Ok(Exit::Done),
+        "sending" | "undelivered" if said.is_some() => (
+            Exit::Unreachable,
+            format!(
+                "{peer} refused the wake-up with {}",
+                said.unwrap_or_default()
+            ),
+        ),
         "sending" | "undelivered" => (
             Exit::Unreachable,
             format!("{peer} could not be reached: nothing was delivered"),
@@ -293,18 +301,7 @@ mod tests {
     fn a_phase_gives_the_status_of_the_interface() {
         let peer: PeerRef = "bob".parse().expect("a name");
         let status = |phase: &str| {
-            let view = WakeView {
-                id: String::new(),
-                peer: String::new(),
-                reason: String::new(),
-                priority: Priority::High,
-                request: String::from("restart"),
-                phase: String::from(phase),
-                elapsed_ms: 0,
-                phases: Vec::new(),
-                manual_check_needed: true,
-            };
-            conclude(&view, &peer)
+            conclude(&view(phase), &peer)
                 .unwrap_or_else(|failure| failure.exit)
                 .status()
         };
@@ -321,6 +318,33 @@ mod tests {
         ] {
             assert_eq!(status(phase), expected, "{phase}");
         }
+    }
+
+    fn view(phase: &str) -> WakeView {
+        WakeView {
+            id: String::from("1"),
+            peer: String::from("bob"),
+            reason: String::new(),
+            priority: Priority::High,
+            request: String::from("restart"),
+            phase: phase.to_owned(),
+            elapsed_ms: 1,
+            phases: Vec::new(),
+            manual_check_needed: true,
+            peer_code: None,
+        }
+    }
+
+    #[test]
+    fn what_the_peer_said_when_it_refused_is_told() {
+        let peer: PeerRef = "bob".parse().expect("a name");
+        let refused = WakeView {
+            peer_code: Some(String::from("ENCRYPTION_REQUIRED")),
+            ..view("undelivered")
+        };
+        let failure = conclude(&refused, &peer).expect_err("it was not delivered");
+        assert_eq!(failure.exit.status(), 4);
+        assert!(failure.message().contains("ENCRYPTION_REQUIRED"));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use sections::{
     LogSection, NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection,
     StoreSection, TaskSection, WakeSection,
 };
-pub use security::SecuritySection;
+pub use security::{ProtocolSection, SecuritySection};
 pub use template::FirstRun;
 pub use value::parse_multiaddr;
 
@@ -64,6 +64,7 @@ pub struct Config {
     pub health: HealthSection,
     pub limits: LimitsSection,
     pub identity: IdentitySection,
+    pub protocol: ProtocolSection,
     pub security: SecuritySection,
     pub store: StoreSection,
     pub log: LogSection,
@@ -156,6 +157,7 @@ impl Config {
             wake: self.wake.to_core(),
             health: self.health.to_core(),
             limits: self.limits.to_core(),
+            allow_v1_0: self.protocol.allow_v1_0.clone(),
         }
     }
 

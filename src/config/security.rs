@@ -1,10 +1,21 @@
-//! `[security]`: what a node does against those who watch it closely.
+//! `[protocol]` and `[security]`: which protocol versions are listened to, and what a node does
+//! against those who watch it closely.
 
 use serde::Deserialize;
 
 use super::error::Fault;
 use super::value;
 use crate::crypto::{JITTER_MAX_US, Jitter, JitterRange, JitterScope};
+use crate::proto::clear::Allowed;
+
+/// `[protocol]`
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct ProtocolSection {
+    /// Who may speak version 1.0.
+    #[serde(deserialize_with = "value::allowed")]
+    pub allow_v1_0: Vec<Allowed>,
+}
 
 /// `[security]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

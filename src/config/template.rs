@@ -107,6 +107,11 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # passphrase = "prompt"
 # passphrase_file = "/run/secrets/junto-passphrase"
 
+[protocol]
+# Who may speak version 1.0, signed but not encrypted: entity ids, or inception documents in
+# base64 where the registry does not know them. Everything they say can be read on the way.
+# allow_v1_0 = []
+
 [security]
 # A random delay hides how long a signature was checked: "off", "handshake", or "all", which
 # answers every message a little later.

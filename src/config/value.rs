@@ -6,11 +6,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use data_encoding::BASE64;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::duration::parse_duration_ms;
 use super::{LogFormat, LogLevel, PassphraseMode};
-use crate::crypto::JitterScope;
+use crate::crypto::{Inception, JitterScope};
+use crate::proto::clear::Allowed;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 
 /// Items of one list of the configuration.
@@ -197,6 +199,29 @@ pub(super) fn passphrase_mode<'de, D: Deserializer<'de>>(
         ("none", PassphraseMode::None),
     ];
     scalar(from, "a mode", |text| choose(text, &names))
+}
+
+pub(super) fn allowed<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Allowed>, D::Error> {
+    from.deserialize_any(List {
+        expecting: "a list of entity ids",
+        parse: parse_allowed,
+    })
+}
+
+/// An entity by its id, or by its founding document, which holds its key, too.
+fn parse_allowed(text: &str) -> Result<Allowed, String> {
+    if let Ok(entity) = text.parse() {
+        return Ok(Allowed::Entity(entity));
+    }
+    BASE64
+        .decode(text.as_bytes())
+        .ok()
+        .and_then(|bytes| Inception::from_bytes(&bytes).ok())
+        .filter(|inception| inception.check().verify())
+        .map(|inception| Allowed::Inception(Box::new(inception)))
+        .ok_or_else(|| {
+            format!("{text:?} is neither an entity id (ent1…) nor an inception document in base64")
+        })
 }
 
 pub(super) fn jitter<'de, D: Deserializer<'de>>(from: D) -> Result<JitterScope, D::Error> {

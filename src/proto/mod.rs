@@ -4,6 +4,7 @@
 //! A core is stepped with an input and the time, and returns what should be done. The same inputs
 //! give the same outputs, so a whole network of cores runs in one thread under a seed (`sim`).
 
+pub mod clear;
 pub mod guard;
 pub mod health;
 pub mod inbox;

@@ -29,6 +29,8 @@ pub enum Keyspace {
     HeldResult = 7,
     /// Signed registry entries, by entity id.
     Entry = 8,
+    /// Nonces of messages outside of sessions, by entity and nonce.
+    Seen = 14,
     /// A message for our agent or its tombstone, by message id.
     Inbox = 20,
     /// Its body.
@@ -41,7 +43,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 12] = [
+    pub const ALL: [Keyspace; 13] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -50,6 +52,7 @@ impl Keyspace {
         Keyspace::HeldInput,
         Keyspace::HeldResult,
         Keyspace::Entry,
+        Keyspace::Seen,
         Keyspace::Inbox,
         Keyspace::InboxBody,
         Keyspace::InboxProof,

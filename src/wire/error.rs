@@ -57,6 +57,12 @@ pub enum WireError {
 }
 
 impl WireError {
+    /// The code as it travels.
+    pub fn name(self) -> String {
+        let text = self.to_string();
+        text.split(':').next().unwrap_or_default().to_owned()
+    }
+
     /// How much a peer's standing suffers for causing this; at 100 it is banned for a while.
     ///
     /// What an honest peer causes by bad luck (a restart, a lost packet, load) costs nothing.

@@ -9,6 +9,8 @@ use crate::types::{Nonce, PeerId, SessionId};
 
 /// The version that handshakes and errors are written in, and the best this program speaks.
 pub const PROTOCOL_VERSION: &str = "1.1";
+/// The version before: signed, in clear, without sessions. Spoken only where the owner allows it.
+pub const VERSION_1_0: &str = "1.0";
 /// The versions a session may have, the best first.
 pub const VERSIONS: &[&str] = &[PROTOCOL_VERSION];
 

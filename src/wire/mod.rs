@@ -8,6 +8,7 @@ mod envelope;
 mod error;
 mod evidence;
 mod handshake;
+mod json;
 mod proof;
 mod registry;
 mod status;
@@ -23,8 +24,9 @@ pub use envelope::{Envelope, Header, MsgClass, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};
 pub use evidence::{EVIDENCE_MAX_CHARS, Evidence, EvidenceError, Proven};
 pub use handshake::{
-    Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, VERSIONS, best_common,
+    Confirm, Handshake, HandshakeAck, PROTOCOL_VERSION, Ready, VERSION_1_0, VERSIONS, best_common,
 };
+pub use json::{JsonError, JsonMessage, JsonPayload};
 pub use proof::{MessageProof, ProofError, ProofParties};
 pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
 pub use status::{

@@ -3,6 +3,7 @@
 
 mod bench;
 mod inbox;
+mod message;
 mod metrics;
 mod node;
 mod talk;
@@ -21,6 +22,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::body::WAIT_MAX_MS;
+use super::callers::Callers;
 use super::guard::{REQUEST_TIMEOUT, WAIT_TIMEOUT, limit_time};
 use super::openapi::{Description, describe_refusals};
 use super::problem::{Refusal, Refused};
@@ -33,6 +35,7 @@ use crate::runtime::Handle;
 pub(super) struct ApiState {
     handle: Handle,
     waits: Arc<Waits>,
+    callers: Arc<Callers>,
     /// The description of the API, as sent.
     description: Arc<str>,
     /// Cancelled when the server shuts down: whoever waits for news is answered then.
@@ -72,6 +75,7 @@ pub(super) fn router(handle: Handle, stop: CancellationToken) -> Router {
         .with_state(ApiState {
             handle,
             waits,
+            callers: Arc::default(),
             description,
             stop,
         })
@@ -81,6 +85,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
     let at_once = OpenApiRouter::with_openapi(Description::openapi())
         .routes(routes!(node::health))
         .routes(routes!(node::public_key))
+        .routes(routes!(message::message))
         .routes(routes!(node::openapi))
         .routes(routes!(node::stats))
         .routes(routes!(metrics::metrics))

@@ -9,13 +9,13 @@ use axum::response::IntoResponse;
 
 use super::{ApiState, peer_named};
 use crate::api::body::{
-    AliveBody, HealthView, PING_COUNT_MAX, PingBody, PublicKeyView, RegistryParams, StatsView,
+    AliveBody, HealthView, PING_COUNT_MAX, PingBody, RegistryParams, StatsView,
 };
 use crate::api::extract::{JsonBody, Params};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::proto::node::{
-    Command, CommandErrorCode, EntryView, NodeStats, PeerRef, PeerStatusView, PeerView, PongView,
-    Reply, StatusView,
+    Command, CommandErrorCode, EntryView, IdentityView, NodeStats, PeerRef, PeerStatusView,
+    PeerView, PongView, Reply, StatusView,
 };
 use crate::runtime::AliveView;
 
@@ -37,14 +37,14 @@ pub(super) async fn health() -> Json<HealthView> {
 ///
 /// Needs no token.
 #[utoipa::path(get, path = "/public-key", tag = "node", security(()),
-    responses((status = 200, description = "Its identities", body = PublicKeyView)))]
+    responses((status = 200, description = "Its identities", body = IdentityView)))]
 pub(super) async fn public_key(
     State(state): State<ApiState>,
-) -> Result<Json<PublicKeyView>, Refused> {
-    let StatusView {
-        peer_id, entity_id, ..
-    } = status_of(&state).await?;
-    Ok(Json(PublicKeyView { peer_id, entity_id }))
+) -> Result<Json<IdentityView>, Refused> {
+    match state.call(Command::Identity).await? {
+        Reply::Identity(identity) => Ok(Json(*identity)),
+        _ => Err(Refused::unexpected_reply("identity")),
+    }
 }
 
 /// This description
@@ -144,6 +144,8 @@ pub(super) async fn peer_status(
             body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "Several peers go by that name (`ambiguous`)",
             body = Problem, content_type = PROBLEM_JSON),
+        (status = 502, description = "It refused (`peer_refused`, with its `peer_code`)",
+            body = Problem, content_type = PROBLEM_JSON),
         (status = 504, description = "No answer (`unreachable`, `timeout`)",
             body = Problem, content_type = PROBLEM_JSON),
     ))]
@@ -198,11 +200,18 @@ impl From<Lost> for Refused {
     }
 }
 
+fn is_lost(code: CommandErrorCode) -> bool {
+    matches!(
+        code,
+        CommandErrorCode::Unreachable | CommandErrorCode::PeerRefused
+    )
+}
+
 async fn ping_once(state: &ApiState, peer: &PeerRef) -> Result<Result<PongView, Lost>, Refused> {
     match state.handle.call(Command::Ping(peer.clone())).await {
         Ok(Reply::Pong(pong)) => Ok(Ok(pong)),
         Ok(_) => Err(Refused::unexpected_reply("ping")),
-        Err(error) if error.code == CommandErrorCode::Unreachable => Ok(Err(Lost(error.into()))),
+        Err(error) if is_lost(error.code) => Ok(Err(Lost(error.into()))),
         Err(error) => Err(error.into()),
     }
 }

@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
-    AttemptView, Command, CommandResult, CountView, EntryView, LoadView, MessageKind, MessageView,
-    NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView, TaskCounts,
-    TaskState, TaskView, WakeView,
+    AttemptView, Command, CommandResult, CountView, EntryView, IdentityView, LoadView, MessageKind,
+    MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView,
+    TaskCounts, TaskState, TaskView, WakeView,
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
@@ -204,6 +204,15 @@ fn answer(command: Command) -> CommandResult {
         Command::AwaitInbox { .. } | Command::ReplyTo { .. } | Command::Acknowledge(_) => {
             Reply::Done
         }
+        // The echo is as good as any answer.
+        Command::Envelope(bytes) => Reply::Envelope(bytes),
+        Command::Identity => Reply::Identity(Box::new(IdentityView {
+            entity_id: WORKER.to_string(),
+            peer_id: PeerId::random().to_string(),
+            public_key: "00".repeat(32),
+            fingerprint: "0000".into(),
+            entry: String::new(),
+        })),
         Command::WakesReceived => Reply::Wakes(vec![wake_view(Uuid::nil(), "delivered")]),
     })
 }
@@ -310,6 +319,7 @@ fn wake_view(id: Uuid, phase: &str) -> WakeView {
         phase: phase.into(),
         elapsed_ms: 1,
         phases: Vec::new(),
+        peer_code: None,
     }
 }
 

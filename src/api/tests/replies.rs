@@ -361,6 +361,7 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks/{id}/result",
             "GET /v1/wake",
             "GET /v1/wake/{id}",
+            "POST /message",
             "POST /v1/alive",
             "POST /v1/bench",
             "POST /v1/inbox/{id}/ack",

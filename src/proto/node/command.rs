@@ -114,6 +114,10 @@ pub enum Command {
     Resumed {
         id: Option<WakeId>,
     },
+    /// An envelope that came over HTTP; answered with one.
+    Envelope(Vec<u8>),
+    /// Who this node is, and how to prove it.
+    Identity,
     /// Wake-ups that others sent to this node, newest first.
     WakesReceived,
     /// Messages for our agent, in the order of arrival.
@@ -168,6 +172,8 @@ pub enum Reply {
         body: Vec<u8>,
     },
     Proof(Box<Evidence>),
+    Envelope(Vec<u8>),
+    Identity(Box<IdentityView>),
     Done,
 }
 
@@ -286,6 +292,21 @@ pub struct StatusView {
     pub health: HealthCounts,
     #[serde(default)]
     pub pool: PoolView,
+}
+
+/// Who a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IdentityView {
+    /// The durable identity.
+    pub entity_id: String,
+    /// The transport's identity; holds its public key.
+    pub peer_id: String,
+    /// The entity's Ed25519 key, in hex.
+    pub public_key: String,
+    /// The entity id in eight groups of four digits, for people to compare.
+    pub fingerprint: String,
+    /// The node's signed registry entry, in base64.
+    pub entry: String,
 }
 
 /// How many of our tasks are in each state.
@@ -408,6 +429,9 @@ pub struct WakeView {
     pub phases: Vec<WakePhaseView>,
     /// The newest wake-up of this peer came to nothing: somebody has to look there.
     pub manual_check_needed: bool,
+    /// With what error the peer refused the newest attempt, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_code: Option<String>,
 }
 
 /// A phase a wake-up went through.

@@ -1,8 +1,11 @@
 //! Serving the API: commands in, views out.
 
+use data_encoding::{BASE64, HEXLOWER};
+
 use super::command::{
-    AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, PeerRef,
-    PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView, WakeView,
+    AttemptView, Command, CommandError, CommandErrorCode, CommandResult, EntryView, IdentityView,
+    PeerRef, PongView, Reply, StatusView, Submission, TaskCounts, TaskView, WakePhaseView,
+    WakeView,
 };
 use super::exchange::{Kind, Message};
 use super::stats::PoolView;
@@ -16,7 +19,7 @@ use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, WAKE_REASON_MAX_BYTES}
 use crate::types::{
     BatchId, Capability, CommandId, EntityId, Mono, PeerId, TaskId, TaskState, WakeId,
 };
-use crate::wire::{MsgType, Ping, WakeStatus, cbor};
+use crate::wire::{MsgType, Ping, WakeStatus, WireError, cbor};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 
@@ -88,6 +91,8 @@ impl Node {
             Command::ReplyTo { id: message, body } => self.reply_to(message, body, step),
             Command::MessageProof(message) => self.prove(message),
             Command::Acknowledge(message) => self.acknowledge(message, step),
+            Command::Envelope(bytes) => return self.envelope(id, &bytes, step),
+            Command::Identity => self.identity_view(),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
         self.gate
@@ -316,6 +321,17 @@ impl Node {
         });
     }
 
+    /// Nothing came of a question: what the peer said of it is told, if it said anything.
+    pub(super) fn reply_gave_up(&mut self, id: CommandId, peer: &PeerId, code: Option<WireError>) {
+        let Some(code) = code else {
+            return self.reply_unreachable(id, peer);
+        };
+        self.out.push(Output::Reply {
+            id,
+            result: Err(CommandError::refused_by(peer, code)),
+        });
+    }
+
     pub(super) fn reply_unreachable(&mut self, id: CommandId, peer: &PeerId) {
         let error = CommandError::new(
             CommandErrorCode::Unreachable,
@@ -411,6 +427,7 @@ impl Node {
             elapsed_ms,
             phases: passed.collect(),
             manual_check_needed: self.wakes.needs_manual_check(&sent.to),
+            peer_code: sent.refused.map(WireError::name),
         }
     }
 
@@ -435,6 +452,7 @@ impl Node {
             elapsed_ms: now.since(w.at),
             phases: Vec::new(),
             manual_check_needed: false,
+            peer_code: None,
         };
         Reply::Wakes(self.wakes.received().into_iter().map(view).collect())
     }
@@ -474,6 +492,21 @@ impl Node {
         }
         let peer = self.peer_of_entity(&entity).ok_or_else(unknown)?;
         Ok((peer, entity))
+    }
+
+    fn identity_view(&self) -> (CommandResult, BatchId) {
+        let own = self.registry.own();
+        let (entry, after) = own.map_or((&[][..], BatchId::NONE), |(own, written)| {
+            (&own.bytes[..], written)
+        });
+        let view = IdentityView {
+            entity_id: self.identity.entity_id.to_string(),
+            peer_id: self.identity.peer_id.to_string(),
+            public_key: HEXLOWER.encode(&self.identity.key().public().0),
+            fingerprint: Identity::fingerprint(&self.identity.entity_id),
+            entry: BASE64.encode(entry),
+        };
+        (Ok(Reply::Identity(Box::new(view))), after)
     }
 
     fn status(&self, step: &Step<'_>) -> StatusView {

@@ -1,5 +1,6 @@
 //! What a node's core is told once, at start.
 
+use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
@@ -18,6 +19,8 @@ pub struct NodeConfig {
     pub wake: WakePolicy,
     pub health: HealthRules,
     pub limits: GuardRules,
+    /// Who may speak version 1.0: signed, in clear.
+    pub allow_v1_0: Vec<Allowed>,
 }
 
 /// How work is handed over.

@@ -317,7 +317,7 @@ impl Node {
             message.resent = true;
             self.outbox.entry(peer).or_default().push_front(message);
         } else {
-            self.failed(peer, message, ExchangeFailure::Unknown, step);
+            self.gave_up(peer, message, ExchangeFailure::Unknown, Some(code), step);
         }
     }
 
@@ -327,6 +327,18 @@ impl Node {
         peer: PeerId,
         message: Message,
         failure: ExchangeFailure,
+        step: &mut Step<'_>,
+    ) {
+        self.gave_up(peer, message, failure, None, step);
+    }
+
+    /// A message came to nothing; `code` is why, if that was said.
+    fn gave_up(
+        &mut self,
+        peer: PeerId,
+        message: Message,
+        failure: ExchangeFailure,
+        code: Option<WireError>,
         step: &mut Step<'_>,
     ) {
         let sent = failure == ExchangeFailure::Unknown;
@@ -341,7 +353,7 @@ impl Node {
             Kind::Ping { command, .. }
             | Kind::Reach { command, .. }
             | Kind::Status { command, .. } => {
-                self.reply_unreachable(command, &peer);
+                self.reply_gave_up(command, &peer, code);
             }
             Kind::Beat { .. } | Kind::Capabilities | Kind::Discovery => {}
             Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
@@ -351,7 +363,7 @@ impl Node {
             Kind::Results { requester, tasks } => {
                 self.worker.acknowledged(requester, &tasks, None, step);
             }
-            Kind::Wake { id } => self.wakes.send_failed(id, step.now.mono),
+            Kind::Wake { id } => self.wakes.send_failed(id, code, step.now.mono),
             Kind::WakeUpdate { tries } if tries < 3 && self.delayed.len() < DELAYED_MAX => {
                 let at = step.now.mono + (RESEND_MS << tries);
                 let kind = Kind::WakeUpdate { tries: tries + 1 };
@@ -480,7 +492,8 @@ impl Node {
         let id = crate::types::JobId(self.next_job);
         self.next_job += 1;
         let subject = match &job {
-            Job::Handshake { .. } | Job::Ack { .. } => Subject::Handshake,
+            Job::Handshake { .. } | Job::Ack { .. } | Job::HttpHandshake(_) => Subject::Handshake,
+            Job::Clear { .. } => Subject::Message,
             Job::Entries { .. } => Subject::Entries,
         };
         self.jobs.insert(id, job);

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use super::Node;
 use super::io::{Output, Verdict};
+use super::message::{Asker, HttpHandshake};
 use crate::crypto::WorkOutput;
 use crate::proto::Step;
+use crate::proto::clear::Claim;
 use crate::proto::registry::Arrival;
 use crate::proto::session::Ticket;
 use crate::types::limits::{ENTRY_MAX_LIFE_MS, SYNC_MAX_BYTES};
@@ -28,6 +30,12 @@ pub(super) enum Job {
     },
     Ack {
         ticket: Ticket,
+    },
+    HttpHandshake(HttpHandshake),
+    /// A message of version 1.0.
+    Clear {
+        asker: Asker,
+        claim: Claim,
     },
     Entries {
         source: PeerId,
@@ -68,6 +76,12 @@ impl Node {
                 self.handshake_verified(ticket, all_good, inbound, peer, step);
             }
             Some(Job::Ack { ticket }) => self.ack_verified(ticket, all_good, step),
+            Some(Job::HttpHandshake(handshake)) => {
+                self.http_handshake_verified(handshake, all_good, step);
+            }
+            Some(Job::Clear { asker, claim }) => {
+                self.clear_verified(asker, claim, all_good, step);
+            }
             Some(Job::Entries {
                 source,
                 entries,

@@ -57,7 +57,7 @@ impl Standing {
 
 impl Node {
     /// How this node is.
-    fn own_status(&self, now: Mono) -> NodeStatus {
+    pub(super) fn own_status(&self, now: Mono) -> NodeStatus {
         let (mut slots, mut free) = (0, 0);
         for capability in self.worker.free_slots() {
             slots += capability.slots;

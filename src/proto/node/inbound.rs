@@ -3,6 +3,7 @@
 use super::answers::decode;
 use super::gossip::{Job, Way};
 use super::io::Note;
+use super::message::Asker;
 use super::{Node, Output};
 use crate::proto::Step;
 use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
@@ -10,12 +11,12 @@ use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
     MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate,
-    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeUp, WakeUpAck, WakeUpdate, WireError,
-    cbor,
+    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, VERSION_1_0, WakeUp, WakeUpAck, WakeUpdate,
+    WireError, cbor,
 };
 
 /// The answer to a request: its type, its body, and what it rests on.
-type Answer = (MsgType, Vec<u8>, BatchId);
+pub(super) type Answer = (MsgType, Vec<u8>, BatchId);
 
 impl Node {
     pub(super) fn request(
@@ -30,12 +31,22 @@ impl Node {
             self.refuse(id, WireError::NotAllowed, step);
             return;
         }
-        let (envelope, header) = match session::parse(bytes) {
-            Ok(parsed) => parsed,
+        let (envelope, header) = match session::read(bytes) {
+            Ok(read) => read,
             Err(code) => return self.respond_error(id, peer, code, step),
         };
         if let Err(code) = self.admitted(peer, header.msg_type, bytes.len(), step) {
             return self.refuse(id, code, step);
+        }
+        if header.version == VERSION_1_0 {
+            let asker = Asker::Exchange { id, peer };
+            if let Err(code) = self.clear_message(asker, envelope, &header, step) {
+                self.respond_error(id, peer, code, step);
+            }
+            return;
+        }
+        if let Err(code) = session::check_version(&header) {
+            return self.respond_error(id, peer, code, step);
         }
         match header.msg_type {
             MsgType::Handshake => {
@@ -84,7 +95,8 @@ impl Node {
                 }
                 let answer = opened.and_then(|opened| {
                     self.sign_of_life(&peer, step.now.mono);
-                    let (msg_type, body, after) = self.answer(peer, &opened, step)?;
+                    let (msg_type, body, after) =
+                        self.answer(peer, opened.entity, opened.msg_type, &opened.body, step)?;
                     self.respond((id, peer), opened.reference, msg_type, body, after, step);
                     Ok(())
                 });
@@ -122,15 +134,16 @@ impl Node {
         }
     }
 
-    /// Acts on an opened request.
-    fn answer(
+    /// Acts on a request whose sender and freshness are beyond doubt.
+    pub(super) fn answer(
         &mut self,
         peer: PeerId,
-        opened: &Opened,
+        from: EntityId,
+        msg_type: MsgType,
+        body: &[u8],
         step: &mut Step<'_>,
     ) -> Result<Answer, WireError> {
-        let (from, body) = (opened.entity, &opened.body[..]);
-        match opened.msg_type {
+        match msg_type {
             MsgType::Ping => {
                 let _: Ping = read(body)?;
                 Ok((MsgType::Pong, cbor::encode(&Pong {}), BatchId::NONE))

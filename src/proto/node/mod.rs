@@ -20,6 +20,7 @@ mod inbound;
 mod inbox;
 mod io;
 mod meeting;
+mod message;
 mod outbox;
 mod stats;
 mod tally;
@@ -28,7 +29,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use command::*;
 pub use config::*;
@@ -38,9 +39,11 @@ pub use stats::*;
 use self::exchange::{Message, Pending};
 use self::gate::Gate;
 use self::gossip::Job;
+use self::message::Held;
 use self::outbox::Outbox;
 use self::tally::Tally;
 use crate::crypto::{Identity, Rng};
+use crate::proto::clear::Clear;
 use crate::proto::guard::Guard;
 use crate::proto::health::Health;
 use crate::proto::inbox::Inbox;
@@ -72,6 +75,11 @@ pub struct Node {
     rng: Option<Rng>,
     next_batch: BatchId,
     sessions: Sessions,
+    /// Those made over HTTP: only ever answered in.
+    http: Sessions,
+    clear: Clear,
+    /// Messages in clear that wait for their nonces to be durable.
+    held_clear: VecDeque<Held>,
     registry: Registry,
     peers: Peers,
     guard: Guard,
@@ -148,7 +156,9 @@ impl Node {
             seq: 0,
         });
         let mut inbox = Inbox::default();
+        let mut clear = Clear::new(&identity, config.allow_v1_0.clone());
         for row in &rows {
+            clear.load(row, now);
             requester.load(row, now)?;
             worker.load(row, now)?;
             inbox.load(row, now)?;
@@ -167,6 +177,9 @@ impl Node {
         };
         let mut node = Node {
             sessions: Sessions::new(&identity).configured(config.session),
+            http: Sessions::over_http(&identity).configured(config.session),
+            clear,
+            held_clear: VecDeque::new(),
             boot,
             guard: Guard::new(config.limits.clone()),
             health: Health::new(config.health),
@@ -275,7 +288,10 @@ impl Node {
             Input::Gossip { id, source, bytes } => self.gossip(id, source, bytes, step),
             Input::DhtRecord { source, key, value } => self.dht_record(source, key, value, step),
             Input::Command { id, command } => self.command(id, command, step),
-            Input::Persisted { upto } => self.gate.open(upto, &mut self.out),
+            Input::Persisted { upto } => {
+                self.gate.open(upto, &mut self.out);
+                self.release_clear(upto, step);
+            }
             Input::Computed { job, output } => self.computed(job, output, step),
             Input::RunEnded { run, outcome } => self.run_ended(run, outcome, step),
             Input::HookEnded { hook, ok } => self.wakes.hook_ended(hook, ok),
@@ -352,6 +368,10 @@ impl Node {
         for peer in self.peers.idle(now.mono) {
             self.out.push(Output::Disconnect { peer });
         }
+        self.http.tick(now);
+        // Nobody waits for the end of a session that nothing is sent through.
+        let _ = self.http.ended();
+        self.clear.tick(step);
         let renew: Vec<PeerId> = self
             .sessions
             .peers()
@@ -433,6 +453,8 @@ impl Node {
     /// The first violation.
     pub fn check(&self) -> Result<(), Violation> {
         self.sessions.check()?;
+        self.http.check()?;
+        self.clear.check()?;
         self.registry.check()?;
         self.peers.check()?;
         self.guard.check()?;

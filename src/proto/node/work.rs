@@ -358,7 +358,7 @@ impl Node {
             WakeEffect::Send { id, to, body } => {
                 let (body, kind) = (cbor::encode(&body), Kind::Wake { id });
                 if !self.send_to(to, MsgType::WakeUp, body, kind, BatchId::NONE, step) {
-                    self.wakes.send_failed(id, step.now.mono);
+                    self.wakes.send_failed(id, None, step.now.mono);
                 }
             }
             WakeEffect::Update { to, nonce, status } => {

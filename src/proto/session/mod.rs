@@ -41,7 +41,7 @@ use std::collections::BTreeMap;
 
 pub use channel::{ChannelIn, ChannelOut, Room};
 pub use epochs::EpochLimits;
-pub use handshake::{AckOutcome, Attempt, Confirmed, Failed, HandshakeOutcome, Ticket};
+pub use handshake::{AckOutcome, Attempt, Confirmed, Failed, HandshakeOutcome, Ticket, read_m1};
 pub use lane::TrafficSecret;
 pub use live::{Opened, SealedRef};
 pub use record::{Opener, RECORD_HEADER_BYTES, RECORD_OVERHEAD_BYTES, Sealer, record_layer};
@@ -119,6 +119,15 @@ pub enum NoAnswer {
     Unreadable(WireError),
 }
 
+/// What a handshake's messages came by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Carrier {
+    /// The transport vouches for the PeerId.
+    Exchange,
+    /// Anybody can write any PeerId: nothing is counted in its name before the signatures hold.
+    Http,
+}
+
 /// Every session of a node, and every handshake under way.
 pub struct Sessions {
     entity: EntityId,
@@ -128,6 +137,7 @@ pub struct Sessions {
     /// Ours, the best first.
     versions: Vec<&'static str>,
     suites: Vec<&'static dyn Suite>,
+    carrier: Carrier,
     outgoing: BTreeMap<PeerId, Outgoing>,
     half_open: HalfOpenTable,
     verifying: BTreeMap<Ticket, Verifying>,
@@ -148,7 +158,18 @@ pub struct Sessions {
 impl Sessions {
     /// No session yet.
     pub fn new(identity: &Identity) -> Sessions {
+        Sessions::carried(identity, Carrier::Exchange)
+    }
+
+    /// Those that are made over HTTP: none yet. Their PeerId is the first that the other side's
+    /// entry names; nobody but its own signature in that entry vouches for it.
+    pub fn over_http(identity: &Identity) -> Sessions {
+        Sessions::carried(identity, Carrier::Http)
+    }
+
+    fn carried(identity: &Identity, carrier: Carrier) -> Sessions {
         Sessions {
+            carrier,
             entity: identity.entity_id,
             peer: identity.peer_id,
             key: identity.key().clone(),
@@ -168,6 +189,11 @@ impl Sessions {
             known: KnownEntries::default(),
             ended: Vec::new(),
         }
+    }
+
+    /// Whom a session is with.
+    pub fn peer_of(&self, session: SessionId) -> Option<PeerId> {
+        self.live.get(&session).map(|live| live.info.peer)
     }
 
     /// What the streams of the session with `peer` are made from.
@@ -572,19 +598,37 @@ impl Sessions {
     }
 }
 
-/// Reads an envelope.
+/// Reads an envelope of our version.
 ///
 /// # Errors
 /// The code for what is wrong with it.
 pub fn parse(bytes: &[u8]) -> Result<(Envelope, Header), WireError> {
-    let (envelope, header) = Envelope::from_bytes(bytes).map_err(|error| match error {
+    let (envelope, header) = read(bytes)?;
+    check_version(&header)?;
+    Ok((envelope, header))
+}
+
+/// Reads an envelope, whatever version it says.
+///
+/// # Errors
+/// The code for what is wrong with it.
+pub fn read(bytes: &[u8]) -> Result<(Envelope, Header), WireError> {
+    Envelope::from_bytes(bytes).map_err(|error| match error {
         cbor::CborError::TooLarge { .. } => WireError::PayloadTooLarge,
         _ => WireError::Malformed,
-    })?;
-    if !KNOWN_VERSIONS.contains(&header.version.as_str()) {
-        return Err(WireError::InvalidVersion);
+    })
+}
+
+/// Whether it is a version that sessions are spoken in.
+///
+/// # Errors
+/// `INVALID_VERSION`.
+pub fn check_version(header: &Header) -> Result<(), WireError> {
+    if KNOWN_VERSIONS.contains(&header.version.as_str()) {
+        Ok(())
+    } else {
+        Err(WireError::InvalidVersion)
     }
-    Ok((envelope, header))
 }
 
 /// The code that an error message carries. A hint: whoever holds the connection may say it.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use crate::proto::Step;
 use crate::types::limits::{WAKE_REASON_MAX_BYTES, WAKES_MAX, WAKES_PER_PEER_PER_MINUTE};
 use crate::types::{EntityId, HookId, Mono, Nonce, PeerId, Priority, WakeId};
-use crate::wire::{WakeRequest, WakeStatus, WakeUp};
+use crate::wire::{WakeRequest, WakeStatus, WakeUp, WireError};
 
 const ATTEMPTS: u32 = 3;
 const RETRY_MS: u64 = 5_000;
@@ -53,6 +53,8 @@ pub struct Sent {
     pub status: Option<WakeStatus>,
     /// All attempts were in vain.
     pub undelivered: bool,
+    /// Why the newest attempt was, if that was said.
+    pub refused: Option<WireError>,
     pub since: Mono,
     pub changed: Mono,
     /// Every phase it went through, and when.
@@ -151,6 +153,7 @@ impl Wakes {
             call,
             status: None,
             undelivered: false,
+            refused: None,
             since: now,
             changed: now,
             history: Vec::new(),
@@ -161,14 +164,15 @@ impl Wakes {
         self.sent.insert(id, sent);
     }
 
-    /// Our wake-up got no answer.
-    pub fn send_failed(&mut self, id: WakeId, now: Mono) {
+    /// Our wake-up got no answer, or was refused with `code`.
+    pub fn send_failed(&mut self, id: WakeId, code: Option<WireError>, now: Mono) {
         let Some(sent) = self.sent.get_mut(&id) else {
             return;
         };
         if sent.status.is_some() || sent.undelivered {
             return;
         }
+        sent.refused = code;
         if sent.tries >= ATTEMPTS {
             sent.undelivered = true;
             sent.changed = now;
@@ -192,6 +196,7 @@ impl Wakes {
         if forward {
             sent.status = Some(status);
             sent.undelivered = false;
+            sent.refused = None;
             sent.next_try = None;
             sent.changed = now;
             // News of the hook implies the delivery, whose own answer may come behind it.

@@ -52,6 +52,7 @@ async fn host_on(
             wake: WakePolicy::default(),
             health: Default::default(),
             limits: Default::default(),
+            allow_v1_0: Vec::new(),
         },
         listen: vec![listen],
         mdns: false,

@@ -182,6 +182,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     ..HealthRules::default()
                 },
                 limits: GuardRules::default(),
+                allow_v1_0: Vec::new(),
             };
             Host::new(index, config, rng)
         })

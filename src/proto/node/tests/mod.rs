@@ -2,6 +2,7 @@
 
 mod abuse;
 mod calls;
+mod carried;
 mod carrying;
 mod congestion;
 mod health;
@@ -46,6 +47,7 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
         wake: WakePolicy::default(),
         health: HealthRules::default(),
         limits: GuardRules::default(),
+        allow_v1_0: Vec::new(),
     }
 }
 

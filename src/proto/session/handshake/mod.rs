@@ -176,6 +176,14 @@ impl Verifying {
     }
 }
 
+/// Reads the body of an M1.
+///
+/// # Errors
+/// `MALFORMED`.
+pub fn read_m1(m1: &Envelope) -> Result<Handshake, WireError> {
+    crate::wire::cbor::decode(&m1.data, BODY_MAX).map_err(|_| WireError::Malformed)
+}
+
 impl Sessions {
     fn wait(&mut self, verifying: Verifying) -> Ticket {
         let ticket = Ticket(self.next_ticket);

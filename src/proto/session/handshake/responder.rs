@@ -2,13 +2,13 @@
 
 use super::{
     Attempt, BODY_MAX, HalfOpen, HandshakeOutcome, PURPOSE_M1, PURPOSE_M2, PURPOSE_M3, Theirs,
-    Ticket, Verifying, code,
+    Ticket, Verifying, code, read_m1,
 };
 use crate::crypto::suite::Suite;
 use crate::crypto::{Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
 use crate::proto::session::live::{Established, Live, Outbound, Terms};
-use crate::proto::session::{SessionInfo, Sessions};
+use crate::proto::session::{Carrier, SessionInfo, Sessions};
 use crate::types::limits::{
     CLOCK_SKEW_MAX_MS, COOKIE_FROM_CHECKS, COOKIE_FROM_HALF_OPEN, HALF_OPEN_MAX,
     HALF_OPEN_PER_PEER_MAX, HALF_OPEN_PER_PREFIX_MAX, OFFERS_MAX, PEERS_MAX,
@@ -39,12 +39,7 @@ impl Sessions {
         header: Header,
         now: Now,
     ) -> HandshakeOutcome {
-        if self.begun.len() >= PEERS_MAX && !self.begun.contains_key(&peer) {
-            self.begun.clear();
-        }
-        let begun = self.begun.entry(peer).or_default();
-        *begun += 1;
-        if *begun > BEGUN_MAX {
+        if self.carrier == Carrier::Exchange && !self.count_begun(peer) {
             return HandshakeOutcome::Refused(WireError::RateLimited);
         }
         let prefix = self.prefixes.get(&peer).copied();
@@ -73,6 +68,16 @@ impl Sessions {
         }
     }
 
+    /// Counts a handshake against `peer`'s share; false when that is used up.
+    fn count_begun(&mut self, peer: PeerId) -> bool {
+        if self.begun.len() >= PEERS_MAX && !self.begun.contains_key(&peer) {
+            self.begun.clear();
+        }
+        let begun = self.begun.entry(peer).or_default();
+        *begun += 1;
+        *begun <= BEGUN_MAX
+    }
+
     /// The answer to M1 while we are under load: `BUSY`, and the cookie to come back with. Nothing
     /// of it is kept.
     pub fn challenge(&mut self, attempt: &Attempt, now: Now, rng: &mut Rng) -> Vec<u8> {
@@ -93,8 +98,7 @@ impl Sessions {
         header: &Header,
         now: Now,
     ) -> Result<Handshake, WireError> {
-        let body: Handshake =
-            cbor::decode(&envelope.data, BODY_MAX).map_err(|_| WireError::Malformed)?;
+        let body = read_m1(envelope)?;
         let offers = body.offers().ok_or(WireError::Malformed)?;
         if body.versions.len() > OFFERS_MAX {
             return Err(WireError::Malformed);
@@ -281,6 +285,16 @@ impl Sessions {
         best.ok_or(WireError::InvalidVersion)
     }
 
+    /// Whom the half-open handshake is with that an M3 confirms.
+    ///
+    /// # Errors
+    /// The code to answer with.
+    pub fn half_open_peer(&self, m3: &Envelope) -> Result<PeerId, WireError> {
+        let body: Confirm = cbor::decode(&m3.data, BODY_MAX).map_err(|_| WireError::Malformed)?;
+        let half = self.half_open.get(&body.session_id);
+        half.map(|half| half.peer).ok_or(WireError::SessionNotFound)
+    }
+
     /// M3 came from `peer`: the session is live. Returns who it is with, and the sealed ready.
     ///
     /// # Errors
@@ -357,7 +371,9 @@ impl Sessions {
             } = verifying
             {
                 checks.all += 1;
-                checks.of_peer += usize::from(of == peer);
+                // Over HTTP anybody writes any PeerId.
+                let is_peer = of == peer && self.carrier == Carrier::Exchange;
+                checks.of_peer += usize::from(is_peer);
                 checks.of_prefix += usize::from(prefix.is_some() && *at == prefix);
             }
         }

@@ -11,7 +11,7 @@ fn three_attempts_at_0_5_and_15_seconds_then_it_is_undelivered() {
     let first = ours.sent_now();
     assert_eq!(first.len(), 1);
     for wait_ms in [5_000, 10_000] {
-        ours.wakes.send_failed(id, ours.now);
+        ours.wakes.send_failed(id, None, ours.now);
         assert_eq!(ours.wakes.next_deadline(), Some(ours.now + wait_ms));
         ours.pass(wait_ms - 1);
         assert!(ours.sent_now().is_empty());
@@ -23,7 +23,7 @@ fn three_attempts_at_0_5_and_15_seconds_then_it_is_undelivered() {
         );
     }
     assert_eq!(ours.now.since(Mono::from_micros(1)), 15_000);
-    ours.wakes.send_failed(id, ours.now);
+    ours.wakes.send_failed(id, None, ours.now);
     assert_eq!(ours.wakes.effects(), [WakeEffect::Changed { id }]);
     let sent = ours.wakes.sent(&id).expect("remembered");
     assert!(sent.undelivered && sent.status.is_none() && ours.wakes.next_deadline().is_none());
@@ -38,7 +38,7 @@ fn a_wake_up_that_was_answered_is_not_sent_again() {
     let nonce = ours.sent_now()[0].nonce;
     ours.told(nonce, WakeStatus::Delivered);
     assert_eq!(ours.wakes.effects(), [WakeEffect::Changed { id }]);
-    ours.wakes.send_failed(id, ours.now);
+    ours.wakes.send_failed(id, None, ours.now);
     ours.pass(MINUTE_MS);
     assert!(ours.sent_now().is_empty());
     assert!(!ours.wakes.sent(&id).expect("remembered").undelivered);
@@ -50,7 +50,7 @@ fn a_late_answer_still_counts_after_all_attempts_seemed_in_vain() {
     let id = ours.send(1);
     let nonce = ours.sent_now()[0].nonce;
     for _ in 0..3 {
-        ours.wakes.send_failed(id, ours.now);
+        ours.wakes.send_failed(id, None, ours.now);
         ours.pass(10_000);
         ours.sent_now();
     }
