@@ -282,6 +282,24 @@ mod tests {
     }
 
     #[test]
+    fn the_example_in_the_specification_reads_and_its_signature_holds() {
+        let page = include_str!("../../docs/protocol.md");
+        let example = page.split("```json\n").nth(1).expect("one example");
+        let example = example.split("```").next().expect("it ends");
+        let message: JsonMessage = serde_json::from_str(example).expect("a message");
+        let envelope = message.to_envelope().expect("its fields");
+        let digest = envelope.digest();
+        assert!(page.contains(&HEXLOWER.encode(&digest)));
+        let check = crate::crypto::SigCheck {
+            key: crate::crypto::KeyPair::from_seed(&[1; 32]).public(),
+            purpose: "clear message",
+            digest,
+            signature: envelope.signature.expect("signed"),
+        };
+        assert!(check.verify());
+    }
+
+    #[test]
     fn a_field_that_is_not_known_is_refused() {
         let header = header(true, 1_000, 1);
         let good = JsonMessage::from_envelope(&message(&header, vec![1]), &header);
