@@ -370,7 +370,7 @@ async fn points_and_keys_of_small_order_open_no_session() {
         lax[..32].copy_from_slice(&point);
         let mut liar = liar(&victim).await;
         let identity = liar.identity.clone();
-        let mut inception = identity.inception.clone();
+        let mut inception = identity.inception;
         inception.key = PublicKey(point);
         inception.signature = Signature(lax);
         let entity = inception.entity_id();

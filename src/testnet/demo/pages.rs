@@ -33,7 +33,7 @@ pub(super) const PAGES: &[Page] = pages![
     "13-measuring",
     "14-health-and-limits",
     "15-messages",
-    "15-peers-without-libp2p",
+    "17-peers-without-libp2p",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.
