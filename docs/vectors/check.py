@@ -395,6 +395,138 @@ class Handshake:
         self.ready = self.r.seal(bob.key, head4, encode({}))
 
 
+# ---- streams and channels (section 8) -------------------------------------------------------------
+
+
+def u32(number):
+    return number.to_bytes(4, "big")
+
+
+def u64(number):
+    return number.to_bytes(8, "big")
+
+
+class Stream:
+    """One stream of a session, opened by one side of its handshake."""
+
+    def __init__(self, session, session_id, kind, opener, number):
+        self.session_id, self.number, self.master = session_id, number, session.master
+        self.opener, self.acceptor = opener, "r" if opener == "i" else "i"
+        self.binding = f"{kind} {opener} ".encode() + u64(number) + session.th4
+        self.transcript = H("stream", self.binding)
+
+    def tag(self, side, have):
+        return HMAC(expand(self.master, "open " + side, self.binding), u64(have))
+
+    def opening(self, have):
+        return encode(
+            {
+                "session_id": self.session_id,
+                "number": self.number,
+                "have": have,
+                "tag": self.tag(self.opener, have),
+            }
+        )
+
+    def answer(self, have):
+        return encode({"opened": {"have": have, "tag": self.tag(self.acceptor, have)}})
+
+    def keys(self, side, epoch):
+        secret = expand(self.master, "stream " + side, self.binding)
+        for _ in range(epoch):
+            secret = expand(secret, "upd")
+        return expand(secret, "key"), expand(secret, "iv", length=12)
+
+    def frame(self, side, epoch, seq, content):
+        key, iv = self.keys(side, epoch)
+        nonce = bytes(a ^ b for a, b in zip(iv, bytes(4) + u64(seq)))
+        head = u32(4 + 8 + len(content) + 16) + u32(epoch) + u64(seq)
+        return head + AESGCM(key).encrypt(nonce, content, head + self.transcript)
+
+
+def root_of(leaves):
+    """RFC 6962, section 2.1: split at the largest power of two below the count."""
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1 << ((len(leaves) - 1).bit_length() - 1)
+    return H("merkle node", root_of(leaves[:half]), root_of(leaves[half:]))
+
+
+def path_of(leaves, index):
+    """The siblings from a leaf up."""
+    if len(leaves) == 1:
+        return []
+    half = 1 << ((len(leaves) - 1).bit_length() - 1)
+    if index < half:
+        return path_of(leaves[:half], index) + [root_of(leaves[half:])]
+    return path_of(leaves[half:], index - half) + [root_of(leaves[:half])]
+
+
+AGAIN = 2
+
+
+def front(message, flags):
+    """Type to re, 35 bytes."""
+    fields = bytes([message["type"], message["priority"], flags])
+    return fields + message["id"] + message["re"]
+
+
+class Batch:
+    """Messages under one signature."""
+
+    def __init__(self, signer, sender, recipient, session_id, transcript, fields):
+        self.fields, self.signer = fields, signer
+        self.context = H(
+            "channel context", b"1.1", sender, recipient, session_id, transcript
+        )
+        messages, first = fields["messages"], fields["first"]
+        self.fronts = [front(message, message["flags"] & ~AGAIN) for message in messages]
+        self.nonces = [H("channel nonce", fields["seed"], u32(n)) for n in range(len(messages))]
+        self.leaves = [
+            H(
+                "channel leaf",
+                self.context,
+                self.fronts[n],
+                u64(first + n) + u64(fields["sent"]),
+                self.nonces[n],
+                message["body"],
+            )
+            for n, message in enumerate(messages)
+        ]
+        self.root = root_of(self.leaves)
+        self.digest = H("channel root", self.context, self.root, u32(len(messages)))
+        self.signature = signer.sign("channel root", self.digest)
+
+    def content(self):
+        fields = self.fields
+        content = u64(fields["have"]) + bytes([len(fields["messages"])])
+        content += u64(fields["sent"]) + u64(fields["first"]) + fields["seed"] + self.signature
+        for message in fields["messages"]:
+            content += front(message, message["flags"]) + u32(len(message["body"])) + message["body"]
+        return content
+
+    def proof(self, index, sender, recipient, session_id, transcript):
+        return encode(
+            {
+                "version": "1.1",
+                "sender_id": sender,
+                "recipient_id": recipient,
+                "session_id": session_id,
+                "transcript": transcript,
+                "sequence_num": self.fields["first"] + index,
+                "timestamp": self.fields["sent"],
+                "nonce": self.nonces[index],
+                "front": self.fronts[index],
+                "body": self.fields["messages"][index]["body"],
+                "index": index,
+                "count": len(self.leaves),
+                "path": path_of(self.leaves, index),
+                "key": self.signer.public,
+                "root_signature": self.signature,
+            }
+        )
+
+
 # ---- the files ------------------------------------------------------------------------------------
 
 
@@ -547,6 +679,35 @@ def errors(check, people):
     check.same("error.json", vector, "message", envelope(head, data, signature))
 
 
+def streams(check, people, session):
+    vector = check.file("stream.json")
+    session_id = bytes.fromhex(check.file("handshake.json")["inputs"]["session_id"])
+    alice, bob = people["alice"], people["bob"]
+    opening = vector["opening"]
+    stream = Stream(session, session_id, opening["kind"], "i", opening["number"])
+    check.same("stream.json", opening, "opening", stream.opening(opening["have"]))
+    check.same("stream.json", opening, "answer", stream.answer(opening["answer_have"]))
+
+    parties = (alice.entity_id, bob.entity_id, session_id, stream.transcript)
+    batch = Batch(alice.key, *parties, plain(vector["batch"]["fields"]))
+    check.same("stream.json", vector["batch"], "content", batch.content())
+    good = holds(alice.key.public, "channel root", batch.digest, batch.signature)
+    check.true("the batch is signed", good)
+    for record in vector["records"]:
+        frame = stream.frame("i", record["epoch"], record["seq"], batch.content())
+        check.same("stream.json", record, "frame", frame)
+    for proof in vector["proofs"]:
+        check.same("stream.json", proof, "proof", batch.proof(proof["index"], *parties))
+
+    computed = vector.setdefault("computed", {})
+    check.same("stream.json", computed, "transcript", stream.transcript)
+    check.same("stream.json", computed, "root", batch.root)
+    for epoch in (0, 1):
+        key, iv = stream.keys("i", epoch)
+        check.same("stream.json", computed, f"key_i_{epoch}", key)
+        check.same("stream.json", computed, f"iv_i_{epoch}", iv)
+
+
 def bodies(check):
     for vector in check.file("bodies.json")["bodies"]:
         check.same("bodies.json", vector, "cbor", encode(plain(vector["value"])))
@@ -581,6 +742,7 @@ def main():
     people = identities(check)
     session = handshake(check, people, entries(check, people))
     sealed(check, people, session)
+    streams(check, people, session)
     errors(check, people)
     bodies(check)
     if check.fill:

@@ -63,7 +63,7 @@ fn run_bent(target: &str, run: Target, count: usize) {
 
 fn run_whole(target: &str, run: Target) {
     let files = files(target);
-    assert!(files.len() >= 10, "{target}: {} files", files.len());
+    assert!(files.len() >= 8, "{target}: {} files", files.len());
     for (name, bytes) in files {
         println!("{target}/{name}");
         run(&bytes);
@@ -85,6 +85,11 @@ fn bent_wire_bytes_pass() {
 #[test]
 fn bent_session_scripts_pass() {
     run_bent("session", fuzz::session::run, 500);
+}
+
+#[test]
+fn bent_stream_bytes_pass() {
+    run_bent("stream", fuzz::stream::run, 5_000);
 }
 
 #[test]
@@ -133,7 +138,11 @@ fn session_seeds() -> Vec<Vec<u8>> {
 
 #[test]
 fn the_corpus_can_be_made() {
-    let seeds = [("wire", wire_seeds()), ("session", session_seeds())];
+    let seeds = [
+        ("wire", wire_seeds()),
+        ("session", session_seeds()),
+        ("stream", fuzz::stream::samples()),
+    ];
     if std::env::var_os("JUNTO_CORPUS").is_none_or(|wish| wish != "write") {
         return;
     }

@@ -4,4 +4,5 @@
 
 mod members;
 pub mod session;
+pub mod stream;
 pub mod wire;

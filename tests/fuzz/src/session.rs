@@ -503,6 +503,17 @@ impl World {
         }
     }
 
+    /// An honest handshake.
+    fn shake(&mut self) {
+        self.initiate(0, true).expect("no handshake is under way");
+        for at in [1, 0] {
+            self.deliver_newest(at, 0);
+            self.verdict(at, 0);
+        }
+        self.deliver_newest(1, 0);
+        self.deliver_newest(0, 0);
+    }
+
     /// Time passes, and then the two shake hands and talk.
     fn all_is_well_at_last(&mut self) {
         for _ in 0..20 {
@@ -516,13 +527,7 @@ impl World {
             side.waiting.clear();
             assert!(side.sessions.is_empty(), "a session outlived its time");
         }
-        self.initiate(0, true).expect("no handshake is under way");
-        for at in [1, 0] {
-            self.deliver_newest(at, 0);
-            self.verdict(at, 0);
-        }
-        self.deliver_newest(1, 0);
-        self.deliver_newest(0, 0);
+        self.shake();
         let before = self.said.len() as u64;
         for at in [0, 1] {
             self.ask(at);
@@ -536,6 +541,24 @@ impl World {
         }
         self.check();
     }
+}
+
+/// Two with a live session, each with the other's PeerId.
+pub fn shaken() -> [(Sessions, PeerId); 2] {
+    let now = Now {
+        mono: Mono::from_micros(1),
+        wall: Wall(1_700_000_000_000),
+    };
+    let [a, b, _] = identities();
+    let mut world = World {
+        now,
+        sides: [Side::new(a, 1, now), Side::new(b, 2, now)],
+        pool: Vec::new(),
+        said: BTreeMap::new(),
+    };
+    world.shake();
+    let [first, second] = world.sides;
+    [(first.sessions, b.peer_id), (second.sessions, a.peer_id)]
 }
 
 /// Scripts that get far: a handshake and messages, both initiate, renewal through several epochs.
