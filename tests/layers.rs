@@ -31,6 +31,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("proto::guard", &["types", "crypto", "wire", "proto"]),
     ("proto::health", &["types", "crypto", "wire", "proto"]),
     ("proto::task", &["types", "crypto", "wire", "proto"]),
+    ("proto::transfer", &["types", "crypto", "wire", "proto"]),
     ("proto::wake", &["types", "crypto", "wire", "proto"]),
     ("proto::inbox", &["types", "crypto", "wire", "proto"]),
     ("proto::clear", &["types", "crypto", "wire", "proto"]),

@@ -294,6 +294,35 @@ pub struct ReplyBody {
     pub data: Option<String>,
 }
 
+/// A file to send.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"peer": "bob", "path": "/home/alice/holiday.mp4"}))]
+pub struct TransferBody {
+    /// A peer id, an entity id or a unique name.
+    pub peer: String,
+    /// Where the file is on the node's machine: an absolute path.
+    pub path: String,
+    /// What it is called at the receiver. Default: the path's last part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The transfer's id; a repeated one gives the transfer that is already there. Default: a new
+    /// UUID v7.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<Uuid>,
+}
+
+/// How long to hold a request open for a transfer's next change.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TransferParams {
+    /// The `revision` already known. Without it the answer comes at once.
+    pub seen: Option<u64>,
+    /// Answer at the next change, or after so long; 0 by default, more than 60000 counts as 60000.
+    pub wait_ms: Option<u64>,
+}
+
 /// Which registry entries.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -27,6 +27,7 @@ use crate::proto::node::CommandErrorCode;
         (name = "peers", description = "The peer protocol over HTTP"),
         (name = "tasks", description = "Work handed to others"),
         (name = "messages", description = "What other agents said to ours, and what ours says"),
+        (name = "transfers", description = "Files sent and received"),
         (name = "wake", description = "Waking other agents, and being woken"),
     )
 )]

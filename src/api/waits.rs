@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, Shared};
 
 use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult};
 use crate::runtime::Handle;
-use crate::types::{TaskId, WakeId};
+use crate::types::{TaskId, TransferId, WakeId};
 use crate::wire::WakeStatus;
 
 /// Half of what the node holds, so that other commands always find room.
@@ -27,6 +27,8 @@ pub(super) enum News {
     Wake(WakeId, Option<WakeStatus>),
     /// A message that arrived after this number.
     Inbox(u64),
+    /// Another revision of the transfer than this one.
+    Transfer(TransferId, Option<u64>),
 }
 
 impl News {
@@ -35,6 +37,7 @@ impl News {
             News::Task(id) => Command::AwaitTask(id),
             News::Inbox(seen) => Command::AwaitInbox { seen },
             News::Wake(id, seen) => Command::AwaitWake { id, seen },
+            News::Transfer(id, seen) => Command::AwaitTransfer { id, seen },
         }
     }
 }

@@ -20,6 +20,7 @@ mod inbox;
 mod init;
 mod output;
 mod reach;
+mod send;
 mod status;
 mod talk;
 mod task;
@@ -93,6 +94,10 @@ enum Command {
     /// Hand over work.
     #[command(subcommand)]
     Task(task::TaskCommand),
+    /// Send a file to a peer; goes on after breaks and restarts.
+    Send(send::SendArgs),
+    /// Files sent and received.
+    Transfers(send::TransfersArgs),
     /// Run many nodes on this machine, in a network of their own.
     Testnet(testnet::TestnetArgs),
     /// Measure: two nodes on this machine, beside libp2p alone with the same work.
@@ -146,6 +151,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Alive(args) => client::block_on(reach::alive(&home, args, json)),
         Command::Restart(args) => client::block_on(reach::restart(&home, args, json)),
         Command::Inbox(command) => client::block_on(inbox::run(&home, command, json)),
+        Command::Send(args) => client::block_on(send::send(&home, args, json)),
+        Command::Transfers(args) => client::block_on(send::transfers(&home, args, json)),
         Command::Task(command) => client::block_on(task::run(&home, command, json)),
         Command::Bench(args) => bench::run(&home, args, json),
         Command::BenchSide(args) => bench::run_side(args),

@@ -2,12 +2,14 @@
 
 use super::duration::show_duration_ms;
 use super::error::Fault;
+use super::size::show_size;
 use super::{
-    AgentSection, Config, HealthSection, LimitsSection, ServeSection, TaskSection, WakeSection,
+    AgentSection, Config, HealthSection, LimitsSection, ServeSection, TaskSection, TransferSection,
+    WakeSection,
 };
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
-use crate::types::limits::{BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX};
+use crate::types::limits::{BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES};
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
@@ -40,6 +42,7 @@ impl Config {
         check_agent(&self.agent)?;
         check_wake(&self.wake)?;
         check_time("session.life", self.session.life_ms, MINUTE_MS, DAY_MS)?;
+        check_transfer(&self.transfer)?;
         check_task(&self.task)?;
         check_health(&self.health)?;
         check_limits(&self.limits)?;
@@ -94,16 +97,31 @@ fn check_wake(wake: &WakeSection) -> Result<(), Fault> {
     ] {
         check_action(&format!("wake.{key}"), command.as_ref(), url.as_ref())?;
     }
-    for who in wake.allow.iter().flatten() {
+    check_allow("wake.allow", wake.allow.as_deref())?;
+    check_count("wake.max_per_hour", wake.max_per_hour, 1, 3_600)?;
+    check_time("wake.timeout", wake.timeout_ms, SECOND_MS, HOUR_MS)
+}
+
+fn check_allow(key: &str, allow: Option<&[String]>) -> Result<(), Fault> {
+    for who in allow.into_iter().flatten() {
         // A name proves nothing: anybody can take any name.
         let is_id = !matches!(who.parse(), Err(_) | Ok(PeerRef::Name(_)));
         if !is_id && who != "all" {
             let what = format!("{who:?} is not a peer id or an entity id; \"all\" means everybody");
-            return Err(Fault::new("wake.allow", what));
+            return Err(Fault::new(key, what));
         }
     }
-    check_count("wake.max_per_hour", wake.max_per_hour, 1, 3_600)?;
-    check_time("wake.timeout", wake.timeout_ms, SECOND_MS, HOUR_MS)
+    Ok(())
+}
+
+fn check_transfer(transfer: &TransferSection) -> Result<(), Fault> {
+    check_allow("transfer.allow", transfer.allow.as_deref())?;
+    if transfer.max_bytes > FILE_MAX_BYTES {
+        let (value, max) = (show_size(transfer.max_bytes), show_size(FILE_MAX_BYTES));
+        let what = format!("{value} is out of range: use 0 to {max}");
+        return Err(Fault::new("transfer.max_size", what));
+    }
+    Ok(())
 }
 
 fn check_task(task: &TaskSection) -> Result<(), Fault> {

@@ -119,6 +119,11 @@ impl Home {
         self.path.join("junto.lock")
     }
 
+    /// The files that others sent.
+    pub fn incoming_dir(&self) -> PathBuf {
+        self.path.join("incoming")
+    }
+
     /// The tasks and the registry.
     pub fn store_dir(&self) -> PathBuf {
         self.path.join("store")

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::crypto::Identity;
 use crate::proto::node::NodeConfig;
-use crate::runtime::{CommandSpec, RuntimeConfig};
+use crate::runtime::{CommandSpec, FilesConfig, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
 
@@ -26,6 +26,7 @@ mod identity;
 mod layers;
 mod sections;
 mod security;
+mod size;
 mod template;
 mod value;
 
@@ -40,7 +41,7 @@ pub use layers::Flags;
 pub use sections::{
     AgentSection, ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel,
     LogSection, NetSection, NodeSection, PassphraseMode, ServeSection, SessionSection,
-    StoreSection, TaskSection, WakeSection,
+    StoreSection, TaskSection, TransferSection, WakeSection,
 };
 pub use security::{ProtocolSection, SecuritySection};
 pub use template::FirstRun;
@@ -60,6 +61,7 @@ pub struct Config {
     pub agent: AgentSection,
     pub wake: WakeSection,
     pub session: SessionSection,
+    pub transfer: TransferSection,
     pub task: TaskSection,
     pub health: HealthSection,
     pub limits: LimitsSection,
@@ -158,11 +160,18 @@ impl Config {
             health: self.health.to_core(),
             limits: self.limits.to_core(),
             allow_v1_0: self.protocol.allow_v1_0.clone(),
+            transfer: self.transfer.to_core(),
         }
     }
 
-    /// What the runtime is told. `guard_exe` is the program that guards the commands.
-    pub fn runtime_config(&self, identity: Identity, guard_exe: Option<PathBuf>) -> RuntimeConfig {
+    /// What the runtime is told. `guard_exe` is the program that guards the commands; received
+    /// files go to `incoming`.
+    pub fn runtime_config(
+        &self,
+        identity: Identity,
+        guard_exe: Option<PathBuf>,
+        incoming: PathBuf,
+    ) -> RuntimeConfig {
         let node = self.node_config(self.node_name(&identity.peer_id));
         let command = |(name, serve): (&Capability, &ServeSection)| {
             let command = serve.command.clone();
@@ -185,6 +194,10 @@ impl Config {
             on_wake: self.wake.on_wake(),
             on_restart: self.wake.on_restart(),
             guard_exe,
+            files: FilesConfig {
+                incoming,
+                keep_free_bytes: self.transfer.keep_free_bytes,
+            },
         }
     }
 }

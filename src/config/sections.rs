@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::value;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
-use crate::proto::node::{TaskConfig, WakePolicy};
+use crate::proto::node::{TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::SessionConfig;
 use crate::runtime::HookAction;
 use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
@@ -203,6 +203,31 @@ impl Default for SessionSection {
     fn default() -> SessionSection {
         SessionSection {
             life_ms: SessionConfig::default().life_ms,
+        }
+    }
+}
+
+/// `[transfer]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default, expecting = "a table of settings")]
+pub struct TransferSection {
+    /// Peer ids or entity ids; absent or `all`: everybody.
+    #[serde(deserialize_with = "value::some_texts")]
+    pub allow: Option<Vec<String>>,
+    #[serde(rename = "max_size", deserialize_with = "value::size")]
+    pub max_bytes: u64,
+    /// What received files must leave free on the disk.
+    #[serde(rename = "keep_free", deserialize_with = "value::size")]
+    pub keep_free_bytes: u64,
+}
+
+impl Default for TransferSection {
+    fn default() -> TransferSection {
+        let policy = TransferPolicy::default();
+        TransferSection {
+            allow: policy.allow,
+            max_bytes: policy.max_bytes,
+            keep_free_bytes: 256 << 20,
         }
     }
 }
@@ -462,6 +487,21 @@ fn hook(command: Option<&String>, url: Option<&String>) -> Option<HookAction> {
     command.or_else(|| url.cloned().map(HookAction::Url))
 }
 
+/// What is allowed, where a list that names `all` means everybody.
+fn unless_all(allow: &Option<Vec<String>>) -> Option<Vec<String>> {
+    let everybody = |allow: &Vec<String>| allow.iter().any(|who| who == "all");
+    allow.clone().filter(|allow| !everybody(allow))
+}
+
+impl TransferSection {
+    pub(super) fn to_core(&self) -> TransferPolicy {
+        TransferPolicy {
+            allow: unless_all(&self.allow),
+            max_bytes: self.max_bytes,
+        }
+    }
+}
+
 impl WakeSection {
     pub(super) fn on_wake(&self) -> Option<HookAction> {
         hook(self.command.as_ref(), self.url.as_ref())
@@ -472,11 +512,10 @@ impl WakeSection {
     }
 
     pub(super) fn to_core(&self) -> WakePolicy {
-        let everybody = |allow: &Vec<String>| allow.iter().any(|who| who == "all");
         WakePolicy {
             hook: self.on_wake().is_some(),
             restart_hook: self.on_restart().is_some(),
-            allow: self.allow.clone().filter(|allow| !everybody(allow)),
+            allow: unless_all(&self.allow),
             max_per_hour: self.max_per_hour,
             timeout_ms: self.timeout_ms,
         }

@@ -68,6 +68,14 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # After so long the keys of a session are replaced by fresh ones; 1m to 24h.
 # life = "30m"
 
+[transfer]
+# Who may send files: peer ids or entity ids; "all": everybody in the network.
+# allow = ["all"]
+# The largest file that is taken.
+# max_size = "64GiB"
+# What received files must leave free on the disk.
+# keep_free = "256MiB"
+
 [task]
 # A worker that is silent for so long loses its task.
 # lease = "20s"
@@ -186,6 +194,7 @@ mod tests {
                 .all(|serve| serve.slots == 4 && serve.timeout_ms == 3_600_000)
         );
         assert_eq!(all.wake.allow.take(), Some(vec![String::from("all")]));
+        assert_eq!(all.transfer.allow.take(), Some(vec![String::from("all")]));
         assert!(all.wake.command.take().is_some() && all.node.name.take().is_some());
         assert!(all.wake.on_restart.take().is_some());
         assert!(all.agent.command.take().is_some());

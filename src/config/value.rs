@@ -10,6 +10,7 @@ use data_encoding::BASE64;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 
 use super::duration::parse_duration_ms;
+use super::size::parse_size;
 use super::{LogFormat, LogLevel, PassphraseMode};
 use crate::crypto::{Inception, JitterScope};
 use crate::proto::clear::Allowed;
@@ -117,6 +118,14 @@ fn bounded<T, E: Error>(items: Vec<T>) -> Result<Vec<T>, E> {
 pub(super) fn duration_ms<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     scalar(from, "a time such as \"20s\"", |text| {
         parse_duration_ms(text).map_err(|error| error.to_string())
+    })
+}
+
+pub(super) fn size<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    scalar(from, "a size such as \"64GiB\"", |text| {
+        parse_size(text).ok_or_else(|| {
+            format!("{text:?} is not a size: use a number and a unit, such as 100MiB or 64GiB")
+        })
     })
 }
 

@@ -5,6 +5,7 @@
 //! randomness comes in as a generator.
 
 mod aead;
+mod chunks;
 mod hash;
 mod identity;
 mod jitter;
@@ -16,6 +17,7 @@ pub mod suite;
 mod work;
 
 pub use aead::{AeadError, AeadKey, Cipher, TAG_BYTES};
+pub use chunks::{CHUNK_ALIGN_BYTES, ChunkHash, ChunkHasher, root_of};
 pub use hash::{Digest, hash, hmac, hmac_verify};
 pub use identity::{Identity, Inception, InceptionError, Seeds, binding_bytes};
 pub use jitter::{

@@ -15,6 +15,7 @@ mod row;
 pub mod session;
 mod step;
 pub mod task;
+pub mod transfer;
 pub mod wake;
 
 pub use row::RowError;

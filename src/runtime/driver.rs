@@ -16,18 +16,19 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::channel::{ChannelEvent, Channels};
+use super::channel::{BulkStream, ChannelEvent, Channels};
 use super::compute::{Answer, ComputePool, Computed};
 use super::executor::{ExecDone, Executor};
 use super::handle::Call;
 use super::persist::{PersistDone, Persister};
+use super::transfer::Files;
 use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
 use crate::crypto::{Rng, WorkOutput};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
 use crate::proto::node::{
-    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, Input, Node, Output,
-    PoolView, Reply, Verdict, WakeRequest,
+    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, FileNews, Input, Node,
+    Output, PoolView, Reply, Verdict, WakeRequest,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 
@@ -37,6 +38,14 @@ const DONE_MAX: usize = 4_096;
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long after a failure of the disk it is tried again.
 const RELOAD_AFTER: Duration = Duration::from_secs(1);
+
+/// What comes by long-lived streams.
+pub(super) struct Streams {
+    pub(super) channels: Arc<Channels>,
+    pub(super) events: mpsc::Receiver<ChannelEvent>,
+    /// Those that bring files.
+    pub(super) bulk: mpsc::Receiver<BulkStream>,
+}
 
 /// See the module's header.
 pub(super) struct Driver {
@@ -51,6 +60,9 @@ pub(super) struct Driver {
     computed: mpsc::Receiver<Computed>,
     executed: mpsc::Receiver<ExecDone>,
     exec_done: mpsc::Sender<ExecDone>,
+    bulk: mpsc::Receiver<BulkStream>,
+    files: Files,
+    files_news: mpsc::Receiver<FileNews>,
     calls: mpsc::Receiver<Call>,
     replies: BTreeMap<CommandId, oneshot::Sender<CommandResult>>,
     next_command: u64,
@@ -75,13 +87,18 @@ impl Driver {
         net: Net,
         executor: Executor,
         metrics: Metrics,
-        channels: Arc<Channels>,
-        channel_events: mpsc::Receiver<ChannelEvent>,
+        streams: Streams,
     ) -> Result<(Driver, mpsc::Sender<Call>), StartError> {
         let (calls_tx, calls) = mpsc::channel(CALLS_MAX);
         let (exec_done, executed) = mpsc::channel(DONE_MAX);
         let (compute_done, computed) = mpsc::channel(DONE_MAX);
         let loaded = load(&config, &open, &metrics).await?;
+        let Streams {
+            channels,
+            events: channel_events,
+            bulk,
+        } = streams;
+        let (files, files_news) = Files::new(&config.files, Arc::clone(&channels));
         let mut driver = Driver {
             executor,
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
@@ -94,6 +111,9 @@ impl Driver {
             computed,
             executed,
             exec_done,
+            bulk,
+            files,
+            files_news,
             calls,
             replies: BTreeMap::new(),
             next_command: 1,
@@ -129,6 +149,8 @@ impl Driver {
                 Some(computed) = self.computed.recv() => self.on_computed(computed),
                 Some(done) = self.executed.recv() => self.on_executed(done),
                 Some(event) = self.channel_events.recv() => self.on_channel(event),
+                Some(stream) = self.bulk.recv() => self.files.accept(stream),
+                Some(news) = self.files_news.recv() => self.feed(Input::File(news)),
                 () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
             }
         }
@@ -346,6 +368,7 @@ impl Driver {
                 self.running.remove(&run);
                 self.executor.kill(run);
             }
+            Output::File(job) => self.files.run(job),
             Output::Hook { hook, spec } => {
                 let action = match spec.request {
                     WakeRequest::Resume => &self.config.on_wake,
@@ -371,6 +394,9 @@ impl Driver {
         for run in std::mem::take(&mut self.running) {
             self.executor.kill(run);
         }
+        // What was done for files ends with the core that asked for it.
+        let channels = Arc::clone(&self.channels);
+        (self.files, self.files_news) = Files::new(&self.config.files, channels);
         if let Some(persister) = self.persister.take() {
             let _ = tokio::task::spawn_blocking(move || persister.stop()).await;
         }
@@ -389,6 +415,7 @@ impl Driver {
                 }
                 Some(_) = self.executed.recv() => {}
                 Some(_) = self.channel_events.recv() => {}
+                Some(_) = self.bulk.recv() => {}
                 Some(_) = self.computed.recv() => {}
                 _ = retry.tick() => match load(&self.config, &self.open, &self.metrics).await {
                     Ok(loaded) => {

@@ -33,6 +33,7 @@ pub(super) fn note(note: &Note) {
         Note::MessageExpired { message, from } => {
             warn!(%message, %from, "a message in the inbox expired: nobody took it");
         }
+        Note::FileArrived { from, name, size } => info!(%from, ?name, size, "file received"),
         // The reason is somebody else's text: for the API to show, not for the log to trust.
         Note::Woken { from, reason } => {
             info!(%from, "woken");

@@ -12,6 +12,7 @@ mod http;
 mod log;
 mod persist;
 mod tools;
+mod transfer;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,7 +26,7 @@ pub use handle::Handle;
 pub use tools::{AliveView, RESTART_ATTEMPTS_MAX, ReportOptions, WakeOptions};
 
 use self::channel::{Agent, AgentConfig, Channels, Outside};
-use self::driver::Driver;
+use self::driver::{Driver, Streams};
 use self::executor::Executor;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
@@ -58,6 +59,16 @@ pub struct RuntimeConfig {
     /// The program that ends the commands' processes when this one dies: ourselves, by our path.
     /// None: only a clean stop ends them.
     pub guard_exe: Option<PathBuf>,
+    pub files: FilesConfig,
+}
+
+/// Where received files go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesConfig {
+    /// Made when the first file comes; unfinished ones are in a folder within.
+    pub incoming: PathBuf,
+    /// What they must leave free on the disk.
+    pub keep_free_bytes: u64,
 }
 
 /// How a capability's command is run.
@@ -123,17 +134,14 @@ pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, 
     let answering = outside.clone().map(|outside| outside as Arc<dyn Agent>);
     let metrics = Metrics::default();
     let (events, channel_events) = mpsc::channel(CHANNEL_EVENTS_MAX);
-    let (channels, _bulk) = Channels::start(net.streams(), config.agent.clone(), answering, events);
-    let (driver, calls) = Driver::start(
-        config,
-        open,
-        net,
-        executor,
-        metrics.clone(),
-        Arc::clone(&channels),
-        channel_events,
-    )
-    .await?;
+    let (channels, bulk) = Channels::start(net.streams(), config.agent.clone(), answering, events);
+    let streams = Streams {
+        channels: Arc::clone(&channels),
+        events: channel_events,
+        bulk,
+    };
+    let (driver, calls) =
+        Driver::start(config, open, net, executor, metrics.clone(), streams).await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
     let handle = Handle::new(calls, metrics, channels);

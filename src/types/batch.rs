@@ -39,11 +39,19 @@ pub enum Keyspace {
     InboxProof = 22,
     /// The entry of who sent one of them, by entity id.
     InboxSender = 23,
+    /// A file we send, by transfer id.
+    SentFile = 40,
+    /// The hashes of its chunks.
+    SentChunks = 41,
+    /// A file we receive, by transfer id: with the chunks that have arrived.
+    ReceivedFile = 42,
+    /// The hashes of its chunks.
+    ReceivedChunks = 43,
 }
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 13] = [
+    pub const ALL: [Keyspace; 17] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -57,6 +65,10 @@ impl Keyspace {
         Keyspace::InboxBody,
         Keyspace::InboxProof,
         Keyspace::InboxSender,
+        Keyspace::SentFile,
+        Keyspace::SentChunks,
+        Keyspace::ReceivedFile,
+        Keyspace::ReceivedChunks,
     ];
 
     /// The table whose byte this is.

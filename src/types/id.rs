@@ -108,6 +108,11 @@ uuid_id!(
     MessageId,
     "a message id"
 );
+uuid_id!(
+    /// One transfer of a file (UUID v7, chosen by its sender).
+    TransferId,
+    "a transfer id"
+);
 
 macro_rules! counter_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -160,6 +165,10 @@ counter_id!(
 counter_id!(
     /// A message that was handed in and awaits its settlement, and a talk its answer.
     DeliveryId
+);
+counter_id!(
+    /// An incoming bulk stream that asks which chunks are wanted.
+    BulkId
 );
 counter_id!(
     /// A gossip message that awaits our verdict before it is forwarded.

@@ -182,3 +182,26 @@ pub const CHANNEL_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 pub const TALK_TIMEOUT_MS: u64 = 60_000;
 /// Messages in the inbox's hands whose senders await a word.
 pub const DELIVERIES_MAX: usize = 65_536;
+
+/// Chunks one file is cut into; larger files have larger chunks.
+pub const CHUNKS_MAX: usize = 16_384;
+/// The smallest chunk of a file that has more than one.
+pub const CHUNK_MIN_BYTES: u64 = 1024 * 1024;
+/// The largest chunk: with [`CHUNKS_MAX`] of them a file has 1 TiB.
+pub const CHUNK_MAX_BYTES: u64 = 64 * 1024 * 1024;
+/// The largest file that can be sent at all.
+pub const FILE_MAX_BYTES: u64 = CHUNK_MAX_BYTES * CHUNKS_MAX as u64;
+/// The name of a file that is sent.
+pub const FILE_NAME_MAX_BYTES: usize = 200;
+/// Transfers under way, in each direction.
+pub const TRANSFERS_MAX: usize = 64;
+/// Transfers that are over, kept for look-up in each direction; the oldest goes first.
+pub const TRANSFERS_KEPT: usize = 256;
+/// Why a transfer failed, in words.
+pub const TRANSFER_REASON_MAX_BYTES: usize = 512;
+/// Chunks of one transfer that may fail their check before it is given up.
+pub const CHUNK_ERRORS_MAX: u32 = 4;
+/// A transfer that makes no progress for so long is given up: 7 days.
+pub const TRANSFER_IDLE_MS: u64 = 7 * 24 * 3600 * 1000;
+/// Bulk streams under way: all, and with one peer, in each direction.
+pub const BULK_STREAMS_MAX: usize = 16;

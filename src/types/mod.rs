@@ -12,8 +12,8 @@ mod time;
 
 pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
 pub use id::{
-    BootId, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId, HookId, IdError,
-    InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, WakeId,
+    BootId, BulkId, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId, HookId,
+    IdError, InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, TransferId, WakeId,
 };
 pub use libp2p::{Multiaddr, PeerId};
 pub use message::{MessageKind, Received};

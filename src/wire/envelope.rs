@@ -46,6 +46,10 @@ pub enum MsgType {
     CapabilityResponse,
     /// Asks for the entries of those who offer a capability.
     Discovery,
+    ChunkOffer,
+    ChunkAnswer,
+    ChunkCancel,
+    ChunkCancelAck,
 }
 
 /// Types that are limited and counted together.
@@ -143,6 +147,10 @@ impl MsgType {
             MsgType::CapabilityQuery => "capability_query",
             MsgType::CapabilityResponse => "capability_response",
             MsgType::Discovery => "discovery",
+            MsgType::ChunkOffer => "chunk_offer",
+            MsgType::ChunkAnswer => "chunk_answer",
+            MsgType::ChunkCancel => "chunk_cancel",
+            MsgType::ChunkCancelAck => "chunk_cancel_ack",
         }
     }
 
@@ -173,7 +181,11 @@ impl MsgType {
             | MsgType::StatusReport
             | MsgType::CapabilityQuery
             | MsgType::CapabilityResponse
-            | MsgType::Discovery => Priority::Normal,
+            | MsgType::Discovery
+            | MsgType::ChunkOffer
+            | MsgType::ChunkAnswer
+            | MsgType::ChunkCancel
+            | MsgType::ChunkCancelAck => Priority::Normal,
             MsgType::Heartbeat | MsgType::HeartbeatAck => Priority::Low,
         }
     }

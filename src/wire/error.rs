@@ -54,6 +54,8 @@ pub enum WireError {
     NotAllowed,
     #[error("AGENT_FAILED: the agent behind the node did not take the message")]
     AgentFailed,
+    #[error("CHUNK_ERROR: a chunk of a file is not what its hash says")]
+    ChunkError,
 }
 
 impl WireError {
@@ -71,7 +73,7 @@ impl WireError {
             WireError::Malformed | WireError::PayloadTooLarge => 15,
             WireError::InvalidSignature | WireError::UnknownSender => 34,
             WireError::WrongRecipient | WireError::EncryptionRequired => 20,
-            WireError::DecryptionFailed | WireError::ReplayDetected => 10,
+            WireError::DecryptionFailed | WireError::ReplayDetected | WireError::ChunkError => 10,
             WireError::SequenceError => 5,
             // Two handshakes that cross are nobody's fault; a stream of these still is.
             WireError::InvalidState => 1,

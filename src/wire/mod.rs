@@ -13,6 +13,7 @@ mod proof;
 mod registry;
 mod status;
 mod task;
+mod transfer;
 mod wake;
 
 pub use batch::{
@@ -37,5 +38,8 @@ pub use task::{
     AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,
     ResultItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskRenew,
     TaskRenewAck, TaskResult, TaskResultAck,
+};
+pub use transfer::{
+    ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, OfferAnswer, RefusedFile,
 };
 pub use wake::{WakeRequest, WakeStatus, WakeUp, WakeUpAck, WakeUpdate};

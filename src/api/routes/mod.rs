@@ -8,6 +8,7 @@ mod metrics;
 mod node;
 mod talk;
 mod tasks;
+mod transfers;
 mod wake;
 
 use std::sync::Arc;
@@ -96,6 +97,8 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(transfers::send, transfers::list))
+        .routes(routes!(transfers::cancel))
         .routes(routes!(wake::wake, wake::received))
         .routes(routes!(inbox::show))
         .routes(routes!(inbox::reply))
@@ -113,6 +116,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(talk::talk))
         .routes(routes!(talk::report))
         .routes(routes!(tasks::show))
+        .routes(routes!(transfers::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));
     at_once.merge(waiting)

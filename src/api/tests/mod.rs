@@ -17,9 +17,9 @@ use uuid::Uuid;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
-    AttemptView, Command, CommandResult, CountView, EntryView, IdentityView, LoadView, MessageKind,
-    MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply, StatusView,
-    TaskCounts, TaskState, TaskView, WakeView,
+    AttemptView, Command, CommandResult, CountView, Direction, EntryView, IdentityView, LoadView,
+    MessageKind, MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply,
+    StatusView, TaskCounts, TaskState, TaskView, TransferView, WakeView,
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
@@ -213,8 +213,38 @@ fn answer(command: Command) -> CommandResult {
             fingerprint: "0000".into(),
             entry: String::new(),
         })),
+        Command::SendFile(new) => Reply::Transfer(Box::new(transfer_view(new.id.0, "hashing"))),
+        Command::Transfers => Reply::Transfers(vec![transfer_view(Uuid::nil(), "completed")]),
+        Command::AwaitTransfer { id, seen } => {
+            let state = if seen.is_some() {
+                "completed"
+            } else {
+                "sending"
+            };
+            Reply::Transfer(Box::new(transfer_view(id.0, state)))
+        }
+        Command::CancelTransfer(id) => Reply::Transfer(Box::new(transfer_view(id.0, "canceled"))),
         Command::WakesReceived => Reply::Wakes(vec![wake_view(Uuid::nil(), "delivered")]),
     })
+}
+
+fn transfer_view(id: Uuid, state: &str) -> TransferView {
+    TransferView {
+        id: id.to_string(),
+        direction: Direction::Out,
+        peer: WORKER.to_string(),
+        name: "holiday.mp4".into(),
+        path: Some("/home/alice/holiday.mp4".into()),
+        state: state.into(),
+        size: 7,
+        done_bytes: 3,
+        moved_bytes: 3,
+        hash: None,
+        started: "2026-01-01T00:00:00Z".into(),
+        changed: "2026-01-01T00:00:00Z".into(),
+        reason: None,
+        revision: 41,
+    }
 }
 
 fn status_view() -> StatusView {

@@ -7,12 +7,12 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::super::body::{
-    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, WakeBody,
+    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, TransferBody, WakeBody,
 };
 use super::super::client::ClientError;
 use super::*;
 use crate::proto::node::{CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef};
-use crate::types::{MessageId, TaskId, WakeId};
+use crate::types::{MessageId, TaskId, TransferId, WakeId};
 use crate::wire::WakeStatus;
 
 #[tokio::test]
@@ -314,6 +314,36 @@ async fn wake_ups_received_are_listed_and_answered() {
 }
 
 #[tokio::test]
+async fn a_transfer_is_ordered_followed_and_given_up() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let client = served.client();
+    let id = Uuid::now_v7();
+    let body = TransferBody {
+        peer: "bob".into(),
+        path: "/home/alice/holiday.mp4".into(),
+        name: None,
+        id: Some(id),
+    };
+    let view = client.send_file(&body).await.unwrap();
+    assert_eq!((view.id, view.state.as_str()), (id.to_string(), "hashing"));
+    let Command::SendFile(new) = asked.last() else {
+        panic!("a file was to be sent")
+    };
+    assert_eq!((new.id, new.path), (TransferId(id), body.path.clone()));
+    assert_eq!(client.transfers().await.unwrap().len(), 1);
+    assert_eq!(client.transfer(id).await.unwrap().state, "sending");
+    let news = client.transfer_news(id, 41, SOON).await.unwrap();
+    assert_eq!(news.state, "completed");
+    let seen = Some(41);
+    let id = TransferId(id);
+    assert_eq!(asked.last(), Command::AwaitTransfer { id, seen });
+    assert_eq!(client.cancel_transfer(id).await.unwrap().state, "canceled");
+    assert_eq!(asked.last(), Command::CancelTransfer(id));
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn the_description_lists_every_route() {
     let (handle, _) = played();
     let served = Served::start(handle);
@@ -359,6 +389,8 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks",
             "GET /v1/tasks/{id}",
             "GET /v1/tasks/{id}/result",
+            "GET /v1/transfers",
+            "GET /v1/transfers/{id}",
             "GET /v1/wake",
             "GET /v1/wake/{id}",
             "POST /message",
@@ -371,6 +403,8 @@ async fn the_description_lists_every_route() {
             "POST /v1/talk",
             "POST /v1/tasks",
             "POST /v1/tasks/{id}/cancel",
+            "POST /v1/transfers",
+            "POST /v1/transfers/{id}/cancel",
             "POST /v1/wake",
             "POST /v1/wake/resumed",
             "POST /v1/wake/{id}/resumed",

@@ -8,8 +8,8 @@ use crate::proto::session::Opened;
 use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
-    CapabilityResponse, HeartbeatAck, MsgType, RegistryEntries, StatusReport, TaskAccept,
-    TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
+    CapabilityResponse, ChunkAnswer, HeartbeatAck, MsgType, RegistryEntries, StatusReport,
+    TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
 };
 
 impl Node {
@@ -82,6 +82,13 @@ impl Node {
                 let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;
                 self.wakes
                     .told(opened.entity, ack.nonce, ack.status, step.now.mono);
+            }
+            Kind::ChunkOffer { id } => {
+                let answer: ChunkAnswer = decode(read_as(MsgType::ChunkAnswer)?)?;
+                self.chunk_answered(*id, answer, step)?;
+            }
+            Kind::ChunkCancel => {
+                read_as(MsgType::ChunkCancelAck)?;
             }
             Kind::Probe | Kind::WakeUpdate { .. } => {
                 read_as(MsgType::Pong)?;

@@ -12,7 +12,9 @@ use super::stats::{
     GuardView, HealthCounts, LoadView, NodeStats, PeerStatusView, PeerTraffic, PoolView,
 };
 pub use crate::proto::inbox::MessageState;
-use crate::types::{Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, WakeId};
+use crate::types::{
+    Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, TransferId, WakeId,
+};
 pub use crate::types::{MessageKind, Priority, TaskState};
 pub use crate::wire::WakeRequest;
 use crate::wire::{Evidence, WakeStatus, WireError};
@@ -72,6 +74,18 @@ pub struct InboxFilter {
     pub after: u64,
     /// At most so many.
     pub limit: usize,
+}
+
+/// A file to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTransfer {
+    /// Chosen by the caller, so that a request whose answer was lost can be repeated.
+    pub id: TransferId,
+    pub peer: PeerRef,
+    /// Absolute, on this node's machine.
+    pub path: String,
+    /// What the receiver is told it is called; the path's last part otherwise.
+    pub name: Option<String>,
 }
 
 /// What the API asks.
@@ -137,6 +151,15 @@ pub enum Command {
     Acknowledge(MessageId),
     /// What shows a message to a third party.
     MessageProof(MessageId),
+    SendFile(NewTransfer),
+    /// Files sent and received, the oldest first.
+    Transfers,
+    /// Answered once the transfer's revision is another than `seen`, or it is over.
+    AwaitTransfer {
+        id: TransferId,
+        seen: Option<u64>,
+    },
+    CancelTransfer(TransferId),
 }
 
 /// What it gets.
@@ -174,6 +197,8 @@ pub enum Reply {
     Proof(Box<Evidence>),
     Envelope(Vec<u8>),
     Identity(Box<IdentityView>),
+    Transfer(Box<TransferView>),
+    Transfers(Vec<TransferView>),
     Done,
 }
 
@@ -466,4 +491,52 @@ pub struct MessageView {
     pub awaits_reply: bool,
     /// Whether it can be shown to a third party.
     pub provable: bool,
+}
+
+/// Which way a file goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// We send it.
+    Out,
+    /// We receive it.
+    In,
+}
+
+/// A file sent or received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TransferView {
+    pub id: String,
+    pub direction: Direction,
+    /// The other side's entity id.
+    pub peer: String,
+    pub name: String,
+    /// Where it is: the path of a file we send; of one we received, its name in the folder of
+    /// received files.
+    pub path: Option<String>,
+    /// `hashing`, `waiting`, `sending`, `receiving`, `storing`, `completed`, `failed` or
+    /// `canceled`.
+    pub state: String,
+    pub size: u64,
+    /// What is on the receiver's disk, as far as this side knows.
+    pub done_bytes: u64,
+    /// What went over the network since this node started.
+    pub moved_bytes: u64,
+    /// BLAKE3, in hex; absent until it is known.
+    pub hash: Option<String>,
+    /// RFC 3339.
+    pub started: String,
+    /// RFC 3339; when the state last changed.
+    pub changed: String,
+    /// Why it failed or was canceled.
+    pub reason: Option<String>,
+    /// Another whenever something above changed: what to wait for.
+    pub revision: u64,
+}
+
+impl TransferView {
+    /// Whether nothing follows.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state.as_str(), "completed" | "failed" | "canceled")
+    }
 }

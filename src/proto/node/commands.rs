@@ -93,6 +93,15 @@ impl Node {
             Command::Acknowledge(message) => self.acknowledge(message, step),
             Command::Envelope(bytes) => return self.envelope(id, &bytes, step),
             Command::Identity => self.identity_view(),
+            Command::SendFile(new) => self.send_file(new, step),
+            Command::Transfers => self.transfer_views(),
+            Command::AwaitTransfer { id: transfer, seen } => {
+                match self.await_transfer(id, transfer, seen) {
+                    Some(answer) => answer,
+                    None => return,
+                }
+            }
+            Command::CancelTransfer(transfer) => self.cancel_transfer(transfer, step),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
         self.gate

@@ -21,6 +21,7 @@ pub struct NodeConfig {
     pub limits: GuardRules,
     /// Who may speak version 1.0: signed, in clear.
     pub allow_v1_0: Vec<Allowed>,
+    pub transfer: TransferPolicy,
 }
 
 /// How work is handed over.
@@ -76,6 +77,24 @@ impl Default for WakePolicy {
             allow: None,
             max_per_hour: 60,
             timeout_ms: 60_000,
+        }
+    }
+}
+
+/// Which files this node takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransferPolicy {
+    /// Peer ids or entity ids that may send us files (a name proves nothing); none: everybody.
+    pub allow: Option<Vec<String>>,
+    /// One file's size.
+    pub max_bytes: u64,
+}
+
+impl Default for TransferPolicy {
+    fn default() -> TransferPolicy {
+        TransferPolicy {
+            allow: None,
+            max_bytes: 64 << 30,
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::proto::session::{AckOutcome, NoAnswer, SealedRef};
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Nonce, PeerId,
-    SessionId, TaskId, WakeId,
+    SessionId, TaskId, TransferId, WakeId,
 };
 use crate::wire::{MsgType, Ping, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
 
@@ -78,6 +78,10 @@ pub(super) enum Kind {
     WakeUpdate {
         tries: u32,
     },
+    ChunkOffer {
+        id: TransferId,
+    },
+    ChunkCancel,
 }
 
 /// What an exchange under way is.
@@ -356,7 +360,8 @@ impl Node {
                 self.reply_gave_up(command, &peer, code);
             }
             Kind::Beat { .. } | Kind::Capabilities | Kind::Discovery => {}
-            Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } => {}
+            Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } | Kind::ChunkCancel => {}
+            Kind::ChunkOffer { id } => self.sends.offer_failed(id, step),
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);
             }

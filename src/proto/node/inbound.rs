@@ -4,15 +4,16 @@ use super::answers::decode;
 use super::gossip::{Job, Way};
 use super::io::Note;
 use super::message::Asker;
+use super::transfers::WaitingOffer;
 use super::{Node, Output};
 use crate::proto::Step;
 use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
 use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
-    MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate,
-    TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, VERSION_1_0, WakeUp, WakeUpAck, WakeUpdate,
-    WireError, cbor,
+    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel,
+    TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, VERSION_1_0,
+    WakeUp, WakeUpAck, WakeUpdate, WireError, cbor,
 };
 
 /// The answer to a request: its type, its body, and what it rests on.
@@ -95,8 +96,12 @@ impl Node {
                 }
                 let answer = opened.and_then(|opened| {
                     self.sign_of_life(&peer, step.now.mono);
-                    let (msg_type, body, after) =
-                        self.answer(peer, opened.entity, opened.msg_type, &opened.body, step)?;
+                    let waiting = (id, peer, opened.reference);
+                    let Some((msg_type, body, after)) =
+                        self.answer_or_wait(peer, &opened, waiting, step)?
+                    else {
+                        return Ok(());
+                    };
                     self.respond((id, peer), opened.reference, msg_type, body, after, step);
                     Ok(())
                 });
@@ -132,6 +137,22 @@ impl Node {
             Err(Some(code)) => self.respond_error(inbound, peer, code, step),
             Err(None) => {}
         }
+    }
+
+    /// Acts on an opened request. None: its answer comes later.
+    fn answer_or_wait(
+        &mut self,
+        peer: PeerId,
+        opened: &Opened,
+        waiting: WaitingOffer,
+        step: &mut Step<'_>,
+    ) -> Result<Option<Answer>, WireError> {
+        if opened.msg_type == MsgType::ChunkOffer {
+            let offer: ChunkOffer = read(&opened.body)?;
+            return self.answer_chunk_offer(peer, opened.entity, &offer, waiting, step);
+        }
+        self.answer(peer, opened.entity, opened.msg_type, &opened.body, step)
+            .map(Some)
     }
 
     /// Acts on a request whose sender and freshness are beyond doubt.
@@ -222,6 +243,10 @@ impl Node {
                     cbor::encode(&TaskCancelAck {}),
                     BatchId::NONE,
                 ))
+            }
+            MsgType::ChunkCancel => {
+                let cancel: ChunkCancel = read(body)?;
+                Ok(self.answer_chunk_cancel(from, &cancel, step))
             }
             _ => Err(WireError::InvalidState),
         }

@@ -3,6 +3,7 @@
 //! Each enum fits on a page. A new variant is a decision.
 
 use super::command::{Command, CommandResult};
+use super::transfers::{FileJob, FileNews};
 use crate::crypto::{Work, WorkOutput};
 pub use crate::proto::inbox::Settled;
 use crate::proto::session::StreamSecrets;
@@ -83,6 +84,8 @@ pub enum Input {
         from: EntityId,
         message: Received,
     },
+    /// The runtime's word on a file.
+    File(FileNews),
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
     Deadline,
 }
@@ -162,6 +165,8 @@ pub enum Output {
     },
     /// Our agent's answer to a talk that was handed in. Nobody may await it any more.
     Answer { delivery: DeliveryId, body: Vec<u8> },
+    /// Read, write or move a file's bytes; the answer is [`Input::File`].
+    File(FileJob),
     /// Answer a command.
     Reply {
         id: CommandId,
@@ -263,5 +268,10 @@ pub enum Note {
     MessageExpired {
         message: MessageId,
         from: EntityId,
+    },
+    FileArrived {
+        from: EntityId,
+        name: String,
+        size: u64,
     },
 }

@@ -35,6 +35,7 @@ impl Node {
             // The session outlived the connection, on our side at least: the first message tells.
             Some(info) => {
                 self.worker.requester_is_back(info.entity, step.now.mono);
+                self.sends.peer_is_back(info.entity, step.now.mono);
                 if dialer {
                     self.sync_with(peer, step);
                 }
@@ -123,6 +124,7 @@ impl Node {
             name,
         });
         self.worker.requester_is_back(info.entity, step.now.mono);
+        self.sends.peer_is_back(info.entity, step.now.mono);
         self.tally.session(&info.peer);
         self.health.session_up(info.peer, step.now.mono);
         self.announce_once();

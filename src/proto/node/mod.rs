@@ -24,6 +24,7 @@ mod message;
 mod outbox;
 mod stats;
 mod tally;
+mod transfers;
 mod work;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use command::*;
 pub use config::*;
 pub use io::*;
 pub use stats::*;
+pub use transfers::{FileJob, FileNews};
 
 use self::exchange::{Message, Pending};
 use self::gate::Gate;
@@ -51,11 +53,12 @@ use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
 use crate::proto::session::Sessions;
 use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
+use crate::proto::transfer::{Receives, ReceivesConfig, Sends};
 use crate::proto::wake::{WakeRules, Wakes};
 use crate::proto::{RowError, Step, Violation};
 use crate::types::{
     BatchId, BootId, Capability, CommandId, EntityId, ExchangeId, JobId, Mono, Multiaddr, Now,
-    PeerId, Row, TaskId, WakeId, WriteBatch,
+    PeerId, Row, TaskId, TransferId, WakeId, WriteBatch,
 };
 use crate::wire::WakeStatus;
 
@@ -91,6 +94,10 @@ pub struct Node {
     worker: Worker,
     wakes: Wakes,
     inbox: Inbox,
+    sends: Sends,
+    receives: Receives,
+    /// Offers of files whose answer waits for the disk's word.
+    waiting_offers: BTreeMap<TransferId, transfers::WaitingOffer>,
     gate: Gate,
     out: Vec<Output>,
     exchanges: BTreeMap<ExchangeId, Pending>,
@@ -104,6 +111,7 @@ pub struct Node {
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     await_task: BTreeMap<TaskId, Vec<CommandId>>,
+    await_transfer: BTreeMap<TransferId, Vec<CommandId>>,
     await_wake: BTreeMap<WakeId, Vec<(CommandId, Option<WakeStatus>)>>,
     /// Who waits for a message to arrive.
     await_inbox: Vec<CommandId>,
@@ -157,14 +165,25 @@ impl Node {
         });
         let mut inbox = Inbox::default();
         let mut clear = Clear::new(&identity, config.allow_v1_0.clone());
+        // Small enough for every reader of JSON.
+        let first_revision = first_id >> 8;
+        let mut sends = Sends::new(first_revision);
+        let mut receives = Receives::new(ReceivesConfig {
+            max_bytes: config.transfer.max_bytes,
+            first_revision,
+        });
         for row in &rows {
             clear.load(row, now);
             requester.load(row, now)?;
             worker.load(row, now)?;
             inbox.load(row, now)?;
+            sends.load(row, now)?;
+            receives.load(row, now)?;
             registry.load(row, now);
         }
         requester.resume(now);
+        sends.resume(now);
+        receives.resume()?;
         let mut peers = Peers::new(identity.peer_id, config.bootstrap.clone());
         for entry in registry.entries() {
             peers.learned(entry.body.peer_id(), &entry.body.addresses, now.mono);
@@ -197,6 +216,9 @@ impl Node {
             worker,
             wakes: Wakes::new(rules),
             inbox,
+            sends,
+            receives,
+            waiting_offers: BTreeMap::new(),
             gate: Gate::default(),
             out: Vec::new(),
             exchanges: BTreeMap::new(),
@@ -208,6 +230,7 @@ impl Node {
             jobs: BTreeMap::new(),
             next_job: first_id,
             await_task: BTreeMap::new(),
+            await_transfer: BTreeMap::new(),
             await_wake: BTreeMap::new(),
             await_inbox: Vec::new(),
             needed: BTreeSet::new(),
@@ -303,6 +326,7 @@ impl Node {
                 from,
                 message,
             } => self.received(delivery, peer, from, message, step),
+            Input::File(news) => self.file_news(news, step),
             Input::Deadline => {}
         }
     }
@@ -318,6 +342,8 @@ impl Node {
         self.wakes.tick(now);
         self.health.tick(now);
         self.tend_inbox(step);
+        self.sends.tick(step);
+        self.receives.tick(step);
         self.send_delayed(step);
         self.open_sessions(step);
         // What one core asks for may give another something to do; four rounds are plenty, and a
@@ -341,6 +367,7 @@ impl Node {
             .requester
             .workers()
             .chain(self.worker.requesters())
+            .chain(self.sends.receivers())
             .filter_map(|entity| self.peer_of_entity(&entity))
             .collect();
         if needed != self.needed {
@@ -438,6 +465,8 @@ impl Node {
             self.wakes.next_deadline(),
             self.health.next_deadline(),
             self.inbox.next_deadline(),
+            self.sends.next_deadline(),
+            self.receives.next_deadline(),
             self.dial_at,
             self.session_at.values().min().copied(),
             self.delayed.iter().map(|(at, ..)| *at).min(),
@@ -461,7 +490,8 @@ impl Node {
         self.health.check()?;
         self.requester.check()?;
         self.worker.check()?;
-        self.inbox.check()
+        self.inbox.check()?;
+        self.receives.check()
     }
 
     /// The requester's log, for checkers.

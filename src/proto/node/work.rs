@@ -62,7 +62,9 @@ impl Node {
         let worker = self.worker.effects();
         let wakes = self.wakes.effects();
         let beats = self.apply_health(step);
-        let busy = beats || !(requester.is_empty() && worker.is_empty() && wakes.is_empty());
+        let files = self.apply_file_effects(step);
+        let busy =
+            beats || files || !(requester.is_empty() && worker.is_empty() && wakes.is_empty());
         for effect in requester {
             self.apply_requester(effect, step);
         }
@@ -293,7 +295,7 @@ impl Node {
     }
 
     /// Sends to an entity. Returns whether it is known where that is.
-    fn send_to(
+    pub(super) fn send_to(
         &mut self,
         entity: EntityId,
         msg_type: MsgType,

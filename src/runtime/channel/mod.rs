@@ -34,8 +34,4 @@ pub use outside::{OutsideAction, OutsideAgent};
 pub use shared::ChannelCounts;
 
 pub(crate) use deliver::ChannelEvent;
-#[allow(unused_imports, reason = "transfers read and write frames, too")]
-pub(crate) use frames::{read_frame, write_frame};
-#[allow(unused_imports, reason = "transfers take up bulk streams")]
-pub(crate) use hub::BulkStream;
-pub(crate) use hub::Channels;
+pub(crate) use hub::{BulkStream, Channels};

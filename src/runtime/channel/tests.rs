@@ -8,8 +8,8 @@ use futures::future::BoxFuture;
 
 use super::{Agent, AgentConfig, AgentMessage, Channel, ChannelError};
 use crate::crypto::{Identity, Jitter, Rng, Seeds};
-use crate::proto::node::{NodeConfig, PeerRef, TaskConfig, WakePolicy};
-use crate::runtime::{Running, RuntimeConfig, StoreOpener, start};
+use crate::proto::node::{NodeConfig, PeerRef, TaskConfig, TransferPolicy, WakePolicy};
+use crate::runtime::{FilesConfig, Running, RuntimeConfig, StoreOpener, start};
 use crate::store::MemoryStore;
 use crate::types::limits::TALK_MAX_BYTES;
 use crate::types::{Multiaddr, Priority};
@@ -53,6 +53,7 @@ async fn host_on(
             health: Default::default(),
             limits: Default::default(),
             allow_v1_0: Vec::new(),
+            transfer: TransferPolicy::default(),
         },
         listen: vec![listen],
         mdns: false,
@@ -62,6 +63,10 @@ async fn host_on(
         on_wake: None,
         on_restart: None,
         guard_exe: None,
+        files: FilesConfig {
+            incoming: "/nonexistent".into(),
+            keep_free_bytes: 0,
+        },
     };
     let open: StoreOpener = Arc::new(|| Ok(Box::new(MemoryStore::new())));
     let node = start(config, open).await.expect("it starts");

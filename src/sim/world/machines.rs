@@ -7,7 +7,7 @@ use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
-use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, WakePolicy};
+use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::{EpochLimits, SessionConfig};
 use crate::sim::client::SERVED;
 use crate::sim::faults::Fault;
@@ -183,6 +183,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                 },
                 limits: GuardRules::default(),
                 allow_v1_0: Vec::new(),
+                transfer: TransferPolicy::default(),
             };
             Host::new(index, config, rng)
         })

@@ -33,6 +33,7 @@ pub(super) const PAGES: &[Page] = pages![
     "13-measuring",
     "14-health-and-limits",
     "15-messages",
+    "16-sending-files",
     "17-peers-without-libp2p",
 ];
 

@@ -53,6 +53,7 @@ impl Wires {
             | Output::DhtPut { .. }
             | Output::DhtProvide { .. }
             | Output::DhtFind { .. }
+            | Output::File(_)
             | Output::ChannelUp(_)
             | Output::ChannelDown { .. } => {}
         }

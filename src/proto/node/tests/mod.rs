@@ -48,6 +48,7 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
         health: HealthRules::default(),
         limits: GuardRules::default(),
         allow_v1_0: Vec::new(),
+        transfer: TransferPolicy::default(),
     }
 }
 
