@@ -182,6 +182,7 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                 have: Some(vec![RegistryHave {
                     entity_id: id,
                     seq: 1,
+                    rotations: 0,
                 }]),
                 entries: vec![serde_bytes::ByteBuf::from(liar.entry.clone())],
             }),

@@ -495,7 +495,11 @@ fn bodies() -> Vec<Value> {
     ];
     let (nonce, entity_id) = (Nonce([9; 32]), EntityId([8; 32]));
     let sync = RegistrySync {
-        have: Some(vec![RegistryHave { entity_id, seq: 3 }]),
+        have: Some(vec![RegistryHave {
+            entity_id,
+            seq: 3,
+            rotations: 0,
+        }]),
         entries: Vec::new(),
     };
     let entries = RegistryEntries {

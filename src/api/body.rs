@@ -1,6 +1,8 @@
 //! The JSON that goes in and out of the API beside the node's own views; server and client
 //! share it. Unknown fields are refused, so that a misspelt option is never silently ignored.
 
+use std::fmt;
+
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -321,6 +323,32 @@ pub struct TransferParams {
     pub seen: Option<u64>,
     /// Answer at the next change, or after so long; 0 by default, more than 60000 counts as 60000.
     pub wait_ms: Option<u64>,
+}
+
+/// What it takes to rotate the key.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotateBody {
+    /// The key file's passphrase, if it has one. Taken only where no other machine can reach the
+    /// API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Password)]
+    pub passphrase: Option<String>,
+}
+
+impl fmt::Debug for RotateBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RotateBody(…)")
+    }
+}
+
+/// Whose fingerprint.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FingerprintParams {
+    /// A peer id, an entity id or a unique name; this node's own where nobody is named.
+    pub peer: Option<String>,
 }
 
 /// Which registry entries.

@@ -13,13 +13,13 @@ use serde::de::DeserializeOwned;
 
 use super::body::{
     AliveBody, BenchBody, HealthView, InboxParams, MessageBody, PingBody, ReplyBody, ReportBody,
-    SpokenBody, StatsView, SubmitBody, TalkBody, TransferBody, WAIT_MAX_MS, WakeBody,
+    RotateBody, SpokenBody, StatsView, SubmitBody, TalkBody, TransferBody, WAIT_MAX_MS, WakeBody,
 };
 use super::problem::Problem;
 use super::{ATTEMPTS_HEADER, WORKER_HEADER};
 use crate::proto::node::{
-    EntryView, IdentityView, MessageView, PeerStatusView, PeerView, PongView, StatusView, TaskView,
-    TransferView, WakeView,
+    EntryView, FingerprintView, IdentityView, MessageView, PeerStatusView, PeerView, PongView,
+    StatusView, TaskView, TransferView, WakeView,
 };
 use crate::runtime::AliveView;
 use crate::runtime::bench::Measured;
@@ -160,6 +160,30 @@ impl ApiClient {
     /// See [`ClientError`].
     pub async fn peer_status(&self, peer: &str) -> Result<PeerStatusView, ClientError> {
         self.fetch(&["v1", "peers", peer, "status"], &[]).await
+    }
+
+    /// Puts the node's next key into use. `passphrase` is the key file's, if it has one.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the code `invalid` when the passphrase is wrong.
+    pub async fn rotate_key(
+        &self,
+        passphrase: Option<&str>,
+    ) -> Result<FingerprintView, ClientError> {
+        let body = RotateBody {
+            passphrase: passphrase.map(str::to_owned),
+        };
+        self.post(&["v1", "key", "rotate"], Some(&body), ANSWER_TIMEOUT)
+            .await
+    }
+
+    /// Whose key is whose: a peer's, or the node's own.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn fingerprint(&self, peer: Option<&str>) -> Result<FingerprintView, ClientError> {
+        let query: Vec<_> = peer.map(|peer| ("peer", peer)).into_iter().collect();
+        self.fetch(&["v1", "key", "fingerprint"], &query).await
     }
 
     /// Pings a peer `count` times.

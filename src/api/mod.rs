@@ -120,7 +120,8 @@ impl ApiServer {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), ApiError> {
         let stop = CancellationToken::new();
-        let routes = routes::router(handle, stop.clone());
+        let private = self.addr.ip().to_canonical().is_loopback();
+        let routes = routes::router(handle, private, stop.clone());
         let guarded = Guard::new(token, self.addr).around(routes);
         self.serve_routes(guarded, stop, shutdown, SHUTDOWN_LIMIT)
             .await

@@ -28,6 +28,7 @@ use crate::proto::node::CommandErrorCode;
         (name = "tasks", description = "Work handed to others"),
         (name = "messages", description = "What other agents said to ours, and what ours says"),
         (name = "transfers", description = "Files sent and received"),
+        (name = "key", description = "The node's key, and whose key is whose"),
         (name = "wake", description = "Waking other agents, and being woken"),
     )
 )]

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::api::client::ClientError;
 use crate::api::{ApiError, TokenError};
-use crate::config::{ConfigError, HomeError, IdentityError};
+use crate::config::{ConfigError, HomeError, IdentityError, RestoreError};
 use crate::store::StoreError;
 
 /// The exit statuses. The numbers are part of the interface.
@@ -133,6 +134,13 @@ impl From<IdentityError> for Failure {
                 "use --passphrase-file FILE, JUNTO_PASSPHRASE_FILE or JUNTO_PASSPHRASE, or make \
                  an unprotected key with --no-passphrase",
             ),
+            IdentityError::NoBackupPassphrase => Failure::usage(error.to_string()).hint(
+                "use --backup-passphrase-file FILE, JUNTO_BACKUP_PASSPHRASE_FILE or \
+                 JUNTO_BACKUP_PASSPHRASE",
+            ),
+            IdentityError::None(_) => {
+                Failure::failed(error.to_string()).hint("make one with `junto init` or `junto up`")
+            }
             _ => Failure::failed(error.to_string()),
         }
     }
@@ -176,7 +184,24 @@ impl From<ClientError> for Failure {
     }
 }
 
+impl From<RestoreError> for Failure {
+    fn from(error: RestoreError) -> Failure {
+        let failure = Failure::failed(error.to_string());
+        match error {
+            RestoreError::Identity(error) => error.into(),
+            RestoreError::Occupied(_) => failure
+                .hint("name another home with --home DIR, or set this one aside with --force"),
+            _ => failure,
+        }
+    }
+}
+
 impl Failure {
+    pub(super) fn no_identity(home: &Path) -> Failure {
+        Failure::failed(format!("there is no identity in {}", home.display()))
+            .hint("make one with `junto init` or `junto up`")
+    }
+
     pub(super) fn not_running() -> Failure {
         Failure::new(Exit::NotRunning, "no node is running at this home")
             .hint("start one with `junto up`, or name another home with --home DIR")

@@ -89,14 +89,11 @@ pub(super) fn init(home: &Home, args: InitArgs, json: bool) -> Outcome {
 
 /// Says who the node of this home is.
 pub(super) fn id(home: &Home, json: bool) -> Outcome {
-    let Some(file) = read_key_file(home)? else {
-        let text = format!("there is no identity in {}", home.path().display());
-        return Err(Failure::failed(text).hint("make one with `junto init` or `junto up`"));
-    };
+    let file = read_key_file(home)?.ok_or_else(|| Failure::no_identity(home.path()))?;
     show(home, &file, json)
 }
 
-fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
+pub(super) fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
     let node = describe(home, file)?;
     if json {
         output::json(&node)?;
@@ -116,7 +113,7 @@ fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
 }
 
 /// The running node's own words, or what the files say.
-fn describe(home: &Home, file: &KeyFile) -> Result<NodeFile, Failure> {
+pub(super) fn describe(home: &Home, file: &KeyFile) -> Result<NodeFile, Failure> {
     if let Some(node) = home.running()? {
         return Ok(NodeFile { pid: None, ..node });
     }

@@ -12,12 +12,15 @@ use crate::config::Home;
 use crate::{runtime, telemetry};
 
 mod args;
+mod backup;
 mod bench;
 mod client;
 mod doctor;
 mod exit;
+mod harden;
 mod inbox;
 mod init;
+mod key;
 mod output;
 mod reach;
 mod send;
@@ -98,6 +101,9 @@ enum Command {
     Send(send::SendArgs),
     /// Files sent and received.
     Transfers(send::TransfersArgs),
+    /// The node's key: rotate it, back it up, compare it.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Run many nodes on this machine, in a network of their own.
     Testnet(testnet::TestnetArgs),
     /// Measure: two nodes on this machine, beside libp2p alone with the same work.
@@ -153,6 +159,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Inbox(command) => client::block_on(inbox::run(&home, command, json)),
         Command::Send(args) => client::block_on(send::send(&home, args, json)),
         Command::Transfers(args) => client::block_on(send::transfers(&home, args, json)),
+        Command::Key(command) => key::run(&home, command, json),
         Command::Task(command) => client::block_on(task::run(&home, command, json)),
         Command::Bench(args) => bench::run(&home, args, json),
         Command::BenchSide(args) => bench::run_side(args),

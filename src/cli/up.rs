@@ -15,12 +15,13 @@ use tokio::sync::oneshot;
 
 use super::args::ServeSpec;
 use super::exit::{Exit, Failure, Outcome};
+use super::harden;
 use super::init::PassphraseArgs;
 use super::output;
 use crate::api::{ApiServer, ApiToken};
 use crate::config::{
-    Config, FirstRun, Flags, Home, HomeLock, LogFormat, NodeFile, TerminalPrompt, load_or_create,
-    parse_multiaddr,
+    Config, FirstRun, Flags, Home, HomeKeys, HomeLock, LogFormat, NodeFile, TerminalPrompt,
+    load_or_create, parse_multiaddr,
 };
 use crate::crypto::Identity;
 use crate::runtime::{self, Running, StoreOpener};
@@ -127,11 +128,13 @@ pub(super) fn run(home: &Home, args: UpArgs, json: bool) -> Outcome {
         config.log.level.as_str(),
         config.log.format == LogFormat::Json,
     )?;
+    harden::keep_memory_private();
     let loaded = load_or_create(
         home,
         &args.passphrase.options(&config)?,
         &mut TerminalPrompt,
     )?;
+    harden::tell_unlocked_memory();
     if loaded.created {
         eprintln!("Made a new identity in {}.", home.key_file().display());
     }
@@ -170,7 +173,9 @@ async fn serve(
         // A sender that is gone means the same.
         let _ = api_stopped.await;
     };
-    let mut serving = tokio::spawn(api.serve(running.handle(), token, stop));
+    let keeper = Arc::new(HomeKeys::new(home, &identity));
+    let handle = running.handle().with_keeper(keeper);
+    let mut serving = tokio::spawn(api.serve(handle, token, stop));
     lock.publish(&node)?;
     if json {
         output::json(&node)?;

@@ -9,12 +9,15 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, TryLockError};
 
 use rand::SeedableRng;
 use zeroize::Zeroizing;
 
 use super::{Config, Home, PassphraseMode, write_atomically};
-use crate::crypto::{Identity, KdfCost, KeyFile, KeyFileError, Rng, Seeds};
+use crate::crypto::{ChainError, Identity, KdfCost, KeyFile, KeyFileError, Keys, Rng, Seeds};
+use crate::runtime::{KeyKeeper, KeyKeeperError};
+use crate::types::EntityId;
 
 const KEY_FILE_MAX_BYTES: u64 = 64 * 1024;
 const PASSPHRASE_MAX_BYTES: usize = 1_024;
@@ -37,9 +40,18 @@ pub enum IdentityError {
     /// Nobody to ask.
     #[error("no passphrase was given and there is no terminal to ask on")]
     NoPassphrase,
+    /// Nobody to ask, for a backup.
+    #[error("no passphrase for the backup was given and there is no terminal to ask on")]
+    NoBackupPassphrase,
     /// What was given cannot be one.
     #[error("the passphrase {from} {what}")]
     BadPassphrase { from: String, what: &'static str },
+    /// The key cannot be rotated.
+    #[error("{0}")]
+    Chain(ChainError),
+    /// There is no node in the home.
+    #[error("there is no identity in {0}")]
+    None(String),
     /// The two entries differ.
     #[error("the two passphrases differ: nothing was created")]
     Differ,
@@ -83,26 +95,26 @@ impl PassphraseOptions {
         file: Option<PathBuf>,
         config: &Config,
     ) -> Result<PassphraseOptions, IdentityError> {
-        let set = |value: &OsString| !value.is_empty();
-        let utf8 = |value: OsString| {
-            let (from, what) = (String::from("in JUNTO_PASSPHRASE"), "is not UTF-8 text");
-            value
-                .into_string()
-                .map(Zeroizing::new)
-                .map_err(|_| IdentityError::BadPassphrase { from, what })
-        };
         Ok(PassphraseOptions {
             none,
             file,
-            env_file: std::env::var_os("JUNTO_PASSPHRASE_FILE")
-                .filter(set)
-                .map(PathBuf::from),
-            env: std::env::var_os("JUNTO_PASSPHRASE")
-                .filter(set)
-                .map(utf8)
-                .transpose()?,
+            env_file: env_path("JUNTO_PASSPHRASE_FILE"),
+            env: env_text("JUNTO_PASSPHRASE")?,
             config_file: config.identity.passphrase_file.as_ref().map(PathBuf::from),
             config_none: config.identity.passphrase == PassphraseMode::None,
+        })
+    }
+
+    /// Where a backup's passphrase comes from: a flag, or this process's environment.
+    ///
+    /// # Errors
+    /// [`IdentityError::BadPassphrase`] when the environment's is not text.
+    pub fn for_backup(file: Option<PathBuf>) -> Result<PassphraseOptions, IdentityError> {
+        Ok(PassphraseOptions {
+            file,
+            env_file: env_path("JUNTO_BACKUP_PASSPHRASE_FILE"),
+            env: env_text("JUNTO_BACKUP_PASSPHRASE")?,
+            ..PassphraseOptions::default()
         })
     }
 
@@ -112,10 +124,30 @@ impl PassphraseOptions {
             return read_passphrase(file).map(Some);
         }
         if let Some(passphrase) = &self.env {
-            return checked(passphrase.clone(), "in JUNTO_PASSPHRASE").map(Some);
+            return checked(passphrase.clone(), "in the environment").map(Some);
         }
         self.config_file.as_deref().map(read_passphrase).transpose()
     }
+}
+
+fn env_path(variable: &str) -> Option<PathBuf> {
+    let value = std::env::var_os(variable);
+    value.filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+fn env_text(variable: &str) -> Result<Option<Zeroizing<String>>, IdentityError> {
+    let utf8 = |value: OsString| {
+        let text = value.into_string().map(Zeroizing::new);
+        text.map_err(|_| IdentityError::BadPassphrase {
+            from: format!("in {variable}"),
+            what: "is not UTF-8 text",
+        })
+    };
+    let value = std::env::var_os(variable);
+    value
+        .filter(|value| !value.is_empty())
+        .map(utf8)
+        .transpose()
 }
 
 /// The person at the terminal, if there is one.
@@ -187,9 +219,9 @@ pub fn load_or_create(
 ) -> Result<Loaded, IdentityError> {
     match read_key_file(home)? {
         Some(file) => {
-            let identity = open(&home.key_file(), &file, options, prompt)?;
+            let (keys, _) = open(&home.key_file(), &file, options, prompt)?;
             Ok(Loaded {
-                identity,
+                identity: keys.identity(),
                 created: false,
             })
         }
@@ -212,7 +244,8 @@ pub fn create_identity(
     options: &PassphraseOptions,
     prompt: &mut dyn Prompt,
 ) -> Result<Identity, IdentityError> {
-    let passphrase = new_passphrase(options, prompt)?;
+    let about = "This node gets a new identity. A passphrase protects its key on this disk.";
+    let passphrase = new_passphrase(options, prompt, about)?;
     let cost = if passphrase.is_some() {
         prompt.tell("Protecting the new key with the passphrase…");
         KdfCost::PASSPHRASE
@@ -224,9 +257,9 @@ pub fn create_identity(
         KdfCost::NONE
     };
     let mut rng = Rng::from_rng(&mut rand::rng());
-    let seeds = Seeds::generate(&mut rng);
+    let keys = Keys::found(Seeds::generate(&mut rng));
     let file = KeyFile::seal(
-        &seeds,
+        &keys,
         passphrase.as_ref().map(|text| text.as_str()),
         cost,
         &mut rng,
@@ -234,12 +267,181 @@ pub fn create_identity(
     let path = home.key_file();
     write_atomically(&path, file.to_json().as_bytes(), false)
         .map_err(IdentityError::io(&path, "written"))?;
-    Ok(Identity::from_seeds(&seeds))
+    Ok(keys.identity())
 }
 
-fn new_passphrase(
+/// Puts the next key of a home into use, durably. The caller holds the home's lock, or is its
+/// node.
+///
+/// # Errors
+/// [`IdentityError`]; the key file is what it was.
+fn rotate(
+    path: &Path,
+    file: &KeyFile,
+    keys: &Keys,
+    passphrase: Option<&str>,
+) -> Result<Keys, IdentityError> {
+    let mut rng = Rng::from_rng(&mut rand::rng());
+    let rotated = keys.rotate(&mut rng).map_err(IdentityError::Chain)?;
+    let file = file.reseal(&rotated, passphrase, &mut rng);
+    write_atomically(path, file.to_json().as_bytes(), true)
+        .map_err(IdentityError::io(path, "written"))?;
+    Ok(rotated)
+}
+
+/// Puts the next key of a home without a running node into use.
+///
+/// # Errors
+/// [`IdentityError`]; the key file is what it was.
+pub fn rotate_stopped(
+    home: &Home,
     options: &PassphraseOptions,
     prompt: &mut dyn Prompt,
+) -> Result<Identity, IdentityError> {
+    let path = home.key_file();
+    let file = read_key_file(home)?.ok_or_else(|| IdentityError::None(shown(home.path())))?;
+    let (keys, passphrase) = open(&path, &file, options, prompt)?;
+    let passphrase = passphrase.as_ref().map(|text| text.as_str());
+    Ok(rotate(&path, &file, &keys, passphrase)?.identity())
+}
+
+/// The passphrase of a home's key file, for a node that is to rotate it: none when it has none.
+/// Whether it is the right one, the node finds out.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn passphrase_of(
+    home: &Home,
+    options: &PassphraseOptions,
+    prompt: &mut dyn Prompt,
+) -> Result<Option<Zeroizing<String>>, IdentityError> {
+    let file = read_key_file(home)?.ok_or_else(|| IdentityError::None(shown(home.path())))?;
+    if !file.passphrase {
+        return Ok(None);
+    }
+    if let Some(passphrase) = options.provided()? {
+        return Ok(Some(passphrase));
+    }
+    if !prompt.is_there() {
+        return Err(IdentityError::NoPassphrase);
+    }
+    ask(prompt, "Passphrase: ").map(Some)
+}
+
+/// The key file of a running node.
+#[derive(Debug)]
+pub struct HomeKeys {
+    home: Home,
+    entity: EntityId,
+    /// One rotation at a time, for its memory's sake, too.
+    busy: Mutex<()>,
+}
+
+impl HomeKeys {
+    /// Keeps the keys of `identity`, which were read from `home`.
+    pub fn new(home: &Home, identity: &Identity) -> HomeKeys {
+        HomeKeys {
+            home: home.clone(),
+            entity: identity.entity_id,
+            busy: Mutex::new(()),
+        }
+    }
+}
+
+impl KeyKeeper for HomeKeys {
+    fn rotate(&self, passphrase: Option<&str>) -> Result<Identity, KeyKeeperError> {
+        let _one = match self.busy.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(KeyKeeperError::Busy),
+        };
+        let path = self.home.key_file();
+        let gone = || KeyKeeperError::Storage(format!("{} is gone", path.display()));
+        let file = read_key_file(&self.home)?.ok_or_else(gone)?;
+        if file.entity_id != self.entity.to_string() {
+            let why = format!("{} holds another node's keys", path.display());
+            return Err(KeyKeeperError::Refused(why));
+        }
+        if file.passphrase && passphrase.is_none() {
+            let why = "the key file has a passphrase: send it along";
+            return Err(KeyKeeperError::Passphrase(why.to_owned()));
+        }
+        let keys = file
+            .open(passphrase.filter(|_| file.passphrase))
+            .map_err(|source| key_error(&path, source))?;
+        Ok(rotate(&path, &file, &keys, passphrase)?.identity())
+    }
+}
+
+impl From<IdentityError> for KeyKeeperError {
+    fn from(error: IdentityError) -> KeyKeeperError {
+        let text = error.to_string();
+        match error {
+            IdentityError::KeyFile {
+                source: KeyFileError::WrongPassphrase,
+                ..
+            } => KeyKeeperError::Passphrase(text),
+            IdentityError::Chain(_) => KeyKeeperError::Refused(text),
+            _ => KeyKeeperError::Storage(text),
+        }
+    }
+}
+
+/// The passphrase of a backup to be opened.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn backup_passphrase(
+    options: &PassphraseOptions,
+    prompt: &mut dyn Prompt,
+) -> Result<Zeroizing<String>, IdentityError> {
+    if let Some(passphrase) = options.provided()? {
+        return Ok(passphrase);
+    }
+    if !prompt.is_there() {
+        return Err(IdentityError::NoBackupPassphrase);
+    }
+    ask(prompt, "Passphrase of the backup: ")
+}
+
+/// The passphrase of a backup to be made, asked for twice.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn new_backup_passphrase(
+    options: &PassphraseOptions,
+    prompt: &mut dyn Prompt,
+) -> Result<Zeroizing<String>, IdentityError> {
+    let about = "A passphrase of its own protects the backup. Without it the backup is lost.";
+    new_passphrase(options, prompt, about)
+        .map_err(|error| match error {
+            IdentityError::NoPassphrase => IdentityError::NoBackupPassphrase,
+            error => error,
+        })?
+        .ok_or(IdentityError::NoBackupPassphrase)
+}
+
+/// The keys of a home, opened.
+///
+/// # Errors
+/// [`IdentityError`].
+pub fn open_keys(
+    home: &Home,
+    options: &PassphraseOptions,
+    prompt: &mut dyn Prompt,
+) -> Result<Keys, IdentityError> {
+    let file = read_key_file(home)?.ok_or_else(|| IdentityError::None(shown(home.path())))?;
+    Ok(open(&home.key_file(), &file, options, prompt)?.0)
+}
+
+pub(super) fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub(super) fn new_passphrase(
+    options: &PassphraseOptions,
+    prompt: &mut dyn Prompt,
+    about: &str,
 ) -> Result<Option<Zeroizing<String>>, IdentityError> {
     if options.none {
         return Ok(None);
@@ -253,7 +455,7 @@ fn new_passphrase(
     if !prompt.is_there() {
         return Err(IdentityError::NoPassphrase);
     }
-    prompt.tell("This node gets a new identity. A passphrase protects its key on this disk.");
+    prompt.tell(about);
     let first = ask(prompt, "New passphrase: ")?;
     let again = ask(prompt, "The same again: ")?;
     if first == again {
@@ -263,22 +465,26 @@ fn new_passphrase(
     }
 }
 
+/// The keys, and the passphrase that opened them.
+type OpenedKeys = (Keys, Option<Zeroizing<String>>);
+
 fn open(
     path: &Path,
     file: &KeyFile,
     options: &PassphraseOptions,
     prompt: &mut dyn Prompt,
-) -> Result<Identity, IdentityError> {
-    let open_with = |passphrase: Option<&str>| {
-        file.open(passphrase)
-            .map(|seeds| Identity::from_seeds(&seeds))
-            .map_err(|source| key_error(path, source))
+) -> Result<OpenedKeys, IdentityError> {
+    let open_with = |passphrase: Option<Zeroizing<String>>| {
+        let keys = file
+            .open(passphrase.as_ref().map(|text| text.as_str()))
+            .map_err(|source| key_error(path, source))?;
+        Ok((keys, passphrase))
     };
     if !file.passphrase {
         return open_with(None);
     }
     if let Some(passphrase) = options.provided()? {
-        return open_with(Some(&passphrase));
+        return open_with(Some(passphrase));
     }
     if !prompt.is_there() {
         return Err(IdentityError::NoPassphrase);
@@ -288,7 +494,7 @@ fn open(
         let passphrase = ask(prompt, "Passphrase: ")?;
         prompt.tell("Opening the key…");
         tries += 1;
-        match open_with(Some(&passphrase)) {
+        match open_with(Some(passphrase)) {
             Err(IdentityError::KeyFile {
                 source: KeyFileError::WrongPassphrase,
                 ..

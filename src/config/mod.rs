@@ -18,6 +18,7 @@ use crate::runtime::{CommandSpec, FilesConfig, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
 
+mod backup;
 mod check;
 mod duration;
 mod error;
@@ -30,12 +31,16 @@ mod size;
 mod template;
 mod value;
 
+pub use backup::{
+    RestoreError, is_occupied, open_backup, read_backup, restore, restored_key_file, write_backup,
+};
 pub use duration::{DurationError, parse_duration_ms, show_duration_ms};
 pub use error::ConfigError;
 pub use home::{Home, HomeError, HomeLock, NodeFile, write_atomically};
 pub use identity::{
-    IdentityError, Loaded, PassphraseOptions, Prompt, TerminalPrompt, create_identity,
-    load_or_create, read_key_file,
+    HomeKeys, IdentityError, Loaded, PassphraseOptions, Prompt, TerminalPrompt, backup_passphrase,
+    create_identity, load_or_create, new_backup_passphrase, open_keys, passphrase_of,
+    read_key_file, rotate_stopped,
 };
 pub use layers::Flags;
 pub use sections::{

@@ -1,16 +1,19 @@
 //! Who a node is: an entity that outlives its keys, bound both ways to the transport's PeerId.
 //!
 //! The inception document names the first key and the hash of the next one (pre-rotation); the
-//! entity id is its hash. The PeerId's key is separate and counter-signs the entity: a binding
-//! signed from one side only could be stolen.
+//! entity id is its hash, and [`Chain`] says how one key follows another. The PeerId's key is
+//! separate and counter-signs the entity: a binding signed from one side only could be stolen.
 
 use std::fmt;
+use std::sync::Arc;
 
 use rand::Rng as _;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use super::Rng;
+use super::chain::{Chain, ChainError, Standing, next_key_hash};
 use super::hash::hash;
+use super::protected::{Protected, scrub_stack};
 use super::sign::{KeyPair, PublicKey, SigCheck, Signature};
 use crate::types::{EntityId, PeerId};
 
@@ -43,6 +46,42 @@ impl Seeds {
     }
 }
 
+impl Seeds {
+    /// The three one after the other: 96 bytes.
+    pub(super) fn to_bytes(&self) -> Zeroizing<[u8; 96]> {
+        let mut bytes = Zeroizing::new([0; 96]);
+        bytes[..32].copy_from_slice(&self.entity);
+        bytes[32..64].copy_from_slice(&self.next);
+        bytes[64..].copy_from_slice(&self.transport);
+        bytes
+    }
+
+    /// Reads what [`Seeds::to_bytes`] wrote.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Seeds> {
+        let bytes: &[u8; 96] = bytes.try_into().ok()?;
+        Some(Seeds {
+            entity: bytes[..32].try_into().ok()?,
+            next: bytes[32..64].try_into().ok()?,
+            transport: bytes[64..].try_into().ok()?,
+        })
+    }
+
+    /// The chain of the entity that these seeds found.
+    fn found(&self) -> Chain {
+        let key = KeyPair::from_seed(&self.entity);
+        let unsigned = Inception {
+            key: key.public(),
+            next_hash: next_key_hash(&KeyPair::from_seed(&self.next).public()),
+            signature: Signature([0; 64]),
+        };
+        let digest = hash(PURPOSE_INCEPTION, &[&unsigned.document()]);
+        Chain::founded(Inception {
+            signature: key.sign(PURPOSE_INCEPTION, &digest),
+            ..unsigned
+        })
+    }
+}
+
 impl fmt::Debug for Seeds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seeds(…)")
@@ -66,7 +105,7 @@ pub struct InceptionError;
 const INCEPTION_MAGIC: &[u8; 8] = b"junto-e1";
 
 impl Inception {
-    fn document(&self) -> Vec<u8> {
+    pub(super) fn document(&self) -> Vec<u8> {
         [&INCEPTION_MAGIC[..], &self.key.0, &self.next_hash].concat()
     }
 
@@ -115,6 +154,78 @@ pub fn binding_bytes(entity: &EntityId, peer: &PeerId) -> [u8; 32] {
     hash(PURPOSE_BINDING, &[&entity.0, &peer.to_bytes()])
 }
 
+/// Everything that makes a node who it is: its secrets, and the public documents of its keys.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    seeds: Arc<Protected<Seeds>>,
+    chain: Chain,
+    /// The highest number of a registry entry that they are known to have signed. Higher ones may
+    /// exist; it only spares a restored node to find out.
+    pub entry_seq: u64,
+}
+
+impl Keys {
+    /// The keys of a new entity.
+    pub fn found(seeds: Seeds) -> Keys {
+        let chain = seeds.found();
+        Keys::of(seeds, chain, 0)
+    }
+
+    /// Secrets and documents that were stored together.
+    ///
+    /// # Errors
+    /// [`ChainError`] when they do not belong together.
+    pub fn join(seeds: Seeds, chain: Chain, entry_seq: u64) -> Result<Keys, ChainError> {
+        if KeyPair::from_seed(&seeds.entity).public() != chain.key() {
+            return Err(ChainError::NotCurrent);
+        }
+        if next_key_hash(&KeyPair::from_seed(&seeds.next).public()) != chain.next_hash() {
+            return Err(ChainError::NotCommitted);
+        }
+        Ok(Keys::of(seeds, chain, entry_seq))
+    }
+
+    fn of(seeds: Seeds, chain: Chain, entry_seq: u64) -> Keys {
+        let keys = Keys {
+            seeds: Arc::new(Protected::new(seeds)),
+            chain,
+            entry_seq,
+        };
+        scrub_stack();
+        keys
+    }
+
+    /// The same entity with its next key in use, and a fresh one after that.
+    ///
+    /// # Errors
+    /// [`ChainError::Full`].
+    pub fn rotate(&self, rng: &mut Rng) -> Result<Keys, ChainError> {
+        let mut seeds = Seeds::clone(&self.seeds);
+        seeds.entity = self.seeds.next;
+        rng.fill_bytes(&mut seeds.next);
+        let old = KeyPair::from_seed(&self.seeds.entity);
+        let new = KeyPair::from_seed(&seeds.entity);
+        let after = KeyPair::from_seed(&seeds.next).public();
+        let chain = self.chain.rotate(&old, &new, &after)?;
+        Ok(Keys::of(seeds, chain, self.entry_seq))
+    }
+
+    /// The secrets.
+    pub fn seeds(&self) -> &Seeds {
+        &self.seeds
+    }
+
+    /// The documents.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// What a running node needs of them: all but the next key.
+    pub fn identity(&self) -> Identity {
+        Identity::of(&self.seeds, &self.chain, self.entry_seq)
+    }
+}
+
 /// A node's identity, ready for use.
 #[derive(Clone)]
 pub struct Identity {
@@ -123,38 +234,45 @@ pub struct Identity {
     pub inception: Inception,
     /// The transport key's signature over [`binding_bytes`].
     pub binding: Signature,
+    /// Our entry had this number when the keys were last stored: the next one is above it.
+    pub entry_seq: u64,
+    chain: Chain,
     key: KeyPair,
-    transport_seed: zeroize::Zeroizing<[u8; 32]>,
+    transport_seed: Arc<Protected<[u8; 32]>>,
 }
 
 impl Identity {
-    /// Derives everything from the three secrets; the same secrets give the same identity.
+    /// The identity of an entity that never rotated; the same secrets give the same one.
     pub fn from_seeds(seeds: &Seeds) -> Identity {
-        let key = KeyPair::from_seed(&seeds.entity);
-        let next_hash = hash("next key", &[&KeyPair::from_seed(&seeds.next).public().0]);
-        let unsigned = Inception {
-            key: key.public(),
-            next_hash,
-            signature: Signature([0; 64]),
-        };
-        let digest = hash(PURPOSE_INCEPTION, &[&unsigned.document()]);
-        let inception = Inception {
-            signature: key.sign(PURPOSE_INCEPTION, &digest),
-            ..unsigned
-        };
+        Identity::of(seeds, &seeds.found(), 0)
+    }
+
+    fn of(seeds: &Seeds, chain: &Chain, entry_seq: u64) -> Identity {
         let transport = KeyPair::from_seed(&seeds.transport);
         let peer_id = peer_id_of(&transport.public());
-        let entity_id = inception.entity_id();
+        let entity_id = chain.entity_id();
         let binding = transport.sign(PURPOSE_BINDING, &binding_bytes(&entity_id, &peer_id));
-        let transport_seed = zeroize::Zeroizing::new(seeds.transport);
         Identity {
             entity_id,
             peer_id,
-            inception,
+            inception: *chain.inception(),
             binding,
-            key,
-            transport_seed,
+            entry_seq,
+            chain: chain.clone(),
+            key: KeyPair::from_seed(&seeds.entity),
+            transport_seed: Arc::new(Protected::new(seeds.transport)),
         }
+    }
+
+    /// Whether this is the same node as `before` after one or more rotations.
+    pub fn follows(&self, before: &Identity) -> bool {
+        let rotated = self.chain.standing(&before.chain.head()) == Standing::Newer;
+        rotated && self.entity_id == before.entity_id && self.peer_id == before.peer_id
+    }
+
+    /// The documents of its keys.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     /// The entity's signing key.
@@ -164,8 +282,8 @@ impl Identity {
 
     /// The transport's key, in the form the swarm takes.
     pub fn transport_keypair(&self) -> libp2p::identity::Keypair {
-        let mut seed = *self.transport_seed;
-        libp2p::identity::Keypair::ed25519_from_bytes(&mut seed)
+        let mut seed = Zeroizing::new(**self.transport_seed);
+        libp2p::identity::Keypair::ed25519_from_bytes(&mut *seed)
             .expect("any 32 bytes are an Ed25519 seed")
     }
 
@@ -197,6 +315,15 @@ impl Identity {
         })
     }
 }
+
+/// By what is public of them: the secrets follow from it.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Identity) -> bool {
+        self.peer_id == other.peer_id && self.chain == other.chain
+    }
+}
+
+impl Eq for Identity {}
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -5,6 +5,8 @@
 //! randomness comes in as a generator.
 
 mod aead;
+mod backup;
+mod chain;
 mod chunks;
 mod hash;
 mod identity;
@@ -12,21 +14,27 @@ mod jitter;
 mod kdf;
 mod keyfile;
 mod merkle;
+mod passphrase;
+mod protected;
 mod sign;
 pub mod suite;
 mod work;
 
 pub use aead::{AeadError, AeadKey, Cipher, TAG_BYTES};
+pub use backup::{Backup, BackupContent, BackupError};
+pub use chain::{Chain, ChainError, ChainHead, ROTATION_BYTES, Rotation, Standing, next_key_hash};
 pub use chunks::{CHUNK_ALIGN_BYTES, ChunkHash, ChunkHasher, root_of};
 pub use hash::{Digest, hash, hmac, hmac_verify};
-pub use identity::{Identity, Inception, InceptionError, Seeds, binding_bytes};
+pub use identity::{Identity, Inception, InceptionError, Keys, Seeds, binding_bytes};
 pub use jitter::{
     JITTER_MAX_US, Jitter, JitterRange, JitterScope, batch_verify_with_jitter, verify_with_jitter,
     verify_with_jitter_async,
 };
 pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
-pub use keyfile::{KdfCost, KeyFile, KeyFileError};
+pub use keyfile::{KeyFile, KeyFileError};
 pub use merkle::{merkle_climb, merkle_path, merkle_root};
+pub use passphrase::KdfCost;
+pub use protected::{Protected, lock_refused, scrub_stack};
 pub use sign::{KeyPair, PreparedKey, PublicKey, SigCheck, Signature};
 pub use work::{Subject, Work, WorkOutput};
 

@@ -1,15 +1,17 @@
 //! Ed25519 with a purpose in front of what is signed.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use super::hash::{Digest, PROTOCOL};
+use super::protected::{Protected, scrub_stack};
 
-/// A signing key. Cleared on drop, shown nowhere.
+/// A signing key, in protected memory. Cleared when its last clone is dropped, shown nowhere.
 #[derive(Clone)]
-pub struct KeyPair(SigningKey);
+pub struct KeyPair(Arc<Protected<SigningKey>>);
 
 /// An Ed25519 public key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -40,7 +42,9 @@ fn signed_bytes(purpose: &str, digest: &Digest) -> Vec<u8> {
 impl KeyPair {
     /// The key of a 32-byte seed.
     pub fn from_seed(seed: &[u8; 32]) -> KeyPair {
-        KeyPair(SigningKey::from_bytes(seed))
+        let key = KeyPair(Arc::new(Protected::new(SigningKey::from_bytes(seed))));
+        scrub_stack();
+        key
     }
 
     /// The public half.
@@ -89,6 +93,12 @@ impl fmt::Debug for KeyPair {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({})", data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
     }
 }
 

@@ -188,10 +188,20 @@ impl Driver {
             self.replies.retain(|_, reply| !reply.is_closed());
         }
         self.replies.insert(id, call.reply);
+        self.take_keys(&call.command);
         self.feed(Input::Command {
             id,
             command: call.command,
         });
+    }
+
+    /// A core that is loaded anew begins with the newest keys.
+    fn take_keys(&mut self, command: &Command) {
+        if let Command::KeyRotated(identity) = command
+            && identity.follows(&self.config.identity)
+        {
+            self.config.identity = (**identity).clone();
+        }
     }
 
     fn on_persisted(&mut self, done: PersistDone) {
@@ -407,6 +417,7 @@ impl Driver {
                 () = stop.cancelled() => return,
                 event = self.net.next() => self.watch(&event),
                 Some(call) = self.calls.recv() => {
+                    self.take_keys(&call.command);
                     let answer = match call.command {
                         Command::Status => self.status_of_broken(&why),
                         _ => Err(storage_error(&why)),

@@ -1,10 +1,11 @@
 //! The cloneable door to a running node.
 
-use tokio::sync::{mpsc, oneshot};
-
 use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot};
+
 use super::channel::{Channel, ChannelCounts, Channels};
+use super::keys::KeyKeeper;
 use crate::metrics::Metrics;
 use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 
@@ -20,6 +21,7 @@ pub struct Handle {
     calls: mpsc::Sender<Call>,
     metrics: Metrics,
     channels: Arc<Channels>,
+    keeper: Option<Arc<dyn KeyKeeper>>,
 }
 
 impl Handle {
@@ -32,7 +34,21 @@ impl Handle {
             calls,
             metrics,
             channels,
+            keeper: None,
         }
+    }
+
+    /// The same door, through which the node's key can be rotated, too.
+    #[must_use]
+    pub fn with_keeper(self, keeper: Arc<dyn KeyKeeper>) -> Handle {
+        Handle {
+            keeper: Some(keeper),
+            ..self
+        }
+    }
+
+    pub(super) fn keeper(&self) -> Option<&Arc<dyn KeyKeeper>> {
+        self.keeper.as_ref()
     }
 
     /// Asks the node and awaits its answer. Dropping the future abandons the answer, not the

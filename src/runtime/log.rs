@@ -1,8 +1,9 @@
 //! The core's news as log lines.
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::proto::node::Note;
+use crate::proto::registry::KeyNews;
 
 /// Writes one line.
 pub(super) fn note(note: &Note) {
@@ -34,6 +35,18 @@ pub(super) fn note(note: &Note) {
             warn!(%message, %from, "a message in the inbox expired: nobody took it");
         }
         Note::FileArrived { from, name, size } => info!(%from, ?name, size, "file received"),
+        Note::Keys(KeyNews::Rotated { entity, rotations }) => {
+            info!(%entity, rotations, "an entity rotated its key");
+        }
+        Note::Keys(KeyNews::Forked { entity }) => warn!(
+            %entity,
+            "two different rotations of one key exist, the first seen stays: somebody has a copy \
+             of this entity's secrets"
+        ),
+        Note::Keys(KeyNews::Outdated) => error!(
+            "the network knows newer keys of this entity than this home has, so nobody listens to \
+             it: the key was rotated elsewhere; restore the newest backup"
+        ),
         // The reason is somebody else's text: for the API to show, not for the log to trust.
         Note::Woken { from, reason } => {
             info!(%from, "woken");

@@ -9,6 +9,7 @@ mod driver;
 pub mod executor;
 mod handle;
 mod http;
+mod keys;
 mod log;
 mod persist;
 mod tools;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
+pub use keys::{KeyKeeper, KeyKeeperError};
 pub use tools::{AliveView, RESTART_ATTEMPTS_MAX, ReportOptions, WakeOptions};
 
 use self::channel::{Agent, AgentConfig, Channels, Outside};

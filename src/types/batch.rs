@@ -47,11 +47,13 @@ pub enum Keyspace {
     ReceivedFile = 42,
     /// The hashes of its chunks.
     ReceivedChunks = 43,
+    /// The newest key of an entity that rotated, by entity id.
+    Head = 16,
 }
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 17] = [
+    pub const ALL: [Keyspace; 18] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -69,6 +71,7 @@ impl Keyspace {
         Keyspace::SentChunks,
         Keyspace::ReceivedFile,
         Keyspace::ReceivedChunks,
+        Keyspace::Head,
     ];
 
     /// The table whose byte this is.

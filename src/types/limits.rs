@@ -38,7 +38,13 @@ pub const ATTEMPTS_MAX: usize = 64;
 pub const TERMINAL_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
 
 /// One signed registry entry.
-pub const ENTRY_MAX_BYTES: usize = 4 * 1024;
+pub const ENTRY_MAX_BYTES: usize = 8 * 1024;
+/// Rotations of an entity's key, all of which its entry carries.
+pub const ROTATIONS_MAX: usize = 16;
+/// Entities that rotated and of whose newest key a node remembers, beyond their entry's life.
+pub const HEADS_MAX: usize = 65_536;
+/// The body of a handshake message, which has an entry in it.
+pub const HANDSHAKE_MAX_BYTES: usize = 12 * 1024;
 /// Entries a node stores.
 pub const REGISTRY_MAX_ENTRIES: usize = 8_192;
 /// A registry entry's life.

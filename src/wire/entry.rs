@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use serde_bytes::ByteBuf;
+
 use super::cbor;
-use crate::crypto::{Digest, Identity, Inception, KeyPair, PublicKey, SigCheck, Signature, hash};
+use crate::crypto::{
+    Chain, ChainError, Digest, Identity, KeyPair, PublicKey, SigCheck, Signature, hash,
+};
 use crate::types::limits::{
     ADDRESSES_MAX, CAPABILITIES_MAX, ENTRY_MAX_BYTES, ENTRY_MAX_LIFE_MS, SLOTS_MAX,
 };
@@ -37,7 +41,10 @@ pub struct EntryBody {
     /// The inception document and its signature (136 bytes).
     #[serde(with = "serde_bytes")]
     pub inception: Vec<u8>,
-    /// The key that signs: the first key, until rotation.
+    /// The rotations of its key since, in order (192 bytes each, at most `ROTATIONS_MAX`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<ByteBuf>,
+    /// The key that signs: the last rotation's, or the first key.
     pub key: PublicKey,
     /// The newer entry of an entity has the higher number.
     pub seq: u64,
@@ -82,7 +89,7 @@ impl SignedEntry {
     }
 
     /// Reads an entry, checks every rule that needs no signature, and names the signatures that
-    /// must hold: the founder's, the entity's and each PeerId's.
+    /// must hold: the founder's, those of each rotation, the entity's and each PeerId's.
     ///
     /// # Errors
     /// [`EntryError`].
@@ -96,13 +103,14 @@ impl SignedEntry {
                 Err(EntryError::Rule(rule))
             }
         };
-        let inception = Inception::from_bytes(&body.inception)
-            .map_err(|_| EntryError::Rule("the inception document is of another form"))?;
+        let chain = body.chain().map_err(chain_rule)?;
         rule(
-            inception.entity_id() == body.entity_id,
+            chain.entity_id() == body.entity_id,
             "the entity id is not its inception's",
         )?;
-        rule(inception.key == body.key, "the key is not the entity's")?;
+        rule(chain.key() == body.key, "the key is not the entity's")?;
+        // The entity could never speak again.
+        rule(body.seq < u64::MAX, "no number can follow its own")?;
         rule(
             body.capabilities.len() <= CAPABILITIES_MAX,
             "too many capabilities",
@@ -123,15 +131,13 @@ impl SignedEntry {
             life_ms <= ENTRY_MAX_LIFE_MS,
             "it lives longer than 24 hours",
         )?;
-        let mut checks = vec![
-            inception.check(),
-            SigCheck {
-                key: body.key,
-                purpose: PURPOSE,
-                digest: hash(PURPOSE, &[&signed.body]),
-                signature: signed.signature,
-            },
-        ];
+        let mut checks = chain.checks();
+        checks.push(SigCheck {
+            key: body.key,
+            purpose: PURPOSE,
+            digest: hash(PURPOSE, &[&signed.body]),
+            signature: signed.signature,
+        });
         for binding in &body.peers {
             checks.push(
                 Identity::binding_check(&body.entity_id, &binding.peer_id, binding.signature)
@@ -142,7 +148,25 @@ impl SignedEntry {
     }
 }
 
+fn chain_rule(error: ChainError) -> EntryError {
+    EntryError::Rule(match error {
+        ChainError::Inception => "the inception document is of another form",
+        ChainError::Form => "a rotation is of another form",
+        ChainError::NotCommitted | ChainError::NotCurrent => "a rotation names another key",
+        ChainError::Full => "too many rotations",
+    })
+}
+
 impl EntryBody {
+    /// The documents of the entity's keys; their signatures are not checked here.
+    ///
+    /// # Errors
+    /// [`ChainError`] when they do not make a chain.
+    pub fn chain(&self) -> Result<Chain, ChainError> {
+        let rotations = self.rotations.iter().map(|rotation| &rotation[..]);
+        Chain::read(&self.inception, rotations)
+    }
+
     /// Whether `peer` is one of the entity's transport identities.
     pub fn speaks_through(&self, peer: &PeerId) -> bool {
         self.peers.iter().any(|binding| binding.peer_id == *peer)

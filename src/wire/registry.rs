@@ -11,6 +11,14 @@ use crate::types::EntityId;
 pub struct RegistryHave {
     pub entity_id: EntityId,
     pub seq: u64,
+    /// How often its key was rotated: that counts before the number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rotations: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Asks for what the sender lacks, or hands over what the other asked for, or both.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod inbox;
+mod key;
 mod message;
 mod metrics;
 mod node;
@@ -37,6 +38,8 @@ pub(super) struct ApiState {
     handle: Handle,
     waits: Arc<Waits>,
     callers: Arc<Callers>,
+    /// Whether only this machine can reach the API.
+    private: bool,
     /// The description of the API, as sent.
     description: Arc<str>,
     /// Cancelled when the server shuts down: whoever waits for news is answered then.
@@ -62,7 +65,7 @@ impl ApiState {
 }
 
 /// All routes, answering through `handle` until `stop`.
-pub(super) fn router(handle: Handle, stop: CancellationToken) -> Router {
+pub(super) fn router(handle: Handle, private: bool, stop: CancellationToken) -> Router {
     let (routes, mut description) = described_routes().split_for_parts();
     describe_refusals(&mut description);
     // A description of strings and numbers always has a JSON form.
@@ -77,6 +80,7 @@ pub(super) fn router(handle: Handle, stop: CancellationToken) -> Router {
             handle,
             waits,
             callers: Arc::default(),
+            private,
             description,
             stop,
         })
@@ -106,6 +110,8 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(inbox::proof))
         .routes(routes!(wake::resumed_newest))
         .routes(routes!(wake::resumed))
+        .routes(routes!(key::rotate))
+        .routes(routes!(key::fingerprint))
         .layer(middleware::from_fn_with_state(REQUEST_TIMEOUT, limit_time));
     let waiting = OpenApiRouter::new()
         .routes(routes!(node::ping))

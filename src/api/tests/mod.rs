@@ -1,6 +1,7 @@
 //! The API over real sockets on loopback, in front of a node that is played.
 
 mod guarding;
+mod keys;
 mod refusals;
 mod replies;
 
@@ -17,9 +18,9 @@ use uuid::Uuid;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
-    AttemptView, Command, CommandResult, CountView, Direction, EntryView, IdentityView, LoadView,
-    MessageKind, MessageView, NodeStats, PeerStatusView, PeerView, PongView, Priority, Reply,
-    StatusView, TaskCounts, TaskState, TaskView, TransferView, WakeView,
+    AttemptView, Command, CommandResult, CountView, Direction, EntryView, FingerprintView,
+    IdentityView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView, PeerView,
+    PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, TransferView, WakeView,
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId};
@@ -224,6 +225,15 @@ fn answer(command: Command) -> CommandResult {
             Reply::Transfer(Box::new(transfer_view(id.0, state)))
         }
         Command::CancelTransfer(id) => Reply::Transfer(Box::new(transfer_view(id.0, "canceled"))),
+        Command::KeyRotated(_) => Reply::Done,
+        Command::Fingerprint { peer } => Reply::Fingerprint(FingerprintView {
+            name: peer.map_or("alice".into(), |peer| peer.to_string()),
+            peer_id: "12D3KooWAlice".into(),
+            entity_id: WORKER.to_string(),
+            fingerprint: "0001 0002".into(),
+            key: Some("00ff".into()),
+            rotations: 1,
+        }),
         Command::WakesReceived => Reply::Wakes(vec![wake_view(Uuid::nil(), "delivered")]),
     })
 }
@@ -293,6 +303,8 @@ fn entry_view() -> EntryView {
         state: "self".into(),
         capabilities: vec!["wc".into()],
         addresses: vec![],
+        key: "00ff".into(),
+        rotations: 0,
         seq: 1,
         expires: "2030-01-01T00:00:00Z".into(),
     }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::stats::{
     GuardView, HealthCounts, LoadView, NodeStats, PeerStatusView, PeerTraffic, PoolView,
 };
+use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
 use crate::types::{
     Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, TransferId, WakeId,
@@ -160,6 +161,12 @@ pub enum Command {
         seen: Option<u64>,
     },
     CancelTransfer(TransferId),
+    /// The node's key was rotated in its key file: these are the keys from now on.
+    KeyRotated(Box<Identity>),
+    /// Whose key is whose, for people to compare: a peer's, or this node's own.
+    Fingerprint {
+        peer: Option<PeerRef>,
+    },
 }
 
 /// What it gets.
@@ -199,6 +206,7 @@ pub enum Reply {
     Identity(Box<IdentityView>),
     Transfer(Box<TransferView>),
     Transfers(Vec<TransferView>),
+    Fingerprint(FingerprintView),
     Done,
 }
 
@@ -390,6 +398,10 @@ pub struct EntryView {
     pub state: String,
     pub capabilities: Vec<String>,
     pub addresses: Vec<String>,
+    /// The public key in use, in hexadecimal.
+    pub key: String,
+    /// How often the key was rotated.
+    pub rotations: usize,
     pub seq: u64,
     /// RFC 3339.
     pub expires: String,
@@ -433,6 +445,22 @@ pub struct AttemptView {
 pub struct PongView {
     pub peer_id: String,
     pub rtt_us: Vec<u64>,
+}
+
+/// Whose key is whose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FingerprintView {
+    pub name: String,
+    pub peer_id: String,
+    pub entity_id: String,
+    /// Eight groups of four digits, of the entity's id: it outlives every rotation.
+    pub fingerprint: String,
+    /// The public key in use, in hexadecimal. Absent only where a key file of the first version
+    /// is asked without its passphrase.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// How often the key was rotated.
+    pub rotations: usize,
 }
 
 /// A wake-up.

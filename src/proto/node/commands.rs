@@ -102,6 +102,8 @@ impl Node {
                 }
             }
             Command::CancelTransfer(transfer) => self.cancel_transfer(transfer, step),
+            Command::KeyRotated(identity) => self.key_rotated(*identity, step),
+            Command::Fingerprint { peer } => (self.fingerprint(peer.as_ref()), BatchId::NONE),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
         self.gate
@@ -598,6 +600,8 @@ impl Node {
                         .iter()
                         .map(ToString::to_string)
                         .collect(),
+                    key: entry.body.key.to_string(),
+                    rotations: entry.body.rotations.len(),
                     seq: entry.body.seq,
                     expires: entry.body.expires.to_rfc3339(),
                 }

@@ -173,6 +173,12 @@ impl Node {
                 self.penalize(source, WireError::InvalidSignature, step);
                 continue;
             }
+            // What an older key signed, or another branch of the chain, is not passed on.
+            if !self.registry.admits(&bytes) {
+                self.verdict(&way, source, Verdict::Ignore);
+                self.merge_news(&bytes, step);
+                continue;
+            }
             self.verdict(&way, source, Verdict::Accept);
             let news = self.merge_news(&bytes, step);
             match &way {

@@ -129,6 +129,12 @@ impl Node {
             .sessions
             .handshake_verified(ticket, good, &entry, step.now, step.rng)
         {
+            // A key that its entity has given up: a thief's, or one given up just now, so it costs
+            // nothing. The half-open handshake comes to nothing, for nobody gets to see what it
+            // would take to go on with it.
+            Ok((_, their_entry)) if !self.registry.admits(&their_entry) => {
+                self.refuse(inbound, WireError::InvalidState, step);
+            }
             Ok((bytes, their_entry)) => {
                 self.merge_verified(&their_entry, step);
                 let respond = Output::Respond { id: inbound, bytes };

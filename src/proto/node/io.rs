@@ -6,6 +6,7 @@ use super::command::{Command, CommandResult};
 use super::transfers::{FileJob, FileNews};
 use crate::crypto::{Work, WorkOutput};
 pub use crate::proto::inbox::Settled;
+use crate::proto::registry::KeyNews;
 use crate::proto::session::StreamSecrets;
 pub use crate::types::Received;
 use crate::types::{
@@ -274,4 +275,5 @@ pub enum Note {
         name: String,
         size: u64,
     },
+    Keys(KeyNews),
 }

@@ -96,6 +96,11 @@ impl Node {
                 m3,
                 entry,
             }) => {
+                if !self.registry.admits(&entry) {
+                    // A key that its entity has given up: a thief's, or one given up just now.
+                    self.sessions.abandon(&peer, session);
+                    return self.session_failed(peer, Some(WireError::InvalidState), step);
+                }
                 self.merge_verified(&entry, step);
                 self.begin(Pending::Confirm { peer, session }, peer, m3, BatchId::NONE);
             }

@@ -120,6 +120,10 @@ impl Node {
             .http
             .handshake_verified(ticket, good, &entry, step.now, step.rng);
         let answered = made.and_then(|(bytes, their_entry)| {
+            // A key that its entity has given up.
+            if !self.registry.admits(&their_entry) {
+                return Err(Some(WireError::InvalidState));
+            }
             let stored = self.clear.remember(entity, nonce, step).map_err(Some)?;
             Ok((bytes, their_entry, stored))
         });

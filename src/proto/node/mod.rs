@@ -19,6 +19,7 @@ mod health;
 mod inbound;
 mod inbox;
 mod io;
+mod keys;
 mod meeting;
 mod message;
 mod outbox;
@@ -161,7 +162,7 @@ impl Node {
             name: config.name.clone(),
             capabilities: config.capabilities.clone(),
             addresses: Vec::new(),
-            seq: 0,
+            seq: identity.entry_seq,
         });
         let mut inbox = Inbox::default();
         let mut clear = Clear::new(&identity, config.allow_v1_0.clone());
@@ -344,6 +345,7 @@ impl Node {
         self.tend_inbox(step);
         self.sends.tick(step);
         self.receives.tick(step);
+        self.hear_key_news(step);
         self.send_delayed(step);
         self.open_sessions(step);
         // What one core asks for may give another something to do; four rounds are plenty, and a
@@ -390,6 +392,10 @@ impl Node {
     fn maintain(&mut self, step: &mut Step<'_>) {
         let now = step.now;
         self.maintenance_at = now.mono + MAINTENANCE_MS;
+        let registry = &self.registry;
+        for sessions in [&mut self.sessions, &mut self.http] {
+            sessions.outdate(|entity| registry.rotations(entity), now.mono);
+        }
         self.sessions.tick(now);
         self.forget_strangers(now.mono);
         for peer in self.peers.idle(now.mono) {
@@ -403,7 +409,10 @@ impl Node {
             .sessions
             .peers()
             .map(|info| info.peer)
-            .filter(|peer| self.peers.is_up(peer) && self.sessions.wants_renewal(peer, now.mono))
+            .filter(|peer| {
+                let due = self.sessions.wants_renewal(peer, now.mono);
+                self.peers.is_up(peer) && (due || self.sessions.has_old_key(peer))
+            })
             .collect();
         for peer in renew {
             self.open_session(peer, step);

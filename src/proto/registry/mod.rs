@@ -1,15 +1,20 @@
 //! The registry: the newest signed entry of every entity, merged from wherever it came.
 //!
-//! The set of entries is a join semilattice: of two entries of one entity the higher sequence
-//! number stays (of equal ones the greater bytes), so the order and the repetition of merges do
-//! not matter. Only entries whose signatures were checked are merged; the core says which need
-//! checking and remembers what it knows.
+//! The set of entries is a join semilattice: of two entries of one entity that with more
+//! rotations of its key stays, then the one with the higher sequence number, then the greater
+//! bytes; so the order and the repetition of merges do not matter. (Two different rotations of
+//! one key are the exception: the first seen stays.) Only entries whose signatures were checked
+//! are merged; the core says which need checking and remembers what it knows.
 //!
 //! # Invariants
-//! - **R1** An entity's sequence number never falls while its entry lives.
+//! - **R1** An entity's sequence number never falls while its entry lives and its key stays; with
+//!   each key it counts from 1.
 //! - **R2** Our own entry is published under a number that is on our disk.
 //! - **R3** No expired entry is taken or handed out; at most `REGISTRY_MAX_ENTRIES` are kept.
+//! - **R4** Once a rotation of an entity's key was seen, nothing that an older key signed is taken,
+//!   also after the entry has expired and after a restart.
 
+mod heads;
 mod own;
 
 #[cfg(test)]
@@ -19,11 +24,13 @@ use std::collections::BTreeMap;
 
 use serde_bytes::ByteBuf;
 
+pub use heads::KeyNews;
 pub use own::Announcement;
 
-use crate::crypto::SigCheck;
+use self::heads::Heads;
+use crate::crypto::{Identity, SigCheck, Standing};
 use crate::proto::{Step, Violation};
-use crate::types::limits::{REGISTRY_MAX_ENTRIES, SYNC_MAX_BYTES};
+use crate::types::limits::{HEADS_MAX, REGISTRY_MAX_ENTRIES, SYNC_MAX_BYTES};
 use crate::types::{
     BatchId, Capability, EntityId, Keyspace, Multiaddr, NodeName, Now, PeerId, Row, Wall,
 };
@@ -42,6 +49,13 @@ pub struct Entry {
     /// Its entity proved itself to us in a handshake: not crowded out by hearsay.
     proven: bool,
     written: BatchId,
+}
+
+impl Entry {
+    /// What makes one entry of an entity newer than another.
+    fn rank(&self) -> (usize, u64) {
+        (self.body.rotations.len(), self.body.seq)
+    }
 }
 
 /// What to do with an entry that came in.
@@ -64,6 +78,10 @@ pub struct Registry {
     announcement: Announcement,
     entries: BTreeMap<EntityId, Entry>,
     by_peer: BTreeMap<PeerId, EntityId>,
+    heads: Heads,
+    key_news: Vec<KeyNews>,
+    /// Whether it was told that the network knows newer keys of ours.
+    outdated: bool,
     /// When our own entry is to be issued again.
     renew_at: Option<Wall>,
 }
@@ -76,6 +94,9 @@ impl Registry {
             announcement,
             entries: BTreeMap::new(),
             by_peer: BTreeMap::new(),
+            heads: Heads::default(),
+            key_news: Vec::new(),
+            outdated: false,
             renew_at: None,
         }
     }
@@ -83,6 +104,9 @@ impl Registry {
     /// Takes a stored entry back. It was checked before it was stored; one that no longer reads
     /// is left out, for the network has it too.
     pub fn load(&mut self, row: &Row, now: Now) {
+        if row.space == Keyspace::Head {
+            self.heads.load(row);
+        }
         if row.space != Keyspace::Entry {
             return;
         }
@@ -109,11 +133,14 @@ impl Registry {
             // a forgery, and is not worth finding out.
             let have = self.entries.get(&body.entity_id);
             let same = have.is_some_and(|have| have.bytes == bytes);
-            return if same {
-                Arrival::Known
-            } else {
-                Arrival::Ignored
-            };
+            if same {
+                return Arrival::Known;
+            }
+            // A fork is told once, if it is one: the signatures say.
+            let fork = self.standing(&body) == Standing::Forked;
+            if !fork || self.heads.told_fork(&body.entity_id) {
+                return Arrival::Ignored;
+            }
         }
         if self.has_place_for(&body, now) {
             Arrival::Check(checks)
@@ -130,9 +157,41 @@ impl Registry {
     }
 
     fn is_news(&self, body: &EntryBody, bytes: &[u8]) -> bool {
-        self.entries
-            .get(&body.entity_id)
-            .is_none_or(|have| (body.seq, bytes) > (have.body.seq, &have.bytes[..]))
+        match self.standing(body) {
+            Standing::Older | Standing::Forked => false,
+            Standing::Newer => true,
+            Standing::Same => self
+                .entries
+                .get(&body.entity_id)
+                .is_none_or(|have| (body.seq, bytes) > (have.body.seq, &have.bytes[..])),
+        }
+    }
+
+    /// How the keys of an entry stand to those we know of its entity.
+    fn standing(&self, body: &EntryBody) -> Standing {
+        if body.entity_id != self.me {
+            return self.heads.standing(body);
+        }
+        let ours = self.announcement.identity.chain().head();
+        body.chain()
+            .map_or(Standing::Forked, |chain| chain.standing(&ours))
+    }
+
+    /// Whether the key that signed an entry is the newest that we know of its entity, or newer
+    /// (R4). The entry's signatures are another matter.
+    pub fn admits(&self, bytes: &[u8]) -> bool {
+        SignedEntry::parse(bytes)
+            .is_ok_and(|(body, _)| matches!(self.standing(&body), Standing::Same | Standing::Newer))
+    }
+
+    /// How often the key of another entity was rotated, as far as is known.
+    pub fn rotations(&self, entity: &EntityId) -> u32 {
+        self.heads.rotations(entity)
+    }
+
+    /// What became known of somebody's keys since the last time.
+    pub fn take_key_news(&mut self) -> Vec<KeyNews> {
+        std::mem::take(&mut self.key_news)
     }
 
     /// An entity proved itself in a handshake: its entry has a place, if need be that of one
@@ -141,6 +200,9 @@ impl Registry {
         let Ok((body, _)) = SignedEntry::parse(bytes) else {
             return false;
         };
+        if !self.admits(bytes) {
+            return false;
+        }
         if self.entries.len() >= REGISTRY_MAX_ENTRIES && !self.entries.contains_key(&body.entity_id)
         {
             let hearsay = self.entries.values().filter(|entry| !entry.proven);
@@ -172,14 +234,26 @@ impl Registry {
         let Ok((body, _)) = SignedEntry::parse(bytes) else {
             return false;
         };
+        let standing = self.standing(&body);
+        if standing == Standing::Forked && body.entity_id != self.me {
+            self.key_news.extend(self.heads.tell_fork(body.entity_id));
+        }
+        if body.entity_id == self.me {
+            self.merge_own(&body, bytes, standing, step);
+            return false;
+        }
         if !self.is_news(&body, bytes) || !self.has_place_for(&body, step.now) {
             return false;
         }
-        if body.entity_id == self.me {
-            // An older life of ours had a higher number (the store was lost): go past it.
-            self.announcement.seq = self.announcement.seq.max(body.seq);
-            self.renew_at = Some(step.now.wall);
-            return false;
+        if let Ok(chain) = body.chain() {
+            // In the same batch as the entry.
+            let _ = self.heads.heard(&chain, step);
+            if standing == Standing::Newer && self.entries.contains_key(&body.entity_id) {
+                self.key_news.push(KeyNews::Rotated {
+                    entity: body.entity_id,
+                    rotations: chain.head().rotations,
+                });
+            }
         }
         let key = body.entity_id.0.to_vec();
         let written = step.put(Keyspace::Entry, key, bytes.to_vec());
@@ -196,9 +270,40 @@ impl Registry {
         true
     }
 
+    /// An entry of our own that others had.
+    fn merge_own(
+        &mut self,
+        body: &EntryBody,
+        bytes: &[u8],
+        standing: Standing,
+        step: &mut Step<'_>,
+    ) {
+        match standing {
+            // An older life of ours had a higher number (the store was lost): go past it.
+            Standing::Same if self.is_news(body, bytes) && self.has_place_for(body, step.now) => {
+                self.announcement.seq = self.announcement.seq.max(body.seq);
+                self.renew_at = Some(step.now.wall);
+            }
+            Standing::Newer | Standing::Forked if !self.outdated => {
+                self.outdated = true;
+                self.key_news.push(KeyNews::Outdated);
+            }
+            _ => {}
+        }
+    }
+
+    /// Our key was rotated: announces the new one. Its entries count from 1 again, so a thief of
+    /// the old key cannot have used up the numbers.
+    pub fn rekey(&mut self, identity: Identity, step: &mut Step<'_>) {
+        self.announcement.identity = identity;
+        self.announcement.seq = 0;
+        self.issue(step);
+    }
+
     fn keep(&mut self, entry: Entry) {
         let entity = entry.body.entity_id;
-        if entity == self.me {
+        // What an older key of ours signed counts for nothing.
+        if entity == self.me && self.standing(&entry.body) == Standing::Same {
             self.announcement.seq = self.announcement.seq.max(entry.body.seq);
         }
         if let Some(old) = self.entries.get(&entity) {
@@ -291,6 +396,7 @@ impl Registry {
             .map(|entry| RegistryHave {
                 entity_id: entry.body.entity_id,
                 seq: entry.body.seq,
+                rotations: u32::try_from(entry.body.rotations.len()).unwrap_or(u32::MAX),
             })
             .collect()
     }
@@ -311,13 +417,15 @@ impl Registry {
         let Some(have) = &sync.have else {
             return answer;
         };
-        let theirs: BTreeMap<EntityId, u64> =
-            have.iter().map(|have| (have.entity_id, have.seq)).collect();
+        let theirs: BTreeMap<EntityId, (usize, u64)> = have
+            .iter()
+            .map(|have| (have.entity_id, (have.rotations as usize, have.seq)))
+            .collect();
         let mut bytes = 0;
         for entry in self.fresh(now) {
             let lacks = theirs
                 .get(&entry.body.entity_id)
-                .is_none_or(|seq| *seq < entry.body.seq);
+                .is_none_or(|rank| *rank < entry.rank());
             if lacks && bytes + entry.bytes.len() > SYNC_MAX_BYTES {
                 answer.more = true;
                 break;
@@ -329,10 +437,10 @@ impl Registry {
         }
         answer.want = theirs
             .into_iter()
-            .filter(|(entity, seq)| {
-                self.entries
-                    .get(entity)
-                    .is_none_or(|have| have.body.seq < *seq)
+            .filter(|(entity, rank)| {
+                let outdated = rank.0 < self.heads.rotations(entity) as usize;
+                let have = self.entries.get(entity);
+                !outdated && have.is_none_or(|have| have.rank() < *rank)
             })
             .map(|(entity, _)| entity)
             .take(REGISTRY_MAX_ENTRIES)
@@ -383,7 +491,7 @@ impl Registry {
         &self.announcement.capabilities
     }
 
-    /// Checks R1 and R3.
+    /// Checks R1, R3 and R4.
     ///
     /// # Errors
     /// The first violation.
@@ -398,8 +506,21 @@ impl Registry {
                 .is_some_and(|e| e.body.speaks_through(peer));
             Violation::unless(named, "R3", || format!("{peer} is listed for no entry"))?;
         }
+        Violation::unless(self.heads.len() <= HEADS_MAX, "R4", || {
+            format!("{} heads", self.heads.len())
+        })?;
+        for entry in self.entries.values() {
+            let entity = &entry.body.entity_id;
+            let known = self.heads.rotations(entity) as usize;
+            let newest = entry.body.rotations.len() >= known || *entity == self.me;
+            Violation::unless(newest, "R4", || {
+                format!("{entity} speaks with an older key")
+            })?;
+        }
         if let Some((own, _)) = self.own() {
-            Violation::unless(own.body.seq <= self.announcement.seq, "R1", || {
+            let same_key = self.standing(&own.body) == Standing::Same;
+            let counted = own.body.seq <= self.announcement.seq;
+            Violation::unless(counted || !same_key, "R1", || {
                 format!("own entry {} of {}", own.body.seq, self.announcement.seq)
             })?;
         }

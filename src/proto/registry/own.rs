@@ -1,5 +1,7 @@
 //! What a node says of itself.
 
+use serde_bytes::ByteBuf;
+
 use crate::crypto::Identity;
 use crate::types::limits::{ADDRESSES_MAX, ENTRY_MAX_LIFE_MS};
 use crate::types::{Multiaddr, NodeName, Now, Wall};
@@ -23,7 +25,7 @@ pub struct Announcement {
 impl Announcement {
     /// Signs the next entry: its body, its bytes, and when the one after it is due.
     pub(super) fn sign(&mut self, now: Now) -> (EntryBody, Vec<u8>, Wall) {
-        self.seq += 1;
+        self.seq = self.seq.saturating_add(1);
         let binding = PeerBinding {
             peer_id: self.identity.peer_id,
             signature: self.identity.binding,
@@ -31,6 +33,7 @@ impl Announcement {
         let body = EntryBody {
             entity_id: self.identity.entity_id,
             inception: self.identity.inception.to_bytes(),
+            rotations: rotations_of(&self.identity),
             key: self.identity.key().public(),
             seq: self.seq,
             issued: now.wall,
@@ -44,4 +47,11 @@ impl Announcement {
         let bytes = SignedEntry::sign(&body, self.identity.key()).to_bytes();
         (body, bytes, now.wall + RENEW_AFTER_MS)
     }
+}
+
+fn rotations_of(identity: &Identity) -> Vec<ByteBuf> {
+    let rotations = identity.chain().rotations().iter();
+    rotations
+        .map(|rotation| ByteBuf::from(rotation.to_bytes()))
+        .collect()
 }

@@ -42,6 +42,12 @@ pub(super) struct Live {
     pub(super) replaced: Option<Mono>,
     /// The next sequence number of ours (S1).
     pub(super) next_seq: u64,
+    /// The key that our side of the handshake was signed with: it signs to the session's end.
+    pub(super) our_key: KeyPair,
+    /// How often theirs had been rotated then.
+    pub(super) their_rotations: u32,
+    /// Since when a newer key of theirs is known.
+    pub(super) outdated: Option<Mono>,
     their_key: PublicKey,
     terms: Terms,
     th4: Digest,
@@ -60,7 +66,9 @@ pub(super) struct Established {
     pub(super) info: SessionInfo,
     pub(super) side: Side,
     pub(super) bound: bool,
+    pub(super) our_key: KeyPair,
     pub(super) their_key: PublicKey,
+    pub(super) their_rotations: u32,
     pub(super) th4: Digest,
     pub(super) terms: Terms,
     pub(super) epochs: EpochLimits,
@@ -89,7 +97,9 @@ impl Live {
             info,
             side,
             bound,
+            our_key,
             their_key,
+            their_rotations,
             th4,
             terms,
             epochs,
@@ -106,6 +116,9 @@ impl Live {
             since: now,
             replaced: None,
             next_seq: 0,
+            our_key,
+            their_rotations,
+            outdated: None,
             their_key,
             terms,
             master: secrets.master(),
@@ -119,13 +132,13 @@ impl Live {
     }
 
     /// What the session's streams are made from.
-    pub(super) fn stream_secrets(&self, ours: EntityId, key: &KeyPair) -> StreamSecrets {
+    pub(super) fn stream_secrets(&self, ours: EntityId) -> StreamSecrets {
         let parts = Parts {
             session: self.id,
             peer: self.info.peer,
             ours,
             theirs: self.info.entity,
-            key: key.clone(),
+            key: self.our_key.clone(),
             their_key: self.their_key,
             th4: self.th4,
             initiator: self.initiator,
@@ -138,7 +151,7 @@ impl Live {
     }
 
     /// Signs, then seals; uses up one sequence number.
-    pub(super) fn seal(&mut self, key: &KeyPair, message: Outbound<'_>, now: Now) -> Vec<u8> {
+    pub(super) fn seal(&mut self, message: Outbound<'_>, now: Now) -> Vec<u8> {
         let seq = self.next_seq;
         let header = Header {
             version: self.terms.version.into(),
@@ -155,7 +168,7 @@ impl Live {
         };
         let header = cbor::encode(&header);
         let digest = self.digest(&header, message.body);
-        let signature = self.terms.suite.sign(key, PURPOSE, &digest);
+        let signature = self.terms.suite.sign(&self.our_key, PURPOSE, &digest);
         let plain = cbor::encode(&SealedPlain {
             body: message.body.to_vec(),
             signature,

@@ -199,7 +199,7 @@ impl Sessions {
     /// What the streams of the session with `peer` are made from.
     pub fn stream_secrets(&self, peer: &PeerId) -> Option<StreamSecrets> {
         let live = self.newest.get(peer).and_then(|id| self.live.get(id))?;
-        Some(live.stream_secrets(self.entity, &self.key))
+        Some(live.stream_secrets(self.entity))
     }
 
     /// The sessions that ended without a successor since this was last asked.
@@ -254,6 +254,30 @@ impl Sessions {
     /// Whether a handshake of ours with `peer` is under way.
     pub fn is_opening(&self, peer: &PeerId) -> bool {
         self.outgoing.contains_key(peer)
+    }
+
+    /// Our key was rotated. What is live or under way goes on with the key it began with, and is
+    /// due for replacement.
+    pub fn rekey(&mut self, key: &KeyPair) {
+        self.key = key.clone();
+    }
+
+    /// Sessions made under an older key of theirs than is known by now are due for replacement,
+    /// and over in 30 s. `rotations` says how often an entity's key was rotated.
+    pub fn outdate(&mut self, rotations: impl Fn(&EntityId) -> u32, now: Mono) {
+        for live in self.live.values_mut() {
+            if live.outdated.is_none() && rotations(&live.info.entity) > live.their_rotations {
+                live.outdated = Some(now);
+            }
+        }
+    }
+
+    /// Whether the session with `peer` was made under a key, ours or theirs, that was rotated
+    /// since: either side replaces it.
+    pub fn has_old_key(&self, peer: &PeerId) -> bool {
+        let live = self.newest.get(peer).and_then(|id| self.live.get(id));
+        let key = self.key.public();
+        live.is_some_and(|live| live.our_key.public() != key || live.outdated.is_some())
     }
 
     /// Whether it is our turn to replace the session with `peer`.
@@ -325,7 +349,7 @@ impl Sessions {
             body,
             nonce,
         };
-        let bytes = live.seal(&self.key, message, now);
+        let bytes = live.seal(message, now);
         Some((bytes, SealedRef { session: id, seq }))
     }
 
@@ -350,7 +374,7 @@ impl Sessions {
             body,
             nonce,
         };
-        Some(live.seal(&self.key, message, now))
+        Some(live.seal(message, now))
     }
 
     /// Opens a request that came from `peer`.
@@ -492,7 +516,10 @@ impl Sessions {
                     .replaced
                     .map_or(0, |at| at.since(live.since) + REPLACED_KEEP_MS),
             };
-            mono.since(live.since) < kept_ms
+            let cut = live
+                .outdated
+                .is_some_and(|at| mono.since(at) >= REPLACED_KEEP_MS);
+            mono.since(live.since) < kept_ms && !cut
         });
         let live = &self.live;
         let ended = self.newest.extract_if(.., |_, id| !live.contains_key(id));

@@ -69,7 +69,7 @@ pub struct StreamSecrets {
     pub peer: PeerId,
     pub ours: EntityId,
     pub theirs: EntityId,
-    /// Signs what goes to them, as long as the session lives.
+    /// Signs what goes to them, as long as the session lives, also once our key was rotated.
     pub key: KeyPair,
     /// Signs what comes from them.
     pub their_key: PublicKey,

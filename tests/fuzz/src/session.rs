@@ -45,6 +45,7 @@ fn entry(identity: &Identity, issued: Wall) -> Vec<u8> {
     let body = EntryBody {
         entity_id: identity.entity_id,
         inception: identity.inception.to_bytes(),
+        rotations: Vec::new(),
         key: identity.key().public(),
         seq: 1,
         issued,

@@ -7,7 +7,7 @@
 
 use std::fmt::Debug;
 
-use junto::crypto::{Identity, Inception, KdfCost, KeyFile, Rng, Seeds};
+use junto::crypto::{Identity, Inception, KdfCost, KeyFile, Keys, Rng, Seeds};
 use junto::proto::session::{Opening, Sessions};
 use junto::proto::task::{HeldRecord, TaskRecord, held_key};
 use junto::types::limits::FRAME_MAX_BYTES;
@@ -221,6 +221,7 @@ pub fn samples() -> Vec<Vec<u8>> {
     let body = EntryBody {
         entity_id: identity.entity_id,
         inception: identity.inception.to_bytes(),
+        rotations: Vec::new(),
         key: identity.key().public(),
         seq: 1,
         issued: Wall(1),
@@ -239,7 +240,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         wall: Wall(1),
     };
     let error = Sessions::new(&identity).error(WireError::Busy, now, Nonce([1; 32]));
-    let file = KeyFile::seal(&seeds, None, KdfCost::NONE, &mut rng);
+    let file = KeyFile::seal(&Keys::found(seeds.clone()), None, KdfCost::NONE, &mut rng);
     vec![
         error,
         SignedEntry::sign(&body, identity.key()).to_bytes(),

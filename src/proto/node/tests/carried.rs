@@ -27,6 +27,7 @@ impl Stranger {
         let body = EntryBody {
             entity_id: identity.entity_id,
             inception: identity.inception.to_bytes(),
+            rotations: Vec::new(),
             key: identity.key().public(),
             seq: 1,
             issued: now.wall,

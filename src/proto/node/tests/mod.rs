@@ -6,6 +6,7 @@ mod carried;
 mod carrying;
 mod congestion;
 mod health;
+mod keys;
 mod load;
 mod meeting;
 mod messages;

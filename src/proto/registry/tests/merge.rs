@@ -66,7 +66,7 @@ proptest! {
 }
 
 /// One round: a digest, its answer, and what the answer asked for. Returns whether more is to come.
-fn exchange(mine: &mut Registry, theirs: &mut Registry) -> bool {
+pub(super) fn exchange(mine: &mut Registry, theirs: &mut Registry) -> bool {
     let now = at(START);
     let asked = RegistrySync {
         have: Some(mine.digest(now)),

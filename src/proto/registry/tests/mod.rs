@@ -1,5 +1,6 @@
 //! The registry: laws of the merge, what is taken and what is not, and how two become one.
 
+mod keys;
 mod merge;
 mod own;
 mod rules;
@@ -33,6 +34,12 @@ fn body(by: &Identity, seq: u64, name: &str) -> EntryBody {
     EntryBody {
         entity_id: by.entity_id,
         inception: by.inception.to_bytes(),
+        rotations: by
+            .chain()
+            .rotations()
+            .iter()
+            .map(|rotation| ByteBuf::from(rotation.to_bytes()))
+            .collect(),
         key: by.key().public(),
         seq,
         issued: START,

@@ -86,9 +86,9 @@ fn an_entry_over_a_bound_is_refused() {
         judged(|body| body.capabilities = vec![offer; 33]),
         rule("too many capabilities")
     );
-    let long = judged(|body| body.versions = vec!["v".repeat(100); 50]);
+    let long = judged(|body| body.versions = vec!["v".repeat(100); 90]);
     assert!(
         matches!(long, Arrival::Bad(EntryError::Form(_))),
-        "over 4 KiB"
+        "over 8 KiB"
     );
 }

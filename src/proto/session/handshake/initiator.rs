@@ -54,6 +54,7 @@ impl Sessions {
                 id,
                 since,
                 offers,
+                key: self.key.clone(),
                 m1,
                 stage: Stage::AwaitAck,
             },
@@ -106,7 +107,7 @@ impl Sessions {
         let cookie = (header.msg_type == MsgType::Error)
             .then(|| error_body(&envelope).ok()?.cookie)
             .flatten()?;
-        let m1 = &self.outgoing.get(peer)?.m1;
+        let Outgoing { m1, key, .. } = self.outgoing.get(peer)?;
         let mut body: Handshake =
             cbor::decode(&m1.data, BODY_MAX).expect("our own message reads back");
         if body.cookie.replace(cookie).is_some() {
@@ -116,7 +117,7 @@ impl Sessions {
             data: cbor::encode(&body),
             ..m1.clone()
         };
-        m1.signature = Some(self.key.sign(PURPOSE_M1, &m1.digest()));
+        m1.signature = Some(key.sign(PURPOSE_M1, &m1.digest()));
         let bytes = m1.to_bytes();
         self.outgoing.get_mut(peer)?.m1 = m1;
         Some(bytes)
@@ -262,7 +263,7 @@ impl Sessions {
             tag: None,
         };
         let th3 = th3(th2, m2, &m3);
-        let signature = suite.sign(&self.key, PURPOSE_M3, &th3);
+        let signature = suite.sign(&out.key, PURPOSE_M3, &th3);
         m3.tag = Some(secrets.tag(Side::Initiator, &th3, &signature));
         m3.signature = Some(signature);
         let established = Established {
@@ -273,7 +274,9 @@ impl Sessions {
             },
             side: Side::Initiator,
             bound: theirs.bound,
+            our_key: out.key.clone(),
             their_key: theirs.key,
+            their_rotations: theirs.rotations,
             th4: th4(&th3, &m3),
             terms: *terms,
             epochs: self.config.epochs,

@@ -15,13 +15,14 @@ use super::Sessions;
 use super::keys::Secrets;
 use super::live::{Live, Terms};
 use crate::crypto::suite::{AgreeError, Agreement, Suite};
-use crate::crypto::{Digest, PublicKey, SigCheck};
+use crate::crypto::{Digest, KeyPair, PublicKey, SigCheck};
+use crate::types::limits::HANDSHAKE_MAX_BYTES;
 use crate::types::{EntityId, Mono, Nonce, Now, PeerId, Prefix, SessionId};
 use crate::wire::{
     EntryBody, Envelope, Handshake, HandshakeAck, Header, SignedEntry, WireError, best_common,
 };
 
-const BODY_MAX: usize = 8 * 1024;
+const BODY_MAX: usize = HANDSHAKE_MAX_BYTES;
 const PURPOSE_M1: &str = "m1";
 const PURPOSE_M2: &str = "m2";
 const PURPOSE_M3: &str = "m3";
@@ -66,6 +67,8 @@ pub(super) struct Outgoing {
     pub(super) since: Mono,
     /// The suites on offer.
     offers: Vec<(&'static dyn Suite, Box<dyn Agreement>)>,
+    /// Signed M1, and signs the rest.
+    key: KeyPair,
     m1: Envelope,
     stage: Stage,
 }
@@ -100,6 +103,8 @@ pub(super) struct HalfOpen {
     prefix: Option<Prefix>,
     terms: Terms,
     theirs: Theirs,
+    /// Signed M2, and signs the rest.
+    key: KeyPair,
     nonce: Nonce,
     th2: Digest,
     m2: Envelope,
@@ -111,6 +116,8 @@ pub(super) struct HalfOpen {
 pub(super) struct Theirs {
     entity: EntityId,
     key: PublicKey,
+    /// How often their key was rotated.
+    rotations: u32,
     bound: bool,
     versions: Vec<String>,
     entry: Vec<u8>,
@@ -228,6 +235,7 @@ impl Sessions {
             Theirs {
                 entity,
                 key: body.key,
+                rotations: u32::try_from(body.rotations.len()).unwrap_or(u32::MAX),
                 bound,
                 versions: body.versions,
                 entry: bytes.to_vec(),

@@ -263,6 +263,7 @@ impl Sessions {
             prefix,
             terms,
             theirs,
+            key: self.key.clone(),
             nonce,
             th2,
             m2,
@@ -342,7 +343,9 @@ impl Sessions {
             },
             side: Side::Responder,
             bound: half.theirs.bound,
+            our_key: half.key,
             their_key: half.theirs.key,
+            their_rotations: half.theirs.rotations,
             th4: th4(&th3, m3),
             terms: half.terms,
             epochs: self.config.epochs,
@@ -355,7 +358,7 @@ impl Sessions {
             body: &cbor::encode(&Ready {}),
             nonce,
         };
-        let ready = live.seal(&self.key, ready, now);
+        let ready = live.seal(ready, now);
         let info = self.install(body.session_id, live, now.mono);
         Ok((info, ready))
     }

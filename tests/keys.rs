@@ -1,0 +1,208 @@
+//! Keys between real nodes: rotation with a peer that looks on, by thieves and by crashes.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use support::{eventually, junto, run_at};
+
+const PASSPHRASE: &str = "correct horse battery staple";
+const SOON: Duration = Duration::from_secs(20);
+
+/// A node of its own, killed when dropped.
+struct Node {
+    home: PathBuf,
+    process: Option<Child>,
+    args: Vec<String>,
+}
+
+impl Node {
+    fn home(dir: &Path, name: &str) -> Node {
+        let mut args: Vec<String> = ["up", "--no-mdns", "--name", name, "--listen"]
+            .map(String::from)
+            .to_vec();
+        args.push("/ip4/127.0.0.1/tcp/0".to_owned());
+        Node {
+            home: dir.join(name),
+            process: None,
+            args,
+        }
+    }
+
+    fn with(mut self, args: &[&str]) -> Node {
+        self.args.extend(args.iter().map(ToString::to_string));
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = junto();
+        command
+            .arg("--home")
+            .arg(&self.home)
+            .args(&self.args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        command
+    }
+
+    fn start(&mut self) {
+        self.process = Some(self.command().spawn().unwrap());
+        eventually("the node is up", SOON, || self.json(&["status"]));
+    }
+
+    fn up(mut self) -> Node {
+        self.start();
+        self
+    }
+
+    /// kill -9.
+    fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+
+    fn json(&self, args: &[&str]) -> Option<Value> {
+        let output = run_at(&self.home, &[&["--json"], args].concat());
+        output
+            .status
+            .success()
+            .then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    fn listen(&self) -> String {
+        self.json(&["id"]).unwrap()["listen"][0]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// What this node's registry says of `name`.
+    fn entry_of(&self, name: &str) -> Option<Value> {
+        let list = self.json(&["registry", "list"])?;
+        let named = |entry: &&Value| entry["name"] == name;
+        list.as_array()?.iter().find(named).cloned()
+    }
+
+    fn knows(&self, name: &str, rotations: u64) -> Value {
+        eventually("the registry has the keys", SOON, || {
+            self.entry_of(name)
+                .filter(|entry| entry["rotations"] == rotations)
+        })
+    }
+
+    fn pings(&self, name: &str) {
+        eventually("it answers", SOON, || {
+            self.json(&["ping", name, "--count", "1"])
+        });
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Alice, who has a passphrase, and Bob, who works for her.
+fn pair(dir: &Path) -> (Node, Node, PathBuf) {
+    let passphrase = dir.join("passphrase");
+    std::fs::write(&passphrase, PASSPHRASE).unwrap();
+    let file = passphrase.to_str().unwrap();
+    let alice = Node::home(dir, "alice")
+        .with(&["--passphrase-file", file])
+        .up();
+    let bob = Node::home(dir, "bob")
+        .with(&["--no-passphrase", "--serve", "upper=tr a-z A-Z"])
+        .with(&["--bootstrap", &alice.listen()])
+        .up();
+    alice.knows("bob", 0);
+    bob.knows("alice", 0);
+    (alice, bob, passphrase)
+}
+
+#[test]
+fn a_rotated_key_is_followed_by_peers_and_nothing_stops_working() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut alice, bob, passphrase) = pair(dir.path());
+    bob.pings("alice");
+    let before = bob.entry_of("alice").unwrap();
+
+    // The passphrase is needed once more: the next key is in its file only.
+    let wrong = dir.path().join("wrong");
+    std::fs::write(&wrong, "wrong").unwrap();
+    let args = [
+        "key",
+        "rotate",
+        "--passphrase-file",
+        wrong.to_str().unwrap(),
+    ];
+    let refused = run_at(&alice.home, &args);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("passphrase is wrong"), "{told}");
+
+    // Tasks are under way all the while, and none is lost.
+    let submit = |n: usize| {
+        let text = format!("task {n}");
+        let args = ["--json", "task", "submit", "upper", "--text", &text];
+        let output = run_at(&alice.home, &args);
+        assert!(output.status.success());
+        let task: Value = serde_json::from_slice(&output.stdout).unwrap();
+        task["id"].as_str().unwrap().to_owned()
+    };
+    let mut tasks: Vec<String> = (0..10).map(submit).collect();
+    let file = passphrase.to_str().unwrap();
+    let rotated = alice
+        .json(&["key", "rotate", "--passphrase-file", file])
+        .unwrap();
+    tasks.extend((10..20).map(submit));
+    assert_eq!(rotated["rotations"], 1);
+    let after = bob.knows("alice", 1);
+    assert_eq!(after["entity_id"], before["entity_id"]);
+    assert_eq!(after["peer_id"], before["peer_id"]);
+    assert_eq!(after["key"], rotated["key"]);
+    assert_ne!(after["key"], before["key"]);
+    bob.pings("alice");
+    alice.pings("bob");
+    for (n, id) in tasks.iter().enumerate() {
+        let result = eventually("the task is done", SOON, || {
+            let shown = run_at(&alice.home, &["task", "result", id]);
+            shown.status.success().then_some(shown.stdout)
+        });
+        assert_eq!(String::from_utf8_lossy(&result), format!("TASK {n}"));
+    }
+    // For people it is the same as before, from both sides.
+    let own = alice.json(&["key", "fingerprint"]).unwrap();
+    assert_eq!(bob.json(&["key", "fingerprint", "alice"]).unwrap(), own);
+
+    // After kill -9 the new key is there, and the old one is not.
+    alice.kill();
+    alice.start();
+    let own = alice.json(&["key", "fingerprint"]).unwrap();
+    assert_eq!(
+        (&own["key"], &own["rotations"]),
+        (&rotated["key"], &rotated["rotations"])
+    );
+    bob.pings("alice");
+
+    // A stopped node rotates in its home.
+    alice.kill();
+    let offline = alice
+        .json(&["key", "rotate", "--passphrase-file", file])
+        .unwrap();
+    assert_eq!(offline["rotations"], 2);
+    alice.start();
+    let after = bob.knows("alice", 2);
+    assert_eq!(after["key"], offline["key"]);
+    assert_eq!(after["entity_id"], before["entity_id"]);
+    bob.pings("alice");
+}
