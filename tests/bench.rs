@@ -32,9 +32,10 @@ fn sound(document: &Value, workload: &str) {
 
 #[test]
 fn every_workload_is_measured_beside_its_baseline() {
-    for workload in ["talk", "pipeline", "report", "connect"] {
+    for workload in ["talk", "pipeline", "report", "bulk", "connect"] {
         let output = junto()
-            .args(["bench", workload, "--seconds", "1", "--json"])
+            .args(["bench", workload, "--seconds", "1", "--size", "32MiB"])
+            .arg("--json")
             .output()
             .unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr);

@@ -1,5 +1,7 @@
 //! Sends traffic to a peer and measures it: what `junto bench` and `POST /v1/bench` do.
 //!
+//! A file is sent as `junto send` does it, from disk to disk.
+//!
 //! Bounds: one measurement takes at most `SPAN_MAX` and what is under way then; latencies are kept
 //! in a histogram of three digits, not one by one.
 
@@ -11,11 +13,12 @@ use futures::future::{try_join, try_join_all};
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::Handle;
 use super::channel::{Channel, ChannelError};
-use crate::proto::node::{CommandError, CommandErrorCode, PeerRef};
-use crate::types::Priority;
+use crate::proto::node::{Command, CommandError, CommandErrorCode, NewTransfer, PeerRef, Reply};
+use crate::types::{Priority, TransferId};
 
 /// The longest measurement.
 pub const SPAN_MAX: Duration = Duration::from_secs(20);
@@ -66,6 +69,9 @@ pub enum BenchError {
     Reach(CommandError),
     #[error(transparent)]
     Channel(#[from] ChannelError),
+    /// A file did not arrive; why.
+    #[error("the file did not arrive: {0}")]
+    File(String),
 }
 
 /// Collects latencies. Shared by the loops of one measurement.
@@ -126,6 +132,43 @@ pub async fn measure(
         // A node keeps reports for its agent; a flood of pings leaves nothing behind.
         (Traffic::Report, Taker::Node) => questions(&channel, taker, 16 * IN_FLIGHT, end).await?,
     })
+}
+
+/// Sends the file at `path` (absolute) and awaits that the peer has stored it; counts bytes.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn send_file(
+    handle: &Handle,
+    peer: PeerRef,
+    path: String,
+) -> Result<Measured, BenchError> {
+    let recorder = Recorder::default();
+    let began = Instant::now();
+    let id = TransferId(Uuid::now_v7());
+    let new = NewTransfer {
+        id,
+        peer,
+        path,
+        name: None,
+    };
+    let mut command = Command::SendFile(new);
+    loop {
+        let reply = handle.call(command).await.map_err(BenchError::Reach)?;
+        let Reply::Transfer(view) = reply else {
+            return Err(BenchError::File(String::from("the node answers oddly")));
+        };
+        if view.is_over() {
+            let elapsed = began.elapsed();
+            recorder.record(elapsed);
+            return match view.state.as_str() {
+                "completed" => Ok(recorder.finish(view.size, elapsed)),
+                _ => Err(BenchError::File(view.reason.unwrap_or(view.state))),
+            };
+        }
+        let seen = Some(view.revision);
+        command = Command::AwaitTransfer { id, seen };
+    }
 }
 
 /// Reaches a peer and awaits the first answer of its node.

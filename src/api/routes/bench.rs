@@ -57,7 +57,8 @@ fn refused(error: BenchError) -> Refused {
         BenchError::Channel(ChannelError::TimedOut | ChannelError::Closed) => {
             Refusal::Command(CommandErrorCode::Unreachable).because(error.to_string())
         }
-        BenchError::Channel(ChannelError::Refused(_) | ChannelError::TooLarge) => {
+        BenchError::Channel(ChannelError::Refused(_) | ChannelError::TooLarge)
+        | BenchError::File(_) => {
             Refusal::Command(CommandErrorCode::Conflict).because(error.to_string())
         }
     }

@@ -14,7 +14,8 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use tempfile::TempDir;
+use rand::{Rng as _, SeedableRng};
+use tempfile::{NamedTempFile, TempDir};
 
 use self::process::{Cost, Side};
 use self::result::{Report, Tally};
@@ -25,6 +26,7 @@ use super::output;
 use crate::api::body::BenchBody;
 use crate::api::client::ApiClient;
 use crate::config::Home;
+use crate::crypto::Rng;
 use crate::proto::node::PeerRef;
 use crate::runtime::bench::{Measured, Traffic};
 
@@ -34,6 +36,9 @@ pub(super) use self::side::SideArgs;
 const ROUND: Duration = Duration::from_millis(500);
 /// Before the first round that counts, each pair has one of this length.
 const WARM_UP: Duration = Duration::from_millis(200);
+const WARM_UP_BYTES: u64 = 16 * 1024 * 1024;
+/// A file is sent so often, by each side.
+const FILES: u32 = 2;
 
 #[derive(Debug, Args)]
 #[command(
@@ -50,6 +55,9 @@ pub(super) struct BenchArgs {
     /// How long each side works.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
+    /// How large the file of `bulk` is, such as 512MiB.
+    #[arg(long, default_value = "1GiB", value_parser = size_bytes)]
+    size: u64,
 }
 
 pub(super) fn run(home: &Home, args: BenchArgs, json: bool) -> Outcome {
@@ -82,14 +90,25 @@ async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {
         None => Ours::Pair(Pair::nodes().await?),
     };
     let work = args.workload;
-    plain.round(work, WARM_UP).await?;
-    ours.round(work, WARM_UP).await?;
-    let rounds = (Duration::from_secs(args.seconds.into()).as_millis() / ROUND.as_millis()) as u32;
+    let order = |span: Duration, bytes| Order {
+        work,
+        span_ms: span.as_millis() as u64,
+        bytes,
+        file: None,
+    };
+    let warm_up = order(WARM_UP, WARM_UP_BYTES.min(args.size));
+    plain.round(warm_up.clone()).await?;
+    ours.round(warm_up).await?;
+    let span = Duration::from_secs(args.seconds.into());
+    let rounds = match work {
+        Work::Bulk => FILES,
+        _ => (span.as_millis() / ROUND.as_millis()) as u32,
+    };
     let (mut baseline_tally, mut our_tally) = (Tally::default(), Tally::default());
     for round in 1..=rounds {
         progress(&format!("{round} of {rounds}"));
-        baseline_tally.add(plain.round(work, ROUND).await?);
-        our_tally.add(ours.round(work, ROUND).await?);
+        baseline_tally.add(plain.round(order(ROUND, args.size)).await?);
+        our_tally.add(ours.round(order(ROUND, args.size)).await?);
     }
     progress("");
     plain.end().await;
@@ -97,6 +116,27 @@ async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {
         pair.end().await;
     }
     Ok(Report::new(work, our_tally, baseline_tally))
+}
+
+/// `1GiB`, `512MiB`, or bytes.
+fn size_bytes(text: &str) -> Result<u64, String> {
+    const MAX: u64 = 64 << 30;
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match &text[digits.len()..] {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return Err(String::from("write 512MiB, 1GiB or a number of bytes")),
+    };
+    match digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|count| count.checked_mul(unit))
+    {
+        Some(bytes @ 1..=MAX) => Ok(bytes),
+        _ => Err(String::from("use 1 to 64GiB")),
+    }
 }
 
 /// One line on a terminal, which the next one replaces.
@@ -120,7 +160,7 @@ struct Pair {
     answering: Side,
     driving: Side,
     /// Where nodes keep their files.
-    _dirs: Option<(TempDir, TempDir)>,
+    dirs: Option<(TempDir, TempDir)>,
 }
 
 impl Pair {
@@ -131,7 +171,7 @@ impl Pair {
         Ok(Pair {
             answering,
             driving,
-            _dirs: None,
+            dirs: None,
         })
     }
 
@@ -148,14 +188,20 @@ impl Pair {
         Ok(Pair {
             answering,
             driving,
-            _dirs: Some((a, b)),
+            dirs: Some((a, b)),
         })
     }
 
-    async fn round(&mut self, work: Work, span: Duration) -> Result<Round, Failure> {
+    async fn round(&mut self, mut order: Order) -> Result<Round, Failure> {
+        let file = match (&self.dirs, order.work) {
+            (Some((_, dir)), Work::Bulk) => Some(random_file(dir, order.bytes)?),
+            _ => None,
+        };
+        order.file = file
+            .as_ref()
+            .map(|file| file.path().to_string_lossy().into_owned());
         let before = self.costs()?;
-        let span_ms = span.as_millis() as u64;
-        let measured = self.driving.order(Order { work, span_ms }).await?;
+        let measured = self.driving.order(order).await?;
         let after = self.costs()?;
         Ok(Round {
             measured,
@@ -179,6 +225,23 @@ impl Pair {
     }
 }
 
+/// A file of random bytes, on disk. Each differs from those before: a receiver need not store again
+/// what it has.
+fn random_file(dir: &TempDir, bytes: u64) -> Result<NamedTempFile, Failure> {
+    let mut file = NamedTempFile::new_in(dir)?;
+    let mut block = vec![0; 1 << 20];
+    let mut rng = Rng::from_rng(&mut rand::rng());
+    let mut left = bytes;
+    while left > 0 {
+        let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        rng.fill_bytes(&mut block[..count]);
+        file.write_all(&block[..count])?;
+        left -= count as u64;
+    }
+    file.as_file().sync_all()?;
+    Ok(file)
+}
+
 /// Our half of the comparison.
 #[allow(clippy::large_enum_variant, reason = "there is one of it")]
 enum Ours {
@@ -187,10 +250,10 @@ enum Ours {
 }
 
 impl Ours {
-    async fn round(&mut self, work: Work, span: Duration) -> Result<Round, Failure> {
+    async fn round(&mut self, order: Order) -> Result<Round, Failure> {
         match self {
-            Ours::Pair(pair) => pair.round(work, span).await,
-            Ours::Node(remote) => remote.round(span).await,
+            Ours::Pair(pair) => pair.round(order).await,
+            Ours::Node(remote) => remote.round(order).await,
         }
     }
 }
@@ -209,6 +272,10 @@ impl Remote {
             Work::Talk => Traffic::Talk,
             Work::Pipeline => Traffic::Pipeline,
             Work::Report => Traffic::Report,
+            Work::Bulk => {
+                let what = "the file would stay with the peer";
+                return Err(Failure::usage(what).hint("`junto send` shows how fast a file goes"));
+            }
             Work::Connect => {
                 let what = "the running node keeps its session with a peer, so it cannot begin one";
                 return Err(Failure::usage(what).hint("run `junto bench connect` without --peer"));
@@ -223,12 +290,12 @@ impl Remote {
         })
     }
 
-    async fn round(&self, span: Duration) -> Result<Round, Failure> {
+    async fn round(&self, order: Order) -> Result<Round, Failure> {
         let before = Cost::of(self.pid)?;
         let body = BenchBody {
             peer: self.peer.to_string(),
             traffic: self.traffic,
-            span_ms: span.as_millis() as u64,
+            span_ms: order.span_ms,
         };
         let measured = self.client.bench(&body).await?;
         let after = Cost::of(self.pid)?;
@@ -237,5 +304,29 @@ impl Remote {
             cpu_s: after.cpu_s - before.cpu_s,
             peak_rss_bytes: after.peak_rss_bytes,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_written_as_people_do() {
+        assert_eq!(size_bytes("7"), Ok(7));
+        assert_eq!(size_bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(size_bytes("64GiB"), Ok(64 << 30));
+        for wrong in [
+            "",
+            "0",
+            "GiB",
+            "1 GiB",
+            "1GB",
+            "-1",
+            "65GiB",
+            "99999999999999999999",
+        ] {
+            assert!(size_bytes(wrong).is_err(), "{wrong}");
+        }
     }
 }

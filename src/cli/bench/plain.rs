@@ -9,7 +9,7 @@ use ed25519_dalek::{Signer, SigningKey};
 use futures::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, StreamExt};
 use libp2p::identity::Keypair;
 use libp2p::request_response::{self, Codec, OutboundRequestId, ProtocolSupport};
-use libp2p::swarm::SwarmEvent;
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{StreamProtocol, Swarm, SwarmBuilder, noise, tcp, yamux};
 
 use super::side::{LISTEN, Order, Orders, Work, peer_of};
@@ -18,13 +18,23 @@ use crate::runtime::bench::{Measured, Recorder};
 use crate::types::{Multiaddr, PeerId};
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/bench/1");
+const BULK: StreamProtocol = StreamProtocol::new("/bench/bulk/1");
+/// What is written and read at a time.
+const BLOCK_BYTES: usize = 256 * 1024;
 const IN_FLIGHT: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 const IDLE: Duration = Duration::from_secs(600);
 
 type Body = [u8; 256];
 type Event = request_response::Event<Body, Body>;
-type Node = Swarm<request_response::Behaviour<Bodies>>;
+type Node = Swarm<Plain>;
+
+/// Questions and answers, and single streams.
+#[derive(NetworkBehaviour)]
+struct Plain {
+    exchange: request_response::Behaviour<Bodies>,
+    streams: libp2p_stream::Behaviour,
+}
 
 /// 256 bytes there, 256 bytes back.
 #[derive(Debug, Clone, Default)]
@@ -83,6 +93,8 @@ impl Codec for Bodies {
 /// Answers, or with an address drives, until there are no more orders.
 pub(super) async fn run(to: Option<Multiaddr>) -> Outcome {
     let mut node = node()?;
+    let incoming = node.behaviour().streams.new_control().accept(BULK);
+    tokio::spawn(swallow(incoming.expect("nobody else accepts them")));
     let addr = listen(&mut node).await?;
     let mut orders = Orders::ready(format!("{addr}/p2p/{}", node.local_peer_id())).await?;
     loop {
@@ -113,7 +125,11 @@ fn node() -> Result<Node, Failure> {
         .map_err(|error| failed(error.to_string()))?
         .with_behaviour(|_| {
             let protocols = [(PROTOCOL, ProtocolSupport::Full)];
-            request_response::Behaviour::new(protocols, request_response::Config::default())
+            let config = request_response::Config::default();
+            Plain {
+                exchange: request_response::Behaviour::new(protocols, config),
+                streams: libp2p_stream::Behaviour::new(),
+            }
         })
         .map_err(|error| failed(error.to_string()))?
         .with_swarm_config(|config| config.with_idle_connection_timeout(IDLE))
@@ -137,15 +153,18 @@ async fn listen(node: &mut Node) -> Result<Multiaddr, Failure> {
 
 /// Answers one request, if that is what comes next.
 async fn echo(node: &mut Node) {
-    if let SwarmEvent::Behaviour(Event::Message {
+    if let SwarmEvent::Behaviour(PlainEvent::Exchange(Event::Message {
         message: request_response::Message::Request {
             request, channel, ..
         },
         ..
-    }) = node.select_next_some().await
+    })) = node.select_next_some().await
     {
         // Whoever asked may have gone.
-        let _ = node.behaviour_mut().send_response(channel, request);
+        let _ = node
+            .behaviour_mut()
+            .exchange
+            .send_response(channel, request);
     }
 }
 
@@ -156,6 +175,7 @@ async fn drive(node: &mut Node, to: &Multiaddr, order: Order) -> Result<Measured
         Work::Talk => questions(node, to, peer, 1, span).await,
         Work::Pipeline => questions(node, to, peer, IN_FLIGHT, span).await,
         Work::Report => signatures(span),
+        Work::Bulk => send(node, to, peer, order.bytes).await,
         Work::Connect => connects(to, peer, span).await,
     }
 }
@@ -187,7 +207,7 @@ async fn questions(
 }
 
 fn ask(node: &mut Node, to: &Multiaddr, peer: PeerId) -> OutboundRequestId {
-    let behaviour = node.behaviour_mut();
+    let behaviour = &mut node.behaviour_mut().exchange;
     behaviour.send_request_with_addresses(&peer, [0x5a; 256], vec![to.clone()])
 }
 
@@ -196,11 +216,13 @@ async fn answered(node: &mut Node) -> Result<OutboundRequestId, String> {
     loop {
         let event = tokio::time::timeout(PATIENCE, node.select_next_some()).await;
         match event.map_err(|_| "no answer in time")? {
-            SwarmEvent::Behaviour(Event::Message {
+            SwarmEvent::Behaviour(PlainEvent::Exchange(Event::Message {
                 message: request_response::Message::Response { request_id, .. },
                 ..
-            }) => return Ok(request_id),
-            SwarmEvent::Behaviour(Event::OutboundFailure { error, .. }) => {
+            })) => return Ok(request_id),
+            SwarmEvent::Behaviour(PlainEvent::Exchange(Event::OutboundFailure {
+                error, ..
+            })) => {
                 return Err(error.to_string());
             }
             _ => {}
@@ -227,6 +249,64 @@ async fn connects(to: &Multiaddr, peer: PeerId, span: Duration) -> Result<Measur
         count += 1;
     }
     Ok(recorder.finish(count, connecting))
+}
+
+/// Reads whatever comes on a stream to its end, and says how much that was.
+async fn swallow(mut incoming: libp2p_stream::IncomingStreams) {
+    while let Some((_, mut stream)) = incoming.next().await {
+        tokio::spawn(async move {
+            let (mut block, mut count) = (vec![0; BLOCK_BYTES], 0_u64);
+            loop {
+                match stream.read(&mut block).await? {
+                    0 => break,
+                    read => count += read as u64,
+                }
+            }
+            stream.write_all(&count.to_be_bytes()).await?;
+            stream.close().await
+        });
+    }
+}
+
+/// Bytes from memory over one stream, until the other side has said how many have arrived.
+async fn send(
+    node: &mut Node,
+    to: &Multiaddr,
+    peer: PeerId,
+    bytes: u64,
+) -> Result<Measured, String> {
+    first_answer(node, to, peer).await?;
+    let mut streams = node.behaviour().streams.new_control();
+    let sending = tokio::spawn(async move {
+        let recorder = Recorder::default();
+        let began = Instant::now();
+        let opened = streams.open_stream(peer, BULK).await;
+        let mut stream = opened.map_err(io::Error::other)?;
+        let (block, mut left) = (vec![0x5a; BLOCK_BYTES], bytes);
+        while left > 0 {
+            let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            stream.write_all(&block[..count]).await?;
+            left -= count as u64;
+        }
+        stream.close().await?;
+        let mut arrived = [0; 8];
+        stream.read_exact(&mut arrived).await?;
+        if u64::from_be_bytes(arrived) != bytes {
+            return Err(io::Error::other("not all of it arrived"));
+        }
+        recorder.record(began.elapsed());
+        Ok::<Measured, io::Error>(recorder.finish(bytes, began.elapsed()))
+    });
+    let mut sending = std::pin::pin!(sending);
+    loop {
+        tokio::select! {
+            sent = &mut sending => {
+                let sent = sent.map_err(|error| error.to_string())?;
+                return sent.map_err(|error| error.to_string());
+            }
+            () = echo(node) => {}
+        }
+    }
 }
 
 /// What a core can do if every message has a signature of its own, which is verified strictly.

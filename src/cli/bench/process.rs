@@ -18,6 +18,8 @@ use crate::runtime::bench::Measured;
 
 /// Beyond the time that was asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A file that goes more slowly counts as stuck.
+const SLOWEST_BYTES_PER_S: u64 = 4 * 1024 * 1024;
 const END_PATIENCE: Duration = Duration::from_secs(5);
 
 /// One of two processes that work together. Dropping it kills it.
@@ -64,7 +66,9 @@ impl Side {
         text.push(b'\n');
         let gone = |_| Failure::failed("a process of the benchmark ended");
         self.orders.write_all(&text).await.map_err(gone)?;
-        let patience = PATIENCE + Duration::from_millis(order.span_ms);
+        let patience = PATIENCE
+            + Duration::from_millis(order.span_ms)
+            + Duration::from_secs(order.bytes / SLOWEST_BYTES_PER_S);
         match line(&mut self.answers, patience).await? {
             Answer::Done(measured) => Ok(measured),
             Answer::Failed(what) => Err(Failure::failed(what)),

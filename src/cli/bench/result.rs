@@ -91,12 +91,13 @@ impl Report {
         let (ours, figures) = (ours.figures(), baseline.figures());
         let ratio = match workload {
             Work::Talk | Work::Connect => figures.p50_us / ours.p50_us,
-            Work::Pipeline | Work::Report => ours.per_s / figures.per_s,
+            Work::Pipeline | Work::Report | Work::Bulk => ours.per_s / figures.per_s,
         };
         let name = match workload {
             Work::Talk | Work::Pipeline | Work::Connect => {
                 "libp2p request-response (TCP, Noise, Yamux)"
             }
+            Work::Bulk => "bytes from memory over one libp2p stream (TCP, Noise, Yamux)",
             Work::Report => {
                 "one Ed25519 signature and one strict verification per message, one core"
             }
@@ -109,6 +110,13 @@ impl Report {
         }
     }
 
+    fn show_rate(&self, per_s: f64) -> String {
+        match self.workload {
+            Work::Bulk => output::show_bytes(per_s as u64),
+            _ => format!("{per_s:.0}"),
+        }
+    }
+
     /// Shows it to a person.
     pub(super) fn show(&self) -> io::Result<()> {
         let mut listing = Listing::new(&["", "PER SECOND", "P50", "P99", "CPU", "MEMORY"]);
@@ -118,7 +126,7 @@ impl Report {
         ] {
             listing.row(&[
                 name,
-                &format!("{:.0}", figures.per_s),
+                &self.show_rate(figures.per_s),
                 &show_us(figures.p50_us),
                 &show_us(figures.p99_us),
                 &format!("{:.2} s", figures.cpu_s),

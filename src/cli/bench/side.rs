@@ -38,10 +38,14 @@ pub(in crate::cli) enum SideArgs {
 }
 
 /// What a driving side is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Order {
     pub(super) work: Work,
     pub(super) span_ms: u64,
+    /// How much is to be sent in bulk.
+    pub(super) bytes: u64,
+    /// The file that holds it, where it is a file.
+    pub(super) file: Option<String>,
 }
 
 /// The workloads, as the command line and the sides name them.
@@ -54,6 +58,8 @@ pub(in crate::cli) enum Work {
     Pipeline,
     /// 256 bytes one way, as fast as they are acknowledged.
     Report,
+    /// A file, from disk to disk; beside it as many bytes over one stream.
+    Bulk,
     /// From the first packet to the first answer.
     Connect,
 }
@@ -135,14 +141,19 @@ async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
 
 async fn drive(host: &Host, dir: &Path, to: &Multiaddr, order: Order) -> Result<Measured, String> {
     let span = Duration::from_millis(order.span_ms);
+    let peer = PeerRef::Peer(peer_of(to)?);
+    host.meet(&peer).await?;
     let traffic = match order.work {
         Work::Talk => Traffic::Talk,
         Work::Pipeline => Traffic::Pipeline,
         Work::Report => Traffic::Report,
+        Work::Bulk => {
+            let path = order.file.ok_or("there is no file to be sent")?;
+            let sent = bench::send_file(&host.running.handle(), peer, path).await;
+            return sent.map_err(|error| error.to_string());
+        }
         Work::Connect => return connects(dir, to, span).await,
     };
-    let peer = PeerRef::Peer(peer_of(to)?);
-    host.meet(&peer).await?;
     bench::measure(&host.running.handle(), peer, traffic, Taker::Agent, span)
         .await
         .map_err(|error| error.to_string())
@@ -201,6 +212,7 @@ impl Host {
         config.listen = vec![LISTEN.parse().expect("a valid address")];
         config.mdns = false;
         config.agent = AgentConfig::Echo;
+        config.files.incoming = store.join("incoming");
         let store = store.to_owned();
         let open: StoreOpener = Arc::new(move || Ok(Box::new(SledStore::open(&store)?)));
         let running = runtime::start(config, open)
