@@ -64,6 +64,27 @@ pub struct RuntimeConfig {
     pub files: FilesConfig,
 }
 
+impl RuntimeConfig {
+    /// A node on a free port of loopback that serves nothing, keeps what it is told in its inbox
+    /// and received files below `files`.
+    pub fn new(identity: Identity, node: NodeConfig, files: FilesConfig) -> RuntimeConfig {
+        let loopback = "/ip4/127.0.0.1/tcp/0".parse().expect("a valid address");
+        RuntimeConfig {
+            identity,
+            node,
+            listen: vec![loopback],
+            mdns: false,
+            jitter: Jitter::default(),
+            serve: BTreeMap::new(),
+            agent: AgentConfig::default(),
+            on_wake: None,
+            on_restart: None,
+            guard_exe: None,
+            files,
+        }
+    }
+}
+
 /// Where received files go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FilesConfig {

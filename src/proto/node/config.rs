@@ -24,6 +24,25 @@ pub struct NodeConfig {
     pub transfer: TransferPolicy,
 }
 
+impl NodeConfig {
+    /// The defaults: no capabilities, nobody to begin with.
+    pub fn new(network: NetworkName, name: NodeName) -> NodeConfig {
+        NodeConfig {
+            network,
+            name,
+            capabilities: Vec::new(),
+            bootstrap: Vec::new(),
+            session: SessionConfig::default(),
+            task: TaskConfig::default(),
+            wake: WakePolicy::default(),
+            health: HealthRules::default(),
+            limits: GuardRules::default(),
+            allow_v1_0: Vec::new(),
+            transfer: TransferPolicy::default(),
+        }
+    }
+}
+
 /// How work is handed over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskConfig {

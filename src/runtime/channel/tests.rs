@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::{Agent, AgentConfig, AgentMessage, Channel, ChannelError};
-use crate::crypto::{Identity, Jitter, Rng, Seeds};
-use crate::proto::node::{NodeConfig, PeerRef, TaskConfig, TransferPolicy, WakePolicy};
+use crate::crypto::{Identity, Rng, Seeds};
+use crate::proto::node::{NodeConfig, PeerRef};
 use crate::runtime::{FilesConfig, Running, RuntimeConfig, StoreOpener, start};
 use crate::store::MemoryStore;
 use crate::types::limits::TALK_MAX_BYTES;
@@ -40,34 +40,16 @@ async fn host_on(
 ) -> Host {
     use rand::SeedableRng;
     let identity = Identity::from_seeds(&Seeds::generate(&mut Rng::seed_from_u64(seed)));
-    let config = RuntimeConfig {
-        identity: identity.clone(),
-        node: NodeConfig {
-            network: "channels".parse().expect("a name"),
-            name: format!("n{seed}").parse().expect("a name"),
-            capabilities: Vec::new(),
-            bootstrap,
-            session: Default::default(),
-            task: TaskConfig::default(),
-            wake: WakePolicy::default(),
-            health: Default::default(),
-            limits: Default::default(),
-            allow_v1_0: Vec::new(),
-            transfer: TransferPolicy::default(),
-        },
-        listen: vec![listen],
-        mdns: false,
-        jitter: Jitter::default(),
-        serve: Default::default(),
-        agent,
-        on_wake: None,
-        on_restart: None,
-        guard_exe: None,
-        files: FilesConfig {
-            incoming: "/nonexistent".into(),
-            keep_free_bytes: 0,
-        },
+    let name = format!("n{seed}").parse().expect("a name");
+    let mut node = NodeConfig::new("channels".parse().expect("a name"), name);
+    node.bootstrap = bootstrap;
+    let files = FilesConfig {
+        incoming: "/nonexistent".into(),
+        keep_free_bytes: 0,
     };
+    let mut config = RuntimeConfig::new(identity.clone(), node, files);
+    config.listen = vec![listen];
+    config.agent = agent;
     let open: StoreOpener = Arc::new(|| Ok(Box::new(MemoryStore::new())));
     let node = start(config, open).await.expect("it starts");
     Host { node, identity }
