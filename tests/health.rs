@@ -227,7 +227,8 @@ fn whoever_asks_too_much_is_told_and_not_banned() {
         let (status, body) = bob.get("/v1/peers/alice/status");
         (status != 200).then_some(body)
     });
-    assert_eq!(code_of(&refused), "unreachable");
+    assert_eq!(code_of(&refused), "peer_refused");
+    assert!(refused.contains("RATE_LIMITED"), "{refused}");
     assert_eq!(bob.json(&["status"])["guard"]["held_back"], 1);
     assert!(alice.json(&["status"])["guard"]["rate_limited"].as_u64() >= Some(1));
     assert!(alice.metric("junto_rate_limited_total").unwrap() >= 1.0);

@@ -153,7 +153,9 @@ impl Node {
                 return self.failed(peer, message, ExchangeFailure::CircuitOpen, step);
             }
             Permit::Held => {
-                return self.failed(peer, message, ExchangeFailure::NotSent, step);
+                // What the peer would say.
+                let code = Some(WireError::RateLimited);
+                return self.gave_up(peer, message, ExchangeFailure::NotSent, code, step);
             }
         }
         self.outbox.entry(peer).or_default().push(message);
@@ -455,8 +457,7 @@ impl Node {
             .sessions
             .seal_response(to, msg_type, &body, step.now, nonce)
         {
-            self.tally
-                .message(Direction::Sent, &peer, msg_type, bytes.len());
+            self.answer_goes(&peer, msg_type, &bytes);
             self.gate
                 .pass(after, Output::Respond { id, bytes }, &mut self.out);
         }
@@ -470,15 +471,21 @@ impl Node {
         code: WireError,
         step: &mut Step<'_>,
     ) {
-        self.tally.error(Direction::Sent, &peer, code);
-        self.refuse(id, code, step);
+        self.refuse((id, peer), code, step);
         self.penalize(peer, code, step);
     }
 
     /// Answers a request with an error.
-    pub(super) fn refuse(&mut self, id: InboundId, code: WireError, step: &mut Step<'_>) {
+    pub(super) fn refuse(
+        &mut self,
+        (id, peer): (InboundId, PeerId),
+        code: WireError,
+        step: &mut Step<'_>,
+    ) {
         let nonce = step.nonce();
         let bytes = self.sessions.error(code, step.now, nonce);
+        self.tally.error(Direction::Sent, &peer, code);
+        self.answer_goes(&peer, MsgType::Error, &bytes);
         self.out.push(Output::Respond { id, bytes });
     }
 

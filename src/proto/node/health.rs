@@ -412,7 +412,6 @@ impl Node {
             Admission::Refused => {}
             Admission::Unheeded => self.penalize(peer, code, step),
         }
-        self.tally.error(Direction::Sent, &peer, code);
         Err(code)
     }
 
@@ -421,6 +420,12 @@ impl Node {
         if msg_type.class() != MsgClass::Probe {
             self.peers.used(peer, now);
         }
+    }
+
+    /// Something goes out in answer to a request of `peer`'s.
+    pub(super) fn answer_goes(&mut self, peer: &PeerId, msg_type: MsgType, bytes: &[u8]) {
+        self.tally
+            .message(Direction::Sent, peer, msg_type, bytes.len());
     }
 
     /// Something came in answer to a request of ours.

@@ -29,7 +29,7 @@ impl Node {
     ) {
         if self.peers.is_shunned(&peer, step.now.mono) {
             // Serving its time: knocking does not lengthen it.
-            self.refuse(id, WireError::NotAllowed, step);
+            self.refuse((id, peer), WireError::NotAllowed, step);
             return;
         }
         let (envelope, header) = match session::read(bytes) {
@@ -37,7 +37,7 @@ impl Node {
             Err(code) => return self.respond_error(id, peer, code, step),
         };
         if let Err(code) = self.admitted(peer, header.msg_type, bytes.len(), step) {
-            return self.refuse(id, code, step);
+            return self.refuse((id, peer), code, step);
         }
         if header.version == VERSION_1_0 {
             let asker = Asker::Exchange { id, peer };
@@ -64,6 +64,7 @@ impl Node {
                     }
                     HandshakeOutcome::Challenge(attempt) => {
                         let bytes = self.sessions.challenge(&attempt, step.now, step.rng);
+                        self.answer_goes(&peer, MsgType::Error, &bytes);
                         self.out.push(Output::Respond { id, bytes });
                     }
                     HandshakeOutcome::Refused(code) => self.respond_error(id, peer, code, step),
@@ -76,6 +77,7 @@ impl Node {
                     .on_confirm(peer, &envelope, &header, step.now, nonce)
                 {
                     Ok((info, bytes)) => {
+                        self.answer_goes(&peer, MsgType::Ready, &bytes);
                         self.out.push(Output::Respond { id, bytes });
                         self.session_up(info, step);
                     }
@@ -137,6 +139,7 @@ impl Node {
             }
             Ok((bytes, their_entry)) => {
                 self.merge_verified(&their_entry, step);
+                self.answer_goes(&peer, MsgType::HandshakeAck, &bytes);
                 let respond = Output::Respond { id: inbound, bytes };
                 self.gate.pass(written, respond, &mut self.out);
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::proto::guard::GuardRules;
-use crate::wire::{MsgClass, MsgType, Ping, cbor};
+use crate::wire::{MsgClass, MsgType, Ping, WireError, cbor};
 
 fn peer_view(wires: &mut Wires, n: usize) -> PeerView {
     let Ok(Reply::Peers(mut peers)) = wires.ask(n, Command::Peers) else {
@@ -42,6 +42,18 @@ fn heartbeats_go_both_ways_and_carry_the_load() {
     assert_eq!((load.held, load.slots, load.free), (1, 2, 1));
     assert_eq!(view.agent.as_deref(), Some("absent"));
     assert_eq!(peer_view(&mut wires, 1).agent.as_deref(), Some("awake"));
+    let shaken = stats(&mut wires, 1).messages;
+    let both = [
+        ("handshake", "handshake_ack"),
+        ("handshake_confirm", "ready"),
+    ];
+    for (ours, theirs) in both {
+        assert_eq!(shaken[ours].messages_sent, 1, "{ours}");
+        assert_eq!(shaken[theirs].messages_received, 1, "{theirs}");
+    }
+    let answered = stats(&mut wires, 0).messages;
+    assert_eq!(answered["handshake_ack"].messages_sent, 1);
+    assert!(answered["ready"].bytes_sent > 0);
     for n in [0, 1] {
         let beats = stats(&mut wires, n).messages["heartbeat"];
         assert_eq!((beats.messages_sent, beats.messages_received), (6, 6));
@@ -137,8 +149,13 @@ fn limited() -> Wires {
 fn who_asks_too_much_is_refused_holds_back_and_is_not_banned() {
     let mut wires = limited();
     let ping = |wires: &mut Wires| wires.ask(0, Command::Ping(name_of(1)));
-    let answered = (0..50).filter(|_| ping(&mut wires).is_ok()).count();
+    let asked: Vec<CommandResult> = (0..50).map(|_| ping(&mut wires)).collect();
+    let answered = asked.iter().filter(|result| result.is_ok()).count();
     assert!((5..=10).contains(&answered), "{answered}");
+    for error in asked.into_iter().filter_map(Result::err) {
+        assert_eq!(error.code, CommandErrorCode::PeerRefused);
+        assert_eq!(error.peer_code, Some(WireError::RateLimited));
+    }
     let ours = stats(&mut wires, 0);
     assert_eq!(
         ours.errors_received["RATE_LIMITED"], 1,
