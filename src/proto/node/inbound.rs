@@ -135,7 +135,7 @@ impl Node {
             // nothing. The half-open handshake comes to nothing, for nobody gets to see what it
             // would take to go on with it.
             Ok((_, their_entry)) if !self.registry.admits(&their_entry) => {
-                self.refuse(inbound, WireError::InvalidState, step);
+                self.refuse((inbound, peer), WireError::InvalidState, step);
             }
             Ok((bytes, their_entry)) => {
                 self.merge_verified(&their_entry, step);
