@@ -427,10 +427,11 @@ impl World {
     }
 
     fn bend(&mut self, script: &mut Script<'_>) {
-        let Some(mut bytes) = script.pick(&self.pool) else {
+        let bytes = script.pick(&self.pool);
+        let Some(mut bytes) = bytes.filter(|bytes| !bytes.is_empty()) else {
             return;
         };
-        let at = (script.byte() << 8 | script.byte()) % bytes.len().max(1);
+        let at = (script.byte() << 8 | script.byte()) % bytes.len();
         match script.byte() {
             0 => bytes.truncate(at),
             change => bytes[at] ^= change as u8,
