@@ -8,17 +8,20 @@
 use std::fmt::Debug;
 
 use junto::crypto::{Identity, Inception, KdfCost, KeyFile, Keys, Rng, Seeds};
+use junto::proto::inbox::MessageRecord;
 use junto::proto::session::{Opening, Sessions};
 use junto::proto::task::{HeldRecord, TaskRecord, held_key};
+use junto::proto::transfer::{Manifest, safe_name};
 use junto::types::limits::FRAME_MAX_BYTES;
 use junto::types::{Capability, EntityId, Mono, NodeName, Nonce, Now, Wall};
 use junto::wire::cbor;
 use junto::wire::{
-    CapabilityQuery, CapabilityResponse, Confirm, Discovery, EntryBody, Envelope, ErrorBody,
-    Handshake, HandshakeAck, Header, Heartbeat, HeartbeatAck, MessageProof, PeerBinding, Ping,
-    Pong, Ready, RegistryEntries, RegistrySync, SealedPlain, SignedEntry, StatusReport, TaskAccept,
-    TaskCancel, TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck,
-    WakeUp, WakeUpAck, WakeUpdate, WireError,
+    CapabilityQuery, CapabilityResponse, ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer,
+    Confirm, Discovery, EntryBody, Envelope, ErrorBody, Evidence, Handshake, HandshakeAck, Header,
+    Heartbeat, HeartbeatAck, JsonMessage, MessageProof, PeerBinding, Ping, Pong, Ready,
+    RegistryEntries, RegistrySync, SealedPlain, SignedEntry, StatusReport, TaskAccept, TaskCancel,
+    TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeUp,
+    WakeUpAck, WakeUpdate, WireError,
 };
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -76,6 +79,10 @@ messages! {
     "discovery": Discovery,
     "opening": Opening,
     "proof": MessageProof,
+    "chunk-offer": ChunkOffer,
+    "chunk-answer": ChunkAnswer,
+    "chunk-cancel": ChunkCancel,
+    "chunk-cancel-ack": ChunkCancelAck,
 }
 
 /// Everything else that is read.
@@ -87,6 +94,10 @@ pub const OTHERS: &[Reader] = &[
     task_row,
     held_row,
     texts,
+    json_form,
+    evidence,
+    file_offer,
+    message_row,
 ];
 
 /// The first byte names the reader, the others are for it.
@@ -148,6 +159,13 @@ fn whole_envelope(bytes: &[u8]) -> bool {
         junto::proto::session::parse(bytes).is_ok(),
         header.version == "1.1"
     );
+    let json = JsonMessage::from_envelope(&envelope, &header);
+    // What JSON cannot say: hints, and times beyond the year 9999.
+    if let Ok(again) = json.to_envelope()
+        && again.header == envelope.header
+    {
+        assert_eq!(again, envelope);
+    }
     agree::<Envelope>(bytes) && agree::<Header>(&envelope.header)
 }
 
@@ -197,6 +215,62 @@ fn held_row(bytes: &[u8]) -> bool {
     }
 }
 
+/// What is posted as JSON.
+fn json_form(bytes: &[u8]) -> bool {
+    let Ok(message) = serde_json::from_slice::<JsonMessage>(bytes) else {
+        return false;
+    };
+    let Ok(envelope) = message.to_envelope() else {
+        return false;
+    };
+    let Ok((same, header)) = Envelope::from_bytes(&envelope.to_bytes()) else {
+        return false;
+    };
+    assert_eq!(same, envelope);
+    let again = JsonMessage::from_envelope(&envelope, &header);
+    assert_eq!(again.to_envelope().as_ref(), Ok(&envelope));
+    true
+}
+
+/// A message's proof as text.
+fn evidence(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return false;
+    };
+    let Ok(evidence) = Evidence::from_text(text) else {
+        return false;
+    };
+    assert_eq!(
+        Evidence::from_text(&evidence.to_text()).as_ref(),
+        Ok(&evidence)
+    );
+    let _ = evidence.verify();
+    true
+}
+
+/// A file on offer: its name made safe, its list of chunks judged.
+fn file_offer(bytes: &[u8]) -> bool {
+    let Ok(offer) = cbor::decode::<ChunkOffer>(bytes, FRAME_MAX_BYTES) else {
+        return false;
+    };
+    let name = safe_name(&offer.name);
+    assert!(!name.is_empty() && !name.contains(['/', '\\', '\0']) && !name.starts_with('.'));
+    assert_eq!(safe_name(&name), name, "a safe name is made safe again");
+    if let Some(manifest) = Manifest::from_offer(&offer) {
+        assert_eq!(manifest.list(), offer.chunks);
+        let last = manifest.range(manifest.count() - 1);
+        assert_eq!(last.end, offer.size);
+    }
+    true
+}
+
+fn message_row(bytes: &[u8]) -> bool {
+    match MessageRecord::from_row(bytes) {
+        Ok(_) => agree::<MessageRecord>(bytes),
+        Err(_) => false,
+    }
+}
+
 /// Ids and names as people write them.
 fn texts(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
@@ -241,6 +315,27 @@ pub fn samples() -> Vec<Vec<u8>> {
     };
     let error = Sessions::new(&identity).error(WireError::Busy, now, Nonce([1; 32]));
     let file = KeyFile::seal(&Keys::found(seeds.clone()), None, KdfCost::NONE, &mut rng);
+    let json = serde_json::json!({
+        "version": "1.1", "msg_type": "ping", "sender_id": identity.entity_id.to_string(),
+        "recipient_id": identity.entity_id.to_string(), "timestamp": "2027-01-15T08:00:00.5Z",
+        "session_id": "54e23bc1-eca8-4766-a61c-eaa8c60ddc65", "epoch": 0, "sequence_num": 3,
+        "nonce": "05".repeat(32), "seal": "session",
+        "payload": { "encrypted": true, "data": "oA==" },
+    });
+    let evidence = Evidence {
+        entry: vec![1; 30],
+        message: vec![2; 40],
+    };
+    let offer = ChunkOffer {
+        transfer_id: "54e23bc1-eca8-4766-a61c-eaa8c60ddc65"
+            .parse()
+            .expect("a UUID"),
+        name: "../..\\ a:b.txt".into(),
+        size: 5,
+        chunk_bytes: 1 << 20,
+        root: [3; 32],
+        chunks: Vec::new(),
+    };
     vec![
         error,
         SignedEntry::sign(&body, identity.key()).to_bytes(),
@@ -270,6 +365,21 @@ pub fn samples() -> Vec<Vec<u8>> {
             ("since", Value::Integer(1)),
         ]),
         b"node-1".to_vec(),
+        json.to_string().into_bytes(),
+        evidence.to_text().into_bytes(),
+        cbor::encode(&offer),
+        row(&[
+            ("v", Value::Integer(1)),
+            ("number", Value::Integer(1)),
+            ("from", Value::Bytes(vec![2; 32])),
+            ("kind", Value::Text("talk".into())),
+            ("priority", Value::Text("normal".into())),
+            ("durable", Value::Bool(true)),
+            ("sent", Value::Integer(1)),
+            ("received", Value::Integer(2)),
+            ("state", Value::Text("new".into())),
+            ("since", Value::Integer(2)),
+        ]),
     ]
 }
 
