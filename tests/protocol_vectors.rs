@@ -10,12 +10,13 @@ mod vectors;
 
 use std::process::Command;
 
-use junto::crypto::{EphemeralSecret, Identity, KeyPair, Rng, Seeds, SigCheck, hash};
+use junto::crypto::{ChunkHasher, EphemeralSecret, Identity, KeyPair, Rng, Seeds, SigCheck, hash};
 use junto::proto::Step;
 use junto::proto::registry::{Announcement, Registry};
 use junto::proto::session::{
     AckOutcome, HandshakeOutcome, Sealer, Sessions, parse, parse_opening, record_layer,
 };
+use junto::proto::transfer::Manifest;
 use junto::types::limits::EPOCH_MAX_MS;
 use junto::types::{
     BatchId, BootId, Capability, EntityId, FencingToken, Mono, Multiaddr, Nonce, Now, Priority,
@@ -30,6 +31,7 @@ use junto::wire::{
     TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate, WireError, cbor,
     decode_batch, encode_batch,
 };
+use junto::wire::{ErrorBody, JsonMessage};
 use rand::SeedableRng as _;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -437,6 +439,109 @@ fn a_stream_with_a_batch_in_its_records_is_what_it_was() {
             },
             "records": records,
             "proofs": [proof(0), proof(1), proof(2)],
+        }),
+    );
+}
+
+#[test]
+fn a_cookie_is_put_into_the_first_message() {
+    let (mut alice, bob) = (side(ALICE, "alice"), side(BOB, "bob"));
+    let to_bob = bob.identity.peer_id;
+    let begun = alice
+        .sessions
+        .initiate(to_bob, None, &alice.entry, now(), &mut alice.rng);
+    let (session, _) = begun.unwrap();
+    // What bob would say under load.
+    let busy = bob
+        .sessions
+        .error(WireError::Busy, now(), Nonce([0x88; 32]));
+    let (mut envelope, _) = parse(&busy).unwrap();
+    envelope.data = cbor::encode(&ErrorBody {
+        code: WireError::Busy,
+        cookie: Some([0xcc; 32]),
+    });
+    let digest = hash("message", &[&envelope.header, &envelope.data]);
+    envelope.signature = Some(bob.identity.key().sign("error", &digest));
+    let error = envelope.to_bytes();
+    let AckOutcome::Again(m1) = alice.sessions.on_ack(to_bob, session, &error, now()) else {
+        panic!("a cookie is taken")
+    };
+    hold(
+        "cookie.json",
+        &json!({
+            "about": "Section 5: bob, under load, asks for a cookie; alice sends the M1 of handshake.json again.",
+            "error": hex(&error),
+            "m1": hex(&m1),
+        }),
+    );
+}
+
+#[test]
+fn json_is_the_envelope_it_was() {
+    let Shaken {
+        mut alice,
+        bob,
+        messages,
+        ..
+    } = shake_hands();
+    let bytes = |text: &Value| {
+        data_encoding::HEXLOWER
+            .decode(text.as_str().unwrap().as_bytes())
+            .unwrap()
+    };
+    let nonce = Nonce([0x66; 32]);
+    let sealed = alice.sessions.seal_request(
+        &bob.identity.peer_id,
+        MsgType::Ping,
+        &cbor::encode(&Ping {}),
+        now(),
+        nonce,
+    );
+    let form = |bytes: &[u8]| {
+        let (envelope, header) = parse(bytes).unwrap();
+        let json = JsonMessage::from_envelope(&envelope, &header);
+        assert_eq!(json.to_envelope().unwrap().to_bytes(), bytes);
+        json!({ "json": json, "envelope": hex(bytes) })
+    };
+    hold(
+        "json.json",
+        &json!({
+            "about": "Section 11: M1 and M3 of handshake.json and a sealed ping, as JSON and as they are on libp2p.",
+            "messages": [
+                form(&bytes(&messages["m1"])), form(&bytes(&messages["m3"])),
+                form(&sealed.unwrap().0),
+            ],
+        }),
+    );
+}
+
+#[test]
+fn files_are_cut_and_hashed_as_they_were() {
+    const MIB: u64 = 1 << 20;
+    let file = |size: u64| {
+        let data: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let only = size <= MIB;
+        let mut chunks = Vec::new();
+        for (at, chunk) in (0..).step_by(MIB as usize).zip(data.chunks(MIB as usize)) {
+            let mut hasher = ChunkHasher::new(at, only);
+            hasher.update(chunk);
+            chunks.push(hasher.finish());
+        }
+        if chunks.is_empty() {
+            chunks.push(ChunkHasher::new(0, true).finish());
+        }
+        let manifest = Manifest::new(size, MIB, chunks).unwrap();
+        assert_eq!(manifest.root, *blake3::hash(&data).as_bytes());
+        json!({
+            "size": size, "chunk_bytes": MIB,
+            "root": hex(&manifest.root), "chunks": hex(&manifest.list()),
+        })
+    };
+    hold(
+        "transfer.json",
+        &json!({
+            "about": "Section 8: files whose byte n is n modulo 251.",
+            "files": [file(0), file(5), file(3000), file(MIB + 1), file(2 * MIB + 2000)],
         }),
     );
 }

@@ -12,11 +12,13 @@ Exit status: 0 if everything is as it should be, 1 if not.
 """
 
 import base64
+import datetime
 import hashlib
 import hmac
 import json
 import pathlib
 import sys
+import uuid
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ed25519, x25519
@@ -527,6 +529,95 @@ class Batch:
         )
 
 
+# ---- files: the BLAKE3 tree (section 8) -----------------------------------------------------------
+
+BLAKE3_IV = [
+    0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19,
+]
+BLAKE3_ORDER = [2, 6, 3, 10, 7, 0, 4, 13, 1, 11, 12, 5, 9, 14, 15, 8]
+BLAKE3_MIX = [
+    (0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
+    (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14),
+]
+CHUNK_START, CHUNK_END, PARENT, ROOT = 1, 2, 4, 8
+WORD = 0xFFFFFFFF
+
+
+def compress(chain, block, counter, flags):
+    words = [int.from_bytes(block[at : at + 4].ljust(4, b"\0"), "little") for at in range(0, 64, 4)]
+    v = chain + BLAKE3_IV[:4] + [counter & WORD, counter >> 32, len(block), flags]
+    for _ in range(7):
+        for n, (a, b, c, d) in enumerate(BLAKE3_MIX):
+            v[a] = (v[a] + v[b] + words[2 * n]) & WORD
+            x = v[d] ^ v[a]
+            v[d] = (x >> 16 | x << 16) & WORD
+            v[c] = (v[c] + v[d]) & WORD
+            x = v[b] ^ v[c]
+            v[b] = (x >> 12 | x << 20) & WORD
+            v[a] = (v[a] + v[b] + words[2 * n + 1]) & WORD
+            x = v[d] ^ v[a]
+            v[d] = (x >> 8 | x << 24) & WORD
+            v[c] = (v[c] + v[d]) & WORD
+            x = v[b] ^ v[c]
+            v[b] = (x >> 7 | x << 25) & WORD
+        words = [words[at] for at in BLAKE3_ORDER]
+    return [v[n] ^ v[n + 8] for n in range(8)]
+
+
+def chaining_value(chain):
+    return b"".join(word.to_bytes(4, "little") for word in chain)
+
+
+def leaf(data, counter, root):
+    """At most 1,024 bytes."""
+    chain, blocks = BLAKE3_IV[:], [data[at : at + 64] for at in range(0, len(data), 64)] or [b""]
+    for n, block in enumerate(blocks):
+        flags = CHUNK_START if n == 0 else 0
+        if n == len(blocks) - 1:
+            flags |= CHUNK_END | root
+        chain = compress(chain, block, counter, flags)
+    return chaining_value(chain)
+
+
+def parent(left, right, root):
+    return chaining_value(compress(BLAKE3_IV[:], left + right, 0, PARENT | root))
+
+
+def left_part(size, unit):
+    """The largest power of two of units that leaves something to the right."""
+    units = -(-size // unit)
+    return unit << ((units - 1).bit_length() - 1)
+
+
+def subtree(data, counter=0, root=0):
+    """The chaining value of a subtree that begins at the 1,024-byte leaf `counter`."""
+    if len(data) <= 1024:
+        return leaf(data, counter, root)
+    left = left_part(len(data), 1024)
+    return parent(
+        subtree(data[:left], counter), subtree(data[left:], counter + left // 1024), root
+    )
+
+
+def file_chunks(data, chunk_bytes):
+    return [
+        subtree(data[at : at + chunk_bytes], at // 1024) for at in range(0, len(data), chunk_bytes)
+    ]
+
+
+def merged(chunks, size, chunk_bytes, root=ROOT):
+    """What the chunks of a file come to, merged as BLAKE3 merges subtrees."""
+    if len(chunks) == 1:
+        return chunks[0]
+    left = left_part(size, chunk_bytes)
+    here = left // chunk_bytes
+    return parent(
+        merged(chunks[:here], left, chunk_bytes, 0),
+        merged(chunks[here:], size - left, chunk_bytes, 0),
+        root,
+    )
+
+
 # ---- the files ------------------------------------------------------------------------------------
 
 
@@ -708,6 +799,63 @@ def streams(check, people, session):
         check.same("stream.json", computed, f"iv_i_{epoch}", iv)
 
 
+def transfers(check):
+    for vector in check.file("transfer.json")["files"]:
+        size, chunk_bytes = vector["size"], vector["chunk_bytes"]
+        data = bytes(at % 251 for at in range(size))
+        if size <= chunk_bytes:
+            chunks, root = [], subtree(data, 0, ROOT)
+        else:
+            chunks = file_chunks(data, chunk_bytes)
+            root = merged(chunks, size, chunk_bytes)
+        check.same("transfer.json", vector, "root", root)
+        check.same("transfer.json", vector, "chunks", b"".join(chunks))
+    blake3 = "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    check.true("BLAKE3 of nothing", subtree(b"", 0, ROOT).hex() == blake3)
+
+
+def cookies(check, people):
+    """M1 once more, with the cookie that was asked for."""
+    vector = check.file("cookie.json")
+    error = decode(bytes.fromhex(vector["error"]))
+    body = decode(error["data"])
+    digest = H("message", error["header"], error["data"])
+    check.true("the error is bob's", holds(people["bob"].key.public, "error", digest, error["signature"]))
+    check.true("it says BUSY", body["code"] == "BUSY")
+    m1 = decode(bytes.fromhex(check.file("handshake.json")["messages"]["m1"]))
+    data = encode({**decode(m1["data"]), "cookie": body["cookie"]})
+    signature = people["alice"].key.sign("m1", H("message", m1["header"], data))
+    check.same("cookie.json", vector, "m1", envelope(m1["header"], data, signature))
+
+
+def json_forms(check):
+    """Section 11: the envelope of a JSON message, from its fields."""
+    for vector in check.file("json.json")["messages"]:
+        message = vector["json"]
+        fields = {
+            name: message[name]
+            for name in ("version", "msg_type", "seal", "epoch", "sequence_num", "re")
+            if name in message
+        }
+        for name in ("sender_id", "recipient_id"):
+            if name in message:
+                text = message[name][4:].upper()
+                fields[name] = base64.b32decode(text + "=" * (-len(text) % 8))
+        if "session_id" in message:
+            fields["session_id"] = uuid.UUID(message["session_id"]).bytes
+        date = datetime.datetime.fromisoformat(message["timestamp"].replace("Z", "+00:00"))
+        fields["timestamp"] = round(date.timestamp() * 1000)
+        fields["nonce"] = bytes.fromhex(message["nonce"])
+        sealed = fields["seal"] == "session"
+        check.true("encrypted says what seal says", message["payload"]["encrypted"] == sealed)
+        parts = {
+            name: bytes.fromhex(message[name]) if name in message else None
+            for name in ("signature", "tag")
+        }
+        data = base64.b64decode(message["payload"]["data"], validate=True)
+        check.same("json.json", vector, "envelope", envelope(encode(fields), data, **parts))
+
+
 def bodies(check):
     for vector in check.file("bodies.json")["bodies"]:
         check.same("bodies.json", vector, "cbor", encode(plain(vector["value"])))
@@ -741,9 +889,12 @@ def main():
     signatures(check)
     people = identities(check)
     session = handshake(check, people, entries(check, people))
+    cookies(check, people)
     sealed(check, people, session)
     streams(check, people, session)
     errors(check, people)
+    json_forms(check)
+    transfers(check)
     bodies(check)
     if check.fill:
         check.save()
