@@ -31,6 +31,7 @@ use junto::wire::{
     TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate, WireError, cbor,
     decode_batch, encode_batch,
 };
+use junto::wire::{EntryBody, PeerBinding};
 use junto::wire::{ErrorBody, JsonMessage};
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -232,6 +233,63 @@ fn entries_are_issued_byte_for_byte_and_hold() {
         &json!({
             "about": "Section 6: the registry entries of the two of identity.json.",
             "entries": { "alice": entry(ALICE, "alice"), "bob": entry(BOB, "bob") },
+        }),
+    );
+}
+
+#[test]
+fn a_key_is_rotated_as_it_was() {
+    let first = Identity::from_seeds(&seeds(ALICE));
+    let keys = [ALICE, ALICE + 1, 0x21, 0x22].map(|seed| KeyPair::from_seed(&[seed; 32]));
+    let mut chain = first.chain().clone();
+    let mut rotations = Vec::new();
+    for key in 0..2 {
+        let (old, new, after) = (&keys[key], &keys[key + 1], keys[key + 2].public());
+        chain = chain.rotate(old, new, &after).unwrap();
+        let carried = chain.rotations()[key].to_bytes();
+        rotations.push(json!({ "rotation": hex(&carried), "link": hex(&chain.head().link) }));
+    }
+    let address: Multiaddr = ADDRESS.parse().unwrap();
+    let body = EntryBody {
+        entity_id: first.entity_id,
+        inception: first.inception.to_bytes(),
+        rotations: chain
+            .rotations()
+            .iter()
+            .map(|rotation| rotation.to_bytes().into())
+            .collect(),
+        key: keys[2].public(),
+        seq: 1,
+        issued: ISSUED,
+        expires: Wall(ISSUED.0 + 1000),
+        name: "alice".parse().unwrap(),
+        capabilities: Vec::new(),
+        addresses: vec![address.clone()],
+        peers: vec![PeerBinding {
+            peer_id: first.peer_id,
+            signature: first.binding,
+        }],
+        versions: vec!["1.1".into()],
+    };
+    let entry = SignedEntry::sign(&body, &keys[2]).to_bytes();
+    let (_, checks) = SignedEntry::parse(&entry).unwrap();
+    assert_eq!(
+        checks.len(),
+        7,
+        "the founder's, two a rotation, two as ever"
+    );
+    assert!(all_hold(&checks));
+    hold(
+        "rotation.json",
+        &json!({
+            "about": "Sections 4 and 6: alice's key is followed by her next one and by that of the first seed here; the second seed's is committed to.",
+            "seeds": [hex(&[0x21; 32]), hex(&[0x22; 32])],
+            "rotations": rotations,
+            "fields": {
+                "issued": body.issued.0, "expires": body.expires.0, "seq": 1, "name": "alice",
+                "capabilities": [], "addresses": [{ "hex": hex(&address.to_vec()) }],
+            },
+            "entry": hex(&entry),
         }),
     );
 }

@@ -232,12 +232,16 @@ class Identity:
         groups = [int.from_bytes(digest[at : at + 3], "big") % 10_000 for at in range(0, 24, 3)]
         return " ".join(f"{group:04}" for group in groups)
 
-    def entry(self, issued, expires, seq, name, capabilities, addresses):
+    def entry(
+        self, issued, expires, seq, name, capabilities, addresses, key=None, rotations=None
+    ):
+        key = key or self.key
         body = encode(
             {
+                **({"rotations": rotations} if rotations else {}),
                 "entity_id": self.entity_id,
                 "inception": self.inception,
-                "key": self.key.public,
+                "key": key.public,
                 "seq": seq,
                 "issued": issued,
                 "expires": expires,
@@ -248,8 +252,26 @@ class Identity:
                 "versions": ["1.1"],
             }
         )
-        signature = self.key.sign("registry entry", H("registry entry", body))
+        signature = key.sign("registry entry", H("registry entry", body))
         return encode({"body": body, "signature": signature})
+
+
+def rotations(person, keys):
+    """Each rotation as it is carried, and its link; `keys` are those that follow `person.next`."""
+    link = H("key chain", person.inception[:72])
+    old, new, carried = person.key, person.next, []
+    for index, after in enumerate(keys, 1):
+        document = b"junto-r1" + person.entity_id + index.to_bytes(4, "big") + link
+        document += new.public + H("next key", after.public)
+        assert len(document) == 140
+        by_old, by_new = (
+            key.sign(f"rotation by the {name} key", H(f"rotation by the {name} key", document))
+            for key, name in ((old, "old"), (new, "new"))
+        )
+        link = H("key chain", document)
+        carried.append((document[76:] + by_old + by_new, link))
+        old, new = new, after
+    return carried
 
 
 def entry_holds(entry, peer_id):
@@ -698,6 +720,21 @@ def identities(check):
     return people
 
 
+def rotation(check, people):
+    vector = check.file("rotation.json")
+    alice = people["alice"]
+    keys = [Key(bytes.fromhex(seed)) for seed in vector["seeds"]]
+    carried = rotations(alice, keys)
+    for made, expected in zip(carried, vector["rotations"]):
+        check.same("rotation.json", expected, "rotation", made[0])
+        check.same("rotation.json", expected, "link", made[1])
+    fields = plain(vector["fields"])
+    # The key in use is the last but one: the last is committed to.
+    in_use = keys[-2]
+    entry = alice.entry(**fields, key=in_use, rotations=[one[0] for one in carried])
+    check.same("rotation.json", vector, "entry", entry)
+
+
 def entries(check, people):
     made = {}
     for name, vector in check.file("entry.json")["entries"].items():
@@ -888,6 +925,7 @@ def main():
     cbor(check)
     signatures(check)
     people = identities(check)
+    rotation(check, people)
     session = handshake(check, people, entries(check, people))
     cookies(check, people)
     sealed(check, people, session)

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use serde_bytes::ByteBuf;
 
-use super::cbor;
+use super::{cbor, left_out};
 use crate::crypto::{
     Chain, ChainError, Digest, Identity, KeyPair, PublicKey, SigCheck, Signature, hash,
 };
@@ -42,7 +42,11 @@ pub struct EntryBody {
     #[serde(with = "serde_bytes")]
     pub inception: Vec<u8>,
     /// The rotations of its key since, in order (192 bytes each, at most `ROTATIONS_MAX`).
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "left_out::list"
+    )]
     pub rotations: Vec<ByteBuf>,
     /// The key that signs: the last rotation's, or the first key.
     pub key: PublicKey,

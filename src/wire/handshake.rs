@@ -1,9 +1,9 @@
 //! The bodies of the three handshake messages and of the ready that answers the last.
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::left_out;
 use crate::types::limits::OFFERS_MAX;
 use crate::types::{Nonce, PeerId, SessionId};
 
@@ -38,21 +38,12 @@ pub struct Handshake {
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "not_empty"
+        deserialize_with = "left_out::list"
     )]
     pub shares: Vec<ByteBuf>,
     /// What the responder gave under load, when M1 is repeated.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
     pub cookie: Option<[u8; 32]>,
-}
-
-/// No list is left out, never written as an empty one: one value, one encoding.
-fn not_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<ByteBuf>, D::Error> {
-    let list = Vec::deserialize(from)?;
-    match list.is_empty() {
-        true => Err(D::Error::custom("an empty list is left out")),
-        false => Ok(list),
-    }
 }
 
 impl Handshake {

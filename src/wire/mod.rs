@@ -9,6 +9,7 @@ mod error;
 mod evidence;
 mod handshake;
 mod json;
+mod left_out;
 mod proof;
 mod registry;
 mod status;

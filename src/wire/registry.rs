@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 
+use super::left_out;
 use crate::types::EntityId;
 
 /// One line of a digest: the entry this side has.
@@ -12,13 +13,12 @@ pub struct RegistryHave {
     pub entity_id: EntityId,
     pub seq: u64,
     /// How often its key was rotated: that counts before the number.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_zero",
+        deserialize_with = "left_out::number"
+    )]
     pub rotations: u32,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// Asks for what the sender lacks, or hands over what the other asked for, or both.
