@@ -35,7 +35,7 @@ pub(super) struct BackupArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  junto --home ./alice key restore alice.backup")]
+#[command(after_help = "Example:\n  junto key restore alice.backup --home ./alice")]
 pub(super) struct RestoreArgs {
     /// The file that `junto key backup` made.
     file: PathBuf,

@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(verdicts, (true, false));
         let took = before.elapsed();
         assert!(took >= Duration::from_millis(20), "{took:?}");
-        assert!(ticks > 2, "others ran meanwhile");
+        assert!(ticks > 0, "others ran meanwhile");
     }
 
     #[test]
