@@ -2,7 +2,7 @@
 //! is told, one line of JSON in, one line out, until its input ends.
 //!
 //! Four of them serve a benchmark: two nodes, and two processes with nothing but libp2p
-//! ([`plain`](super::plain)). Of each pair one answers and one drives.
+//! (`plain`). Of each pair one answers and one drives.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Channels: what agents say to each other, beside the driver.
 //!
-//! Each peer with a session has a task ([`peer`]) that keeps one stream open, and while it lasts a
-//! loop that reads and a loop that writes ([`link`]): sealing, signing and verifying happen there,
+//! Each peer with a session has a task (`peer`) that keeps one stream open, and while it lasts a
+//! loop that reads and a loop that writes (`link`): sealing, signing and verifying happen there,
 //! on all processors, and the driver sees neither ciphertext nor every message. What is to be sent
-//! waits in four queues by priority ([`outbox`]). What comes in goes to the agent, or through the
-//! driver to the inbox ([`deliver`]).
+//! waits in four queues by priority (`outbox`). What comes in goes to the agent, or through the
+//! driver to the inbox (`deliver`).
 //!
 //! # Who waits for whom
 //! - Who sends waits for room in the queue of its priority.
