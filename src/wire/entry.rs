@@ -178,7 +178,10 @@ impl EntryBody {
 
     /// Whether the entity signs with `key`, or did before it changed it.
     pub fn has_had(&self, key: &PublicKey) -> bool {
-        self.key == *key
+        let before = |chain: Chain| {
+            chain.inception().key == *key || chain.rotations().iter().any(|link| link.key == *key)
+        };
+        self.key == *key || self.chain().is_ok_and(before)
     }
 
     /// The transport identity to dial.

@@ -30,7 +30,6 @@ const GREETING_MAX: usize = 256;
 const BULK_WAITING_MAX: usize = 64;
 
 /// A stream for the chunks of a file, open on both sides.
-#[allow(dead_code, reason = "transfers open and take up bulk streams")]
 pub(crate) struct BulkStream {
     pub(crate) peer: PeerId,
     pub(crate) entity: EntityId,
@@ -41,7 +40,6 @@ pub(crate) struct BulkStream {
 
 /// Why a bulk stream could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[allow(dead_code, reason = "transfers open and take up bulk streams")]
 pub(crate) enum BulkError {
     #[error("there is no session with the peer")]
     NoSession,
@@ -214,7 +212,6 @@ impl Channels {
     ///
     /// # Errors
     /// [`BulkError`].
-    #[allow(dead_code, reason = "transfers open and take up bulk streams")]
     pub(crate) async fn open_bulk(&self, peer: PeerId) -> Result<BulkStream, BulkError> {
         let streams = self.streams.as_ref().ok_or(BulkError::NoSession)?;
         let shared = self
