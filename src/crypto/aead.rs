@@ -1,9 +1,13 @@
 //! Authenticated encryption with a counter nonce: AES-256-GCM, or what another suite brings.
-//! Non-generic on purpose: AES-GCM is compiled here once.
+//!
+//! AES-GCM comes twice. Files are sealed by the `aes-gcm` crate ([`AeadKey::new`]); what travels
+//! is sealed by aws-lc ([`AeadKey::fast`]), which does four to nine times as many bytes a second.
+//! Both give the same bytes.
 
 use std::fmt;
 
 use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit, Nonce, Tag};
+use aws_lc_rs::aead as aws;
 use zeroize::Zeroizing;
 
 /// What sealing adds to a message's length.
@@ -52,6 +56,34 @@ impl Cipher for Aes256Gcm {
     }
 }
 
+/// AES-256-GCM of aws-lc, which clears the key when it gives its memory back.
+struct AwsLc(aws::LessSafeKey);
+
+impl Cipher for AwsLc {
+    fn seal(&self, nonce: &[u8; 12], aad: &[u8], message: &mut [u8]) -> [u8; TAG_BYTES] {
+        let nonce = aws::Nonce::assume_unique_for_key(*nonce);
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(nonce, aws::Aad::from(aad), message)
+            .expect("a message is far below the 64 GiB that GCM takes");
+        tag.as_ref().try_into().expect("GCM's tag has 16 bytes")
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; 12],
+        aad: &[u8],
+        message: &mut [u8],
+        tag: &[u8; TAG_BYTES],
+    ) -> Result<(), AeadError> {
+        let nonce = aws::Nonce::assume_unique_for_key(*nonce);
+        self.0
+            .open_in_place_separate_tag(nonce, aws::Aad::from(aad), tag, message)
+            .map(|_| ())
+            .map_err(|_| AeadError)
+    }
+}
+
 /// A key and its initial vector; the nonce of message `seq` is `iv XOR seq`.
 pub struct AeadKey {
     cipher: Box<dyn Cipher>,
@@ -63,6 +95,12 @@ impl AeadKey {
     pub fn new(key: &[u8; 32], iv: &[u8; 12]) -> AeadKey {
         let cipher = Aes256Gcm::new_from_slice(key).expect("AES-256 takes 32 bytes");
         AeadKey::with(Box::new(cipher), iv)
+    }
+
+    /// As [`AeadKey::new`], for much traffic.
+    pub fn fast(key: &[u8; 32], iv: &[u8; 12]) -> AeadKey {
+        let key = aws::UnboundKey::new(&aws::AES_256_GCM, key).expect("AES-256 takes 32 bytes");
+        AeadKey::with(Box::new(AwsLc(aws::LessSafeKey::new(key))), iv)
     }
 
     /// Another AEAD.
@@ -146,6 +184,27 @@ mod tests {
             let mut bent = sealed.clone();
             bent[at] ^= 1;
             assert_eq!(key.open(7, b"header", &bent), Err(AeadError));
+        }
+    }
+
+    #[test]
+    fn both_implementations_give_the_same_bytes() {
+        let (files, fast) = (
+            AeadKey::new(&[1; 32], &[2; 12]),
+            AeadKey::fast(&[1; 32], &[2; 12]),
+        );
+        for len in [0, 1, 15, 16, 17, 255, 4096, 70_000] {
+            let message: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let sealed = files.seal(len, b"header", &message);
+            assert_eq!(fast.seal(len, b"header", &message), sealed);
+            assert_eq!(fast.open(len, b"header", &sealed), Ok(message));
+            assert_eq!(fast.open(len, b"", &sealed), Err(AeadError));
+            let last = sealed.len() - 1;
+            for at in [0, last / 2, last] {
+                let mut bent = sealed.clone();
+                bent[at] ^= 1;
+                assert_eq!(fast.open(len, b"header", &bent), Err(AeadError));
+            }
         }
     }
 

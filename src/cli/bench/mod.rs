@@ -76,11 +76,14 @@ pub(super) fn run(home: &Home, args: BenchArgs, json: bool) -> Outcome {
     })
 }
 
-/// A process that `bench` starts. On threads of its own, as a node is.
+/// A process that `bench` starts. On threads of its own, as a node is: also what drives it is a
+/// task, for the way from one thread to another costs as much as a message.
 pub(super) fn run_side(args: SideArgs) -> Outcome {
-    tokio::runtime::Runtime::new()
-        .map_err(|error| Failure::failed(format!("this process could not be set up: {error}")))?
-        .block_on(side::run(args))
+    let failed = |error: String| Failure::failed(format!("this process failed: {error}"));
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.to_string()))?;
+    runtime
+        .block_on(async { tokio::spawn(side::run(args)).await })
+        .map_err(|error| failed(error.to_string()))?
 }
 
 async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {

@@ -1,6 +1,7 @@
 //! One stream of a channel while it lasts: a loop that reads and a loop that writes, neither of
 //! which waits for the other.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use futures::io::{BufReader, ReadHalf, WriteHalf};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use rand::RngExt;
+use tokio::time::{Instant, Sleep};
 
 use super::deliver::Deliverer;
 use super::frames::read_frame;
@@ -97,6 +99,7 @@ impl Link {
             key: self.key,
             sealer: self.sealer,
             stream: writer,
+            alarm: Alarm::new(),
         };
         let aborts = AbortOnDrop(read.abort_handle());
         let fault = tokio::select! {
@@ -122,6 +125,35 @@ struct Writing {
     key: KeyPair,
     sealer: Sealer,
     stream: WriteHalf<Stream>,
+    alarm: Alarm,
+}
+
+/// A timer that may ring too early. Setting a timer wakes the thread that waits for the system's
+/// events, which with a timer for each message costs more than the message: this one is set again
+/// only to ring earlier, or after it rang.
+struct Alarm {
+    sleep: Pin<Box<Sleep>>,
+    rang: bool,
+}
+
+impl Alarm {
+    fn new() -> Alarm {
+        Alarm {
+            sleep: Box::pin(tokio::time::sleep(IDLE)),
+            rang: false,
+        }
+    }
+
+    /// Ends when `wait` has passed, or before.
+    async fn rings(&mut self, wait: Duration) {
+        let at = Instant::now() + wait;
+        if self.rang || at < self.sleep.deadline() {
+            self.sleep.as_mut().reset(at);
+            self.rang = false;
+        }
+        self.sleep.as_mut().await;
+        self.rang = true;
+    }
 }
 
 impl Writing {
@@ -142,7 +174,10 @@ impl Writing {
             self.stream.flush().await?;
             let wait = ack_due.unwrap_or(IDLE);
             // Whatever woke us, the loop looks at everything.
-            let _ = tokio::time::timeout(wait, self.shared.outbox.ready()).await;
+            tokio::select! {
+                () = self.shared.outbox.ready() => {}
+                () = self.alarm.rings(wait) => {}
+            }
         }
     }
 
