@@ -143,7 +143,10 @@ impl PreparedKey {
     /// dalek's `verify_strict`, a tenth faster: `R` is compared as bytes with what it must be, so
     /// it need not be decompressed to see whether its order is small; `prepare` judged the key.
     fn verify_bytes(&self, message: &[u8], signature: &Signature) -> bool {
-        let (r, _) = signature.0.split_first_chunk().expect("64 are more than 32");
+        let (r, _) = signature
+            .0
+            .split_first_chunk()
+            .expect("64 are more than 32");
         let signature = ed25519_dalek::Signature::from_bytes(&signature.0);
         !SMALL_ORDER.contains(r) && self.0.verify(message, &signature).is_ok()
     }

@@ -11,7 +11,7 @@ mod side;
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 use rand::{Rng as _, SeedableRng};
@@ -108,17 +108,44 @@ async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {
         _ => (span.as_millis() / ROUND.as_millis()) as u32,
     };
     let (mut baseline_tally, mut our_tally) = (Tally::default(), Tally::default());
+    let mut disk = Duration::ZERO;
     for round in 1..=rounds {
         progress(&format!("{round} of {rounds}"));
         baseline_tally.add(plain.round(order(ROUND, args.size)).await?);
         our_tally.add(ours.round(order(ROUND, args.size)).await?);
+        if work == Work::Bulk {
+            disk += disk_alone(args.size).await?;
+        }
     }
     progress("");
     plain.end().await;
     if let Ours::Pair(pair) = ours {
         pair.end().await;
     }
-    Ok(Report::new(work, our_tally, baseline_tally))
+    let report = Report::new(work, our_tally, baseline_tally);
+    Ok(match work {
+        Work::Bulk => report.with_disk(args.size * u64::from(rounds), disk),
+        _ => report,
+    })
+}
+
+/// How long the disk takes to write and flush a file of so many bytes.
+async fn disk_alone(bytes: u64) -> Result<Duration, Failure> {
+    let write = move || {
+        let mut file = tempfile::tempfile()?;
+        let mut block = vec![0; 1 << 20];
+        Rng::from_rng(&mut rand::rng()).fill_bytes(&mut block);
+        let (began, mut left) = (Instant::now(), bytes);
+        while left > 0 {
+            let count = block.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all(&block[..count])?;
+            left -= count as u64;
+        }
+        file.sync_all()?;
+        Ok::<Duration, std::io::Error>(began.elapsed())
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    Ok(written.map_err(std::io::Error::other).flatten()?)
 }
 
 /// `1GiB`, `512MiB`, or bytes.

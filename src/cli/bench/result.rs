@@ -1,6 +1,7 @@
 //! What a benchmark says: `bench --json` has this form for good.
 
 use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -16,6 +17,10 @@ pub(super) struct Report {
     baseline: Baseline,
     /// Better when larger; 1 means as fast as the baseline.
     ratio: f64,
+    /// What the disk takes in a second from one process that only writes and flushes. No file
+    /// arrives faster than that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disk_per_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -107,7 +112,14 @@ impl Report {
             ours,
             baseline: Baseline { name, figures },
             ratio: (ratio * 1e3).round() / 1e3,
+            disk_per_s: None,
         }
+    }
+
+    /// Adds what the disk alone can do.
+    pub(super) fn with_disk(mut self, bytes: u64, elapsed: Duration) -> Report {
+        self.disk_per_s = Some(rounded(bytes as f64 / elapsed.as_secs_f64()));
+        self
     }
 
     fn show_rate(&self, per_s: f64) -> String {
@@ -134,6 +146,10 @@ impl Report {
             ]);
         }
         listing.write("nothing was measured")?;
+        if let Some(per_s) = self.disk_per_s {
+            let rate = output::show_bytes(per_s as u64);
+            output::line(&format!("this disk alone, written and flushed: {rate}/s"))?;
+        }
         output::line(&format!("{:.2} times the baseline", self.ratio))
     }
 }
