@@ -35,20 +35,6 @@ pub struct Room {
     pub messages: usize,
 }
 
-/// How many of the messages that wait go into one batch.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pace {
-    /// Half of them, if they are many: nothing is under way, and the other side takes in the first
-    /// half while we prepare the second. From then on the halves take turns.
-    Half,
-    /// As many as a batch takes.
-    All,
-    /// None that would not fill a batch: so much is under way that a small one had better wait, for
-    /// an acknowledgement or to become a full one. Otherwise a sender that is faster than the other
-    /// side's checks would have it check a signature for every message.
-    Full,
-}
-
 struct Unacked {
     seq: u64,
     bytes: usize,
@@ -76,13 +62,11 @@ impl ChannelOut {
         }
     }
 
-    /// How the next batch is to be cut.
-    pub fn pace(&self) -> Pace {
-        match self.batches.len() {
-            0 => Pace::Half,
-            1..BATCHES_UNDER_WAY => Pace::All,
-            _ => Pace::Full,
-        }
+    /// Whether so much is under way that a small batch had better wait: for an acknowledgement, or
+    /// to become a full one. Otherwise a sender that is faster than the other side's checks would
+    /// have it check a signature for every message.
+    pub fn is_ahead(&self) -> bool {
+        self.batches.len() >= BATCHES_UNDER_WAY
     }
 
     /// Whether all that was sent has been acknowledged.

@@ -39,7 +39,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-pub use channel::{ChannelIn, ChannelOut, Pace, Room};
+pub use channel::{ChannelIn, ChannelOut, Room};
 pub use epochs::EpochLimits;
 pub use handshake::{AckOutcome, Attempt, Confirmed, Failed, HandshakeOutcome, Ticket, read_m1};
 pub use lane::TrafficSecret;

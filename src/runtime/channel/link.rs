@@ -185,7 +185,7 @@ impl Writing {
     fn fill(&mut self, frame: &mut Vec<u8>, ack: bool) -> bool {
         let shared = &*self.shared;
         let mut sending = shared.sending();
-        let messages = shared.outbox.pop(sending.room(), sending.pace());
+        let messages = shared.outbox.pop(sending.room(), sending.is_ahead());
         if messages.is_empty() && !ack {
             return false;
         }
@@ -239,11 +239,6 @@ impl Reading {
                     let content = Bytes::from(std::mem::take(&mut record)).slice(at..);
                     if let Err(code) = self.take(&content, bytes).await {
                         return Some(code);
-                    }
-                    // What was just woken waits behind this task, on this thread. While there is
-                    // more to read, another thread goes on reading.
-                    if !self.stream.buffer().is_empty() {
-                        tokio::task::yield_now().await;
                     }
                 }
                 // One before it is missing: what was lost comes again on the next stream.

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::proto::session::{Pace, Room};
+use crate::proto::session::Room;
 use crate::types::Priority;
 use crate::types::limits::{
     ANSWERS_PER_PEER_MAX, ANSWERS_PER_PEER_MAX_BYTES, BATCH_MAX_MESSAGES, BATCH_SOFT_MAX_BYTES,
@@ -16,8 +16,6 @@ use crate::wire::ChannelMessage;
 
 /// Room is counted in units of so many bytes; the smallest message takes one.
 const UNIT_BYTES: usize = 1024;
-/// Fewer messages than this are not worth two signatures.
-const HALVED_MIN: usize = 16;
 const UNITS: usize = CHANNEL_QUEUE_BYTES / UNIT_BYTES;
 
 /// See the module's header.
@@ -102,20 +100,18 @@ impl Outbox {
     }
 
     /// The messages of the next record: all of one priority, the highest there is, as far as there
-    /// is room, and as `pace` says; high priority waits for nothing.
-    pub(super) fn pop(&self, room: Room, pace: Pace) -> Vec<ChannelMessage> {
+    /// is room. With `only_full` those below high priority stay until they fill a whole record.
+    pub(super) fn pop(&self, room: Room, only_full: bool) -> Vec<ChannelMessage> {
         let mut queues = self.queues();
         let Some(lane) = (0..4).rev().find(|lane| !queues.waiting[*lane].is_empty()) else {
             return Vec::new();
         };
         let urgent = lane >= Priority::High as usize;
-        let count = queues.waiting[lane].len();
-        let full = count >= BATCH_MAX_MESSAGES || queues.bytes[lane] >= BATCH_SOFT_MAX_BYTES;
-        let most = match pace {
-            Pace::Half if count >= HALVED_MIN => count.div_ceil(2).min(BATCH_MAX_MESSAGES),
-            Pace::Full if !urgent && !full => return Vec::new(),
-            _ => BATCH_MAX_MESSAGES,
-        };
+        let full = queues.waiting[lane].len() >= BATCH_MAX_MESSAGES
+            || queues.bytes[lane] >= BATCH_SOFT_MAX_BYTES;
+        if only_full && !urgent && !full {
+            return Vec::new();
+        }
         let mut taken = Vec::new();
         let (mut bytes, mut units_freed) = (0, 0);
         let room_bytes = if urgent {
@@ -123,7 +119,7 @@ impl Outbox {
         } else {
             room.bytes
         };
-        while taken.len() < most.min(room.messages) && bytes < room_bytes {
+        while taken.len() < BATCH_MAX_MESSAGES.min(room.messages) && bytes < room_bytes {
             let Some((next, _)) = queues.waiting[lane].front() else {
                 break;
             };
@@ -199,7 +195,7 @@ mod tests {
     }
 
     fn pop(outbox: &Outbox) -> Vec<u8> {
-        let taken = outbox.pop(ROOM, Pace::All);
+        let taken = outbox.pop(ROOM, false);
         taken.iter().map(|message| message.id[0]).collect()
     }
 
@@ -231,37 +227,25 @@ mod tests {
             .push(message(1, Priority::Normal, 10))
             .await
             .expect("there is room");
-        assert!(outbox.pop(Room { bytes: 0, ..ROOM }, Pace::All).is_empty());
+        assert!(outbox.pop(Room { bytes: 0, ..ROOM }, false).is_empty());
         outbox
             .push(message(2, Priority::High, 10))
             .await
             .expect("there is room");
-        assert_eq!(outbox.pop(Room { bytes: 0, ..ROOM }, Pace::Full).len(), 1);
+        assert_eq!(outbox.pop(Room { bytes: 0, ..ROOM }, true).len(), 1);
     }
 
     #[tokio::test]
     async fn while_enough_is_under_way_only_a_full_record_leaves() {
         let outbox = Outbox::new();
         for n in 0..BATCH_MAX_MESSAGES as u8 {
-            assert!(outbox.pop(ROOM, Pace::Full).is_empty());
+            assert!(outbox.pop(ROOM, true).is_empty());
             outbox
                 .push(message(n, Priority::Normal, 10))
                 .await
                 .expect("there is room");
         }
-        assert_eq!(outbox.pop(ROOM, Pace::Full).len(), BATCH_MAX_MESSAGES);
-    }
-
-    #[tokio::test]
-    async fn the_first_batch_takes_half_of_many() {
-        for (waiting, first) in [(1, 1), (15, 15), (16, 8), (64, 32), (200, 64)] {
-            let outbox = Outbox::new();
-            for n in 0..waiting {
-                let pushed = outbox.push(message(n, Priority::Normal, 10)).await;
-                pushed.expect("there is room");
-            }
-            assert_eq!(outbox.pop(ROOM, Pace::Half).len(), first);
-        }
+        assert_eq!(outbox.pop(ROOM, true).len(), BATCH_MAX_MESSAGES);
     }
 
     #[tokio::test]

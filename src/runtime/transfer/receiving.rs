@@ -6,17 +6,23 @@
 //! 2. Only chunks that were asked for and are not yet checked are written to.
 //! 3. One thread writes to an unfinished file at a time: it holds `turn`.
 //!
+//! The pages of a large file leave the system's cache as soon as they are on disk: otherwise one
+//! file would push out what everybody else on the machine has there, and fresh pages cost more than
+//! the flush.
+//!
 //! Bounds: [`RECORDS_MAX`] records between task and thread, [`GROUP_BYTES`] in a group, two groups
 //! before the thread waits for the disk.
 
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::time::{interval, timeout};
 
@@ -33,6 +39,8 @@ const RECORDS_MAX: usize = 6;
 /// What is flushed and recorded together, at most and at the latest.
 const GROUP_BYTES: u64 = 32 << 20;
 const GROUP_TIME: Duration = Duration::from_millis(500);
+/// A file of this size stays in the cache when it has arrived.
+const CACHED_MAX_BYTES: u64 = 256 << 20;
 /// A sender that sends nothing for so long is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often a sender hears from us, so that it does not take us for gone.
@@ -379,9 +387,17 @@ impl Writer {
     fn flusher(&self, file: Arc<File>) -> io::Result<Flusher> {
         let (groups, queue) = std::sync::mpsc::sync_channel::<Group>(1);
         let (id, bulk, news) = (self.plan.id, self.bulk, self.news.clone());
+        let uncached =
+            (self.plan.manifest.size > CACHED_MAX_BYTES).then(|| self.plan.manifest.clone());
         let flush = move || {
             for group in queue {
                 file.sync_data()?;
+                if let Some(manifest) = &uncached {
+                    uncache(
+                        &file,
+                        group.chunks.iter().map(|chunk| manifest.range(*chunk)),
+                    );
+                }
                 let arrived = FileNews::Arrived {
                     id,
                     bulk,
@@ -410,6 +426,20 @@ type Flusher = (
     std::sync::mpsc::SyncSender<Group>,
     std::thread::JoinHandle<io::Result<()>>,
 );
+
+/// Tells the system that these pages, which are on disk, will not be read soon.
+fn uncache(file: &File, ranges: impl Iterator<Item = Range<u64>>) {
+    for range in ranges {
+        let bytes = (range.start as i64, (range.end - range.start) as i64);
+        // A file system that cannot do without its pages keeps them.
+        let _ = posix_fadvise(
+            file,
+            bytes.0,
+            bytes.1,
+            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        );
+    }
+}
 
 fn hand_over(groups: &std::sync::mpsc::SyncSender<Group>, group: Group) -> io::Result<()> {
     groups
