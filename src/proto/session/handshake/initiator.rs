@@ -8,9 +8,10 @@ use super::{
 };
 use crate::crypto::suite::Suite;
 use crate::crypto::{Rng, SigCheck};
+use crate::proto::session::envelope::{error_body, error_code, parse};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
 use crate::proto::session::live::{Established, Live, Terms};
-use crate::proto::session::{SessionInfo, Sessions, error_body, error_code, parse};
+use crate::proto::session::{SessionInfo, Sessions};
 use crate::types::{EntityId, Nonce, Now, PeerId, SessionId};
 use crate::wire::{
     Confirm, Envelope, Handshake, HandshakeAck, Header, MsgType, Ready, WireError, cbor,

@@ -8,7 +8,7 @@ use crate::crypto::suite::Suite;
 use crate::crypto::{Rng, SigCheck};
 use crate::proto::session::keys::{Secrets, Side, th1, th2, th3, th4};
 use crate::proto::session::live::{Established, Live, Outbound, Terms};
-use crate::proto::session::{Carrier, SessionInfo, Sessions};
+use crate::proto::session::{SessionInfo, Sessions};
 use crate::types::limits::{
     CLOCK_SKEW_MAX_MS, COOKIE_FROM_CHECKS, COOKIE_FROM_HALF_OPEN, HALF_OPEN_MAX,
     HALF_OPEN_PER_PEER_MAX, HALF_OPEN_PER_PREFIX_MAX, OFFERS_MAX, PEERS_MAX,
@@ -39,7 +39,7 @@ impl Sessions {
         header: Header,
         now: Now,
     ) -> HandshakeOutcome {
-        if self.carrier == Carrier::Exchange && !self.count_begun(peer) {
+        if self.carrier.vouches() && !self.count_begun(peer) {
             return HandshakeOutcome::Refused(WireError::RateLimited);
         }
         let prefix = self.prefixes.get(&peer).copied();
@@ -375,7 +375,7 @@ impl Sessions {
             {
                 checks.all += 1;
                 // Over HTTP anybody writes any PeerId.
-                let is_peer = of == peer && self.carrier == Carrier::Exchange;
+                let is_peer = of == peer && self.carrier.vouches();
                 checks.of_peer += usize::from(is_peer);
                 checks.of_prefix += usize::from(prefix.is_some() && *at == prefix);
             }

@@ -14,8 +14,11 @@ use super::*;
 use crate::crypto::{Rng, Seeds, SigCheck};
 use crate::proto::Step;
 use crate::proto::registry::{Announcement, Registry};
-use crate::types::limits::{CLOCK_SKEW_MAX_MS, HALF_OPEN_PER_PEER_MAX};
-use crate::types::{BatchId, Wall, WriteBatch};
+use crate::types::limits::{
+    CLOCK_SKEW_MAX_MS, HALF_OPEN_PER_PEER_MAX, HANDSHAKE_TIMEOUT_MS, SESSION_LIFE_MS,
+};
+use crate::types::{BatchId, Mono, Multiaddr, Nonce, Now, Wall, WriteBatch};
+use crate::wire::{Envelope, Header, MsgType, PROTOCOL_VERSION, WireError, cbor};
 
 struct Side {
     sessions: Sessions,
