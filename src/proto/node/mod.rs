@@ -6,7 +6,8 @@
 //!
 //! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
-//! registry, `work` carries out what the task and wake cores ask for, `commands` serves the API.
+//! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
+//! hands on to `tasks`, `wakes`, `inbox`, `transfers` and `reach` what is theirs.
 
 mod answers;
 mod command;
@@ -23,9 +24,12 @@ mod keys;
 mod meeting;
 mod message;
 mod outbox;
+mod reach;
 mod stats;
 mod tally;
+mod tasks;
 mod transfers;
+mod wakes;
 mod work;
 
 #[cfg(test)]

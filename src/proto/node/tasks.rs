@@ -1,0 +1,207 @@
+//! Tasks as the API sees them: submitted, shown, awaited.
+
+use super::Node;
+use super::command::{
+    AttemptView, CommandError, CommandErrorCode, CommandResult, Reply, Submission, TaskView,
+};
+use crate::proto::Step;
+use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
+use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES};
+use crate::types::{BatchId, CommandId, TaskId, TaskState};
+
+const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+
+impl Node {
+    pub(super) fn submit(
+        &mut self,
+        submission: Submission,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        let new = match self.new_task(submission) {
+            Ok(new) => new,
+            Err(error) => return (Err(error), BatchId::NONE),
+        };
+        let id = new.id;
+        match self.requester.submit(new, step) {
+            SubmitOutcome::Queued(after) => {
+                self.seek_workers(step);
+                (self.task_reply(id), after)
+            }
+            SubmitOutcome::Known(after) => (self.task_reply(id), after),
+            SubmitOutcome::Full => {
+                let error = CommandError::new(
+                    CommandErrorCode::QueueFull,
+                    "the task queue is full: wait until some of it is done, or cancel tasks",
+                );
+                (Err(error), BatchId::NONE)
+            }
+        }
+    }
+
+    fn new_task(&self, submission: Submission) -> Result<NewTask, CommandError> {
+        let Submission {
+            id,
+            capability,
+            input,
+            to,
+            priority,
+            deadline_ms,
+        } = submission;
+        if input.len() > INPUT_MAX_BYTES {
+            return Err(CommandError::new(
+                CommandErrorCode::TooLarge,
+                format!(
+                    "the input has {} bytes, a task takes {INPUT_MAX_BYTES}",
+                    input.len()
+                ),
+            ));
+        }
+        if !(1..=DEADLINE_MAX_MS).contains(&deadline_ms) {
+            return Err(CommandError::new(
+                CommandErrorCode::Invalid,
+                "the deadline must be between 1 ms and 7 days from now",
+            ));
+        }
+        let to = to
+            .map(|peer| self.resolve(&peer))
+            .transpose()?
+            .map(|(_, entity)| entity);
+        Ok(NewTask {
+            id,
+            capability,
+            input,
+            to,
+            priority,
+            deadline_ms,
+        })
+    }
+
+    pub(super) fn tasks(&self) -> (CommandResult, BatchId) {
+        let mut after = BatchId::NONE;
+        let views = self
+            .requester
+            .tasks()
+            .map(|(record, written)| {
+                after = after.max(written);
+                task_view(record, self.waits_for(record))
+            })
+            .collect();
+        (Ok(Reply::Tasks(views)), after)
+    }
+
+    pub(super) fn task_reply(&self, id: TaskId) -> CommandResult {
+        let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        Ok(Reply::Task(Box::new(task_view(
+            record,
+            self.waits_for(record),
+        ))))
+    }
+
+    pub(super) fn result_reply(&self, id: TaskId) -> CommandResult {
+        let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        match (record.state, self.requester.result(id)) {
+            (TaskState::Completed, Some(result)) => Ok(Reply::TaskResult {
+                worker: record.worker,
+                attempts: record.attempts.len(),
+                result: result.to_vec(),
+            }),
+            (state, _) => Err(CommandError::new(
+                CommandErrorCode::Conflict,
+                format!(
+                    "task {id} is {}: only a completed task has a result",
+                    state.as_str()
+                ),
+            )),
+        }
+    }
+
+    pub(super) fn await_task(
+        &mut self,
+        id: CommandId,
+        task: TaskId,
+    ) -> Option<(CommandResult, BatchId)> {
+        let Some((record, written)) = self.requester.task(task) else {
+            return Some((Err(no_task(task)), BatchId::NONE));
+        };
+        if record.state.is_terminal() {
+            return Some((self.task_reply(task), written));
+        }
+        if self.await_task.values().map(Vec::len).sum::<usize>() >= COMMANDS_MAX {
+            let error = CommandError::new(CommandErrorCode::Busy, "too many wait for tasks");
+            return Some((Err(error), BatchId::NONE));
+        }
+        self.await_task.entry(task).or_default().push(id);
+        None
+    }
+
+    pub(super) fn cancel_task(
+        &mut self,
+        id: TaskId,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        match self.requester.cancel(id, step) {
+            Some((after, _)) => (self.task_reply(id), after),
+            None => (Err(no_task(id)), BatchId::NONE),
+        }
+    }
+
+    /// A reply about a task waits for what the task's rows wait for.
+    pub(super) fn rested(&self, task: TaskId, result: CommandResult) -> (CommandResult, BatchId) {
+        (
+            result,
+            self.requester
+                .task(task)
+                .map_or(BatchId::NONE, |(_, written)| written),
+        )
+    }
+
+    /// What a waiting task waits for, in words.
+    fn waits_for(&self, record: &TaskRecord) -> Option<String> {
+        if record.state != TaskState::Submitted {
+            return None;
+        }
+        let capability = &record.capability;
+        let offered = self.registry.offering(capability).next().is_some();
+        let what = match (record.to, offered) {
+            (Some(to), _) if self.registry.entry(&to).is_none() => {
+                "the worker it names is not known at the moment"
+            }
+            (None, false) => return Some(format!("no known peer offers {capability}")),
+            _ => "a free slot at a worker that can be reached",
+        };
+        Some(format!("waits for {what}"))
+    }
+}
+
+fn no_task(id: TaskId) -> CommandError {
+    CommandError::new(CommandErrorCode::NotFound, format!("there is no task {id}"))
+}
+
+fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskView {
+    let attempts = record
+        .attempts
+        .iter()
+        .map(|attempt| AttemptView {
+            worker: attempt.worker.to_string(),
+            token: attempt.token.0,
+            started: attempt.started.to_rfc3339(),
+            ended: attempt.ended.map(|at| at.to_rfc3339()),
+            outcome: attempt.outcome.clone(),
+        })
+        .collect();
+    TaskView {
+        id: record.id.to_string(),
+        capability: record.capability.to_string(),
+        state: record.state,
+        priority: record.priority,
+        submitted: record.submitted.to_rfc3339(),
+        deadline: record.deadline.to_rfc3339(),
+        input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
+        result_bytes: record
+            .result_bytes
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+        reason: record.reason.clone().or(waits_for),
+        no_worker: record.state == TaskState::Failed && record.attempts.is_empty(),
+        attempts,
+    }
+}
