@@ -94,8 +94,17 @@ impl Node {
             Command::Fingerprint { peer } => (self.fingerprint(peer.as_ref()), BatchId::NONE),
             Command::WakesReceived => (Ok(self.wakes_received(step.now.mono)), BatchId::NONE),
         };
-        self.gate
-            .pass(after, Output::Reply { id, result }, &mut self.out);
+        self.reply_after(id, result, after);
+    }
+
+    pub(super) fn reply(&mut self, id: CommandId, result: CommandResult) {
+        self.out.push(Output::Reply { id, result });
+    }
+
+    /// Replies once `after` is durable.
+    pub(super) fn reply_after(&mut self, id: CommandId, result: CommandResult, after: BatchId) {
+        let reply = Output::Reply { id, result };
+        self.gate.pass(after, reply, &mut self.out);
     }
 
     fn identity_view(&self) -> (CommandResult, BatchId) {

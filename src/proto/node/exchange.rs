@@ -31,6 +31,19 @@ pub(super) struct Message {
     pub(super) resent: bool,
 }
 
+impl Message {
+    /// One that rests on nothing that the disk has to keep first.
+    pub(super) fn new(msg_type: MsgType, body: Vec<u8>, kind: Kind) -> Message {
+        Message {
+            msg_type,
+            body,
+            kind,
+            after: BatchId::NONE,
+            resent: false,
+        }
+    }
+}
+
 /// What a request is about: what its answer, or the lack of one, is told to.
 #[derive(Debug, Clone)]
 pub(super) enum Kind {
@@ -390,13 +403,7 @@ impl Node {
 
     /// Has `peer` answer something: its answer is what our next epoch waits for.
     pub(super) fn probe(&mut self, peer: PeerId, step: &mut Step<'_>) {
-        let message = Message {
-            msg_type: MsgType::Ping,
-            body: cbor::encode(&Ping {}),
-            kind: Kind::Probe,
-            after: BatchId::NONE,
-            resent: false,
-        };
+        let message = Message::new(MsgType::Ping, cbor::encode(&Ping {}), Kind::Probe);
         self.send(peer, message, step);
     }
 
@@ -415,11 +422,8 @@ impl Node {
             .own()
             .map_or(BatchId::NONE, |(_, written)| written);
         let message = Message {
-            msg_type: MsgType::RegistrySync,
-            body: cbor::encode(sync),
-            kind: Kind::Sync,
             after,
-            resent: false,
+            ..Message::new(MsgType::RegistrySync, cbor::encode(sync), Kind::Sync)
         };
         self.send(peer, message, step);
     }
@@ -432,13 +436,8 @@ impl Node {
         status: WakeStatus,
         step: &mut Step<'_>,
     ) {
-        let message = Message {
-            msg_type: MsgType::WakeUpdate,
-            body: cbor::encode(&crate::wire::WakeUpdate { nonce, status }),
-            kind: Kind::WakeUpdate { tries: 0 },
-            after: BatchId::NONE,
-            resent: false,
-        };
+        let body = cbor::encode(&crate::wire::WakeUpdate { nonce, status });
+        let message = Message::new(MsgType::WakeUpdate, body, Kind::WakeUpdate { tries: 0 });
         self.send(peer, message, step);
     }
 

@@ -3,7 +3,7 @@
 
 use super::command::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 use super::exchange::{Kind, Message};
-use super::io::{ExchangeFailure, Note, Output};
+use super::io::{ExchangeFailure, Note};
 use super::stats::{GuardView, HealthCounts, LoadView, NodeStats, PeerStats, PeerStatusView};
 use super::tally::Direction;
 use super::{Node, PeerView};
@@ -133,13 +133,13 @@ impl Node {
         let status = self.own_status(now);
         let body = cbor::encode(&Heartbeat { seq, status });
         let kind = Kind::Beat { seq, sent: now };
-        self.send(peer, probe(MsgType::Heartbeat, body, kind), step);
+        self.send(peer, Message::new(MsgType::Heartbeat, body, kind), step);
     }
 
     /// Asks a peer, with which a session came up, what it can take on.
     pub(super) fn ask_capabilities(&mut self, peer: PeerId, step: &mut Step<'_>) {
         let body = cbor::encode(&CapabilityQuery { capability: None });
-        let message = probe(MsgType::CapabilityQuery, body, Kind::Capabilities);
+        let message = Message::new(MsgType::CapabilityQuery, body, Kind::Capabilities);
         self.send(peer, message, step);
     }
 
@@ -154,7 +154,7 @@ impl Node {
             limit: DISCOVERY_MAX,
         });
         for peer in asked {
-            let message = probe(MsgType::Discovery, body.clone(), Kind::Discovery);
+            let message = Message::new(MsgType::Discovery, body.clone(), Kind::Discovery);
             self.send(peer, message, step);
         }
     }
@@ -257,7 +257,7 @@ impl Node {
         let status = self.own_status(sent);
         let body = cbor::encode(&StatusReport { status });
         let kind = Kind::Status { command, sent };
-        self.send(peer, probe(MsgType::StatusReport, body, kind), step);
+        self.send(peer, Message::new(MsgType::StatusReport, body, kind), step);
         Ok(())
     }
 
@@ -283,11 +283,7 @@ impl Node {
             load: load_view(load),
             agent: agent.as_str().into(),
         };
-        let result = Ok(Reply::PeerStatus(view));
-        self.out.push(Output::Reply {
-            id: command,
-            result,
-        });
+        self.reply(command, Ok(Reply::PeerStatus(view)));
     }
 
     pub(super) fn reply_circuit_open(&mut self, id: CommandId, peer: &PeerId, now: Mono) {
@@ -296,10 +292,7 @@ impl Node {
             CommandErrorCode::CircuitOpen,
             format!("{peer} failed too often lately and is left alone: try again in {wait_s} s"),
         );
-        self.out.push(Output::Reply {
-            id,
-            result: Err(error),
-        });
+        self.reply(id, Err(error));
     }
 
     pub(super) fn peer_state(&self, peer: &PeerId, now: Mono) -> &'static str {
@@ -460,16 +453,6 @@ impl Node {
         health.retain(|peer| peers.peer(peer).is_some());
         tally.retain(|peer| peers.peer(peer).is_some());
         guard.tick(now);
-    }
-}
-
-fn probe(msg_type: MsgType, body: Vec<u8>, kind: Kind) -> Message {
-    Message {
-        msg_type,
-        body,
-        kind,
-        after: BatchId::NONE,
-        resent: false,
     }
 }
 

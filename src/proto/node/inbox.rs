@@ -38,8 +38,7 @@ impl Node {
         }
         if self.inbox.last_number() > before {
             for id in std::mem::take(&mut self.await_inbox) {
-                let result = Ok(Reply::Done);
-                self.out.push(Output::Reply { id, result });
+                self.reply(id, Ok(Reply::Done));
             }
         }
     }

@@ -293,14 +293,13 @@ impl Node {
 
     /// Answers once `after` is durable.
     fn tell(&mut self, asker: Asker, bytes: Vec<u8>, after: BatchId) {
-        let output = match asker {
-            Asker::Exchange { id, .. } => Output::Respond { id, bytes },
-            Asker::Http { id } => Output::Reply {
-                id,
-                result: Ok(Reply::Envelope(bytes)),
-            },
-        };
-        self.gate.pass(after, output, &mut self.out);
+        match asker {
+            Asker::Exchange { id, .. } => {
+                let response = Output::Respond { id, bytes };
+                self.gate.pass(after, response, &mut self.out);
+            }
+            Asker::Http { id } => self.reply_after(id, Ok(Reply::Envelope(bytes)), after),
+        }
     }
 
     pub(super) fn refuse_asker(&mut self, asker: Asker, code: WireError, step: &mut Step<'_>) {

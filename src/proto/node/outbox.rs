@@ -80,18 +80,11 @@ fn place(message: &Message) -> usize {
 mod tests {
     use super::*;
     use crate::proto::node::exchange::Kind;
-    use crate::types::BatchId;
     use crate::wire::MsgType;
 
     /// A message that is known again by `n`.
     fn message(msg_type: MsgType, n: usize) -> Message {
-        Message {
-            msg_type,
-            body: n.to_be_bytes().to_vec(),
-            kind: Kind::Cancel,
-            after: BatchId::NONE,
-            resent: false,
-        }
+        Message::new(msg_type, n.to_be_bytes().to_vec(), Kind::Cancel)
     }
 
     fn drain(outbox: Outbox) -> Vec<(MsgType, usize)> {

@@ -1,10 +1,10 @@
 //! Whom a person means, and whether they can be reached.
 
+use super::Node;
 use super::command::{CommandError, CommandErrorCode, CommandResult, PeerRef, PongView, Reply};
 use super::exchange::{Kind, Message};
-use super::{Node, Output};
 use crate::proto::Step;
-use crate::types::{BatchId, CommandId, EntityId, Mono, PeerId};
+use crate::types::{CommandId, EntityId, Mono, PeerId};
 use crate::wire::{MsgType, Ping, WireError, cbor};
 
 impl Node {
@@ -52,16 +52,9 @@ impl Node {
         step: &mut Step<'_>,
     ) -> Result<(), CommandError> {
         let (peer, _) = self.resolve(peer)?;
-        let message = Message {
-            msg_type: MsgType::Ping,
-            body: cbor::encode(&Ping {}),
-            kind: Kind::Ping {
-                command,
-                sent: step.now.mono,
-            },
-            after: BatchId::NONE,
-            resent: false,
-        };
+        let sent = step.now.mono;
+        let kind = Kind::Ping { command, sent };
+        let message = Message::new(MsgType::Ping, cbor::encode(&Ping {}), kind);
         self.send(peer, message, step);
         Ok(())
     }
@@ -85,13 +78,8 @@ impl Node {
                 entity_id: entity,
             }));
         }
-        let message = Message {
-            msg_type: MsgType::Ping,
-            body: cbor::encode(&Ping {}),
-            kind: Kind::Reach { command, entity },
-            after: BatchId::NONE,
-            resent: false,
-        };
+        let kind = Kind::Reach { command, entity };
+        let message = Message::new(MsgType::Ping, cbor::encode(&Ping {}), kind);
         self.send(peer, message, step);
         None
     }
@@ -102,10 +90,7 @@ impl Node {
             peer_id: peer.to_string(),
             rtt_us,
         };
-        self.out.push(Output::Reply {
-            id,
-            result: Ok(Reply::Pong(pong)),
-        });
+        self.reply(id, Ok(Reply::Pong(pong)));
     }
 
     /// Somebody answered at `peer`: the one that was sought, or another who lives there now.
@@ -123,7 +108,7 @@ impl Node {
             peer_id: peer,
             entity_id: found,
         });
-        self.out.push(Output::Reply { id, result });
+        self.reply(id, result);
     }
 
     /// Nothing came of a question: what the peer said of it is told, if it said anything.
@@ -131,10 +116,7 @@ impl Node {
         let Some(code) = code else {
             return self.reply_unreachable(id, peer);
         };
-        self.out.push(Output::Reply {
-            id,
-            result: Err(CommandError::refused_by(peer, code)),
-        });
+        self.reply(id, Err(CommandError::refused_by(peer, code)));
     }
 
     pub(super) fn reply_unreachable(&mut self, id: CommandId, peer: &PeerId) {
@@ -142,9 +124,6 @@ impl Node {
             CommandErrorCode::Unreachable,
             format!("{peer} could not be reached, or did not answer in time"),
         );
-        self.out.push(Output::Reply {
-            id,
-            result: Err(error),
-        });
+        self.reply(id, Err(error));
     }
 }

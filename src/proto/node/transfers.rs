@@ -397,12 +397,7 @@ impl Node {
         let written = self.transfer_view(id).map(|(_, written)| written);
         let after = after.max(written.unwrap_or(BatchId::NONE));
         for command in waiting {
-            let result = self.transfer_reply(id);
-            let reply = Output::Reply {
-                id: command,
-                result,
-            };
-            self.gate.pass(after, reply, &mut self.out);
+            self.reply_after(command, self.transfer_reply(id), after);
         }
     }
 

@@ -1,9 +1,9 @@
 //! Wake-ups as the API sees them: sent, awaited, received.
 
+use super::Node;
 use super::command::{
     CommandError, CommandErrorCode, CommandResult, PeerRef, Reply, WakePhaseView, WakeView,
 };
-use super::{Node, Output};
 use crate::proto::Step;
 use crate::proto::wake::{Call, Received, Sent};
 use crate::types::limits::{COMMANDS_MAX, WAKE_REASON_MAX_BYTES};
@@ -68,11 +68,7 @@ impl Node {
             self.not_woken(&to);
         }
         for (command, _) in self.await_wake.remove(&id).into_iter().flatten() {
-            let result = Ok(Reply::Wake(view.clone()));
-            self.out.push(Output::Reply {
-                id: command,
-                result,
-            });
+            self.reply(command, Ok(Reply::Wake(view.clone())));
         }
     }
 

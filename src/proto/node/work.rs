@@ -307,17 +307,11 @@ impl Node {
         let Some(peer) = self.peer_of_entity(&entity) else {
             return false;
         };
-        self.send(
-            peer,
-            Message {
-                msg_type,
-                body,
-                kind,
-                after,
-                resent: false,
-            },
-            step,
-        );
+        let message = Message {
+            after,
+            ..Message::new(msg_type, body, kind)
+        };
+        self.send(peer, message, step);
         true
     }
 
@@ -343,15 +337,7 @@ impl Node {
             self.note(Note::TaskEnded { task, state });
         }
         for command in self.await_task.remove(&task).into_iter().flatten() {
-            let result = self.task_reply(task);
-            self.gate.pass(
-                after,
-                Output::Reply {
-                    id: command,
-                    result,
-                },
-                &mut self.out,
-            );
+            self.reply_after(command, self.task_reply(task), after);
         }
     }
 
