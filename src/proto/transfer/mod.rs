@@ -23,6 +23,7 @@
 //! `TRANSFER_IDLE_MS` of [`crate::types::limits`].
 
 mod incoming;
+mod kept;
 mod manifest;
 mod name;
 mod outgoing;

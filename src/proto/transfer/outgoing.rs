@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::kept::{self, Kept};
 use super::record::{self, SentRecord, SentState};
 use super::{Manifest, STREAMS_PER_PEER_MAX, cut, idle_at, transfer_key};
 use crate::proto::{RowError, Step};
-use crate::types::limits::{BULK_STREAMS_MAX, TRANSFER_IDLE_MS, TRANSFERS_KEPT, TRANSFERS_MAX};
-use crate::types::{BatchId, EntityId, Keyspace, Mono, Now, Row, TransferId};
-use crate::wire::{ChunkOffer, OfferAnswer};
+use crate::types::limits::{BULK_STREAMS_MAX, TRANSFER_IDLE_MS, TRANSFERS_MAX};
+use crate::types::{BatchId, EntityId, Keyspace, Mono, Now, Row, TransferId, Wall};
+use crate::wire::{ChunkOffer, OfferAnswer, cbor};
 
 const RETRY_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 15_000;
@@ -103,6 +104,24 @@ impl Sent {
     /// Whether its chunks are on their way.
     pub fn is_streaming(&self) -> bool {
         self.phase == Phase::Streaming
+    }
+}
+
+impl Kept for Sent {
+    const ROW: Keyspace = Keyspace::SentFile;
+    const CHUNKS: Keyspace = Keyspace::SentChunks;
+
+    fn is_over(&self) -> bool {
+        self.record.state.is_terminal()
+    }
+
+    fn changed(&self) -> Wall {
+        self.record.changed
+    }
+
+    fn row(&mut self, now: Wall) -> Vec<u8> {
+        self.record.changed = now;
+        cbor::encode(&self.record)
     }
 }
 
@@ -426,23 +445,8 @@ impl Sends {
         if busy {
             self.effects.push(SendEffect::Stop { id });
         }
-        step.delete(Keyspace::SentChunks, *id.0.as_bytes());
         self.changed(id, step);
-        self.prune(step);
-    }
-
-    fn prune(&mut self, step: &mut Step<'_>) {
-        let over = self
-            .files
-            .iter()
-            .filter(|(_, s)| s.record.state.is_terminal());
-        let mut over: Vec<_> = over.map(|(id, s)| (s.record.changed, *id)).collect();
-        over.sort_unstable();
-        let excess = over.len().saturating_sub(TRANSFERS_KEPT);
-        for (_, id) in over.into_iter().take(excess) {
-            self.files.remove(&id);
-            step.delete(Keyspace::SentFile, *id.0.as_bytes());
-        }
+        kept::close(&mut self.files, id, step);
     }
 
     /// Writes the row.
@@ -450,10 +454,8 @@ impl Sends {
         let Some(sent) = self.files.get_mut(&id) else {
             return BatchId::NONE;
         };
-        sent.record.changed = step.now.wall;
-        let row = crate::wire::cbor::encode(&sent.record);
-        sent.written = step.put(Keyspace::SentFile, *id.0.as_bytes(), row);
-        let written = sent.written;
+        let written = kept::write(id, sent, step);
+        sent.written = written;
         self.told(id, written);
         written
     }

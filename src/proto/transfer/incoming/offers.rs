@@ -1,0 +1,201 @@
+//! Offers: what is taken, and what a file begins with.
+
+use super::{ReceiveEffect, Received, Receives};
+use crate::proto::Step;
+use crate::proto::transfer::record::{self, ReceivedRecord, ReceivedState};
+use crate::proto::transfer::{ChunkSet, Manifest, safe_name};
+use crate::types::limits::{TRANSFER_IDLE_MS, TRANSFERS_MAX};
+use crate::types::{BatchId, EntityId, Keyspace, TransferId};
+use crate::wire::{ChunkOffer, OfferAnswer, RefusedFile};
+
+/// Of one peer.
+const OPEN_PER_PEER_MAX: usize = TRANSFERS_MAX / 4;
+
+/// What becomes of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub enum Offered {
+    /// Say this once the batch is durable.
+    Answer(OfferAnswer, BatchId),
+    /// Find out whether the disk has room, then [`Receives::prepared`].
+    Prepare,
+}
+
+pub(super) struct Preparing {
+    from: EntityId,
+    name: String,
+    manifest: Manifest,
+}
+
+impl Receives {
+    /// Somebody offers a file. `allowed` is the policy's word on who it is.
+    pub fn offered(
+        &mut self,
+        from: EntityId,
+        offer: &ChunkOffer,
+        allowed: bool,
+        step: &mut Step<'_>,
+    ) -> Offered {
+        let refused = |why| Offered::Answer(OfferAnswer::Refused(why), BatchId::NONE);
+        let id = offer.transfer_id;
+        if let Some(known) = self.files.get(&id) {
+            let same = known.record.from == from
+                && (known.record.root, known.record.size) == (offer.root, offer.size);
+            if !same {
+                return refused(RefusedFile::BadManifest);
+            }
+            return Offered::Answer(answer(known), known.written);
+        }
+        if !allowed {
+            return refused(RefusedFile::NotAllowed);
+        }
+        if offer.size > self.config.max_bytes {
+            return refused(RefusedFile::TooLarge);
+        }
+        let open = || {
+            self.files
+                .values()
+                .filter(|r| !r.record.state.is_terminal())
+        };
+        let of_peer = open().filter(|r| r.record.from == from).count()
+            + self.preparing.values().filter(|p| p.from == from).count();
+        let all = open().count() + self.preparing.len();
+        let no_room = all >= TRANSFERS_MAX || of_peer >= OPEN_PER_PEER_MAX;
+        if no_room || self.preparing.contains_key(&id) {
+            return refused(RefusedFile::Busy);
+        }
+        let Some(manifest) = Manifest::from_offer(offer) else {
+            return refused(RefusedFile::BadManifest);
+        };
+        let (name, size) = (safe_name(&offer.name), manifest.size);
+        let new = Preparing {
+            from,
+            name,
+            manifest,
+        };
+        if let Some(older) = self.same_file(&new) {
+            let (answer, after) = self.take_over(id, older, new, step);
+            return Offered::Answer(answer, after);
+        }
+        self.preparing.insert(id, new);
+        self.effects.push(ReceiveEffect::Prepare { id, size });
+        Offered::Prepare
+    }
+
+    /// An unfinished transfer of the same file, of which chunks may be there already.
+    fn same_file(&self, new: &Preparing) -> Option<TransferId> {
+        let same = |received: &Received| {
+            let record = &received.record;
+            record.state == ReceivedState::Receiving
+                && received.manifest.as_ref() == Some(&new.manifest)
+                && (record.from, &record.name) == (new.from, &new.name)
+        };
+        let found = self.files.iter().find(|(_, received)| same(received));
+        found.map(|(id, _)| *id)
+    }
+
+    fn take_over(
+        &mut self,
+        id: TransferId,
+        older: TransferId,
+        new: Preparing,
+        step: &mut Step<'_>,
+    ) -> (OfferAnswer, BatchId) {
+        let (partial, have, have_bytes, checked) = {
+            let old = &self.files[&older];
+            (
+                old.record.partial,
+                old.have.clone(),
+                old.have_bytes,
+                old.checked,
+            )
+        };
+        let reason = format!("goes on as {id}");
+        self.end(older, ReceivedState::Canceled, None, reason, false, step);
+        let after = self.begin(id, partial, new, step);
+        let received = self.files.get_mut(&id).expect("begun a moment ago");
+        (received.have, received.have_bytes, received.checked) = (have, have_bytes, checked);
+        let after = after.max(self.changed(id, step));
+        let answer = answer(&self.files[&id]);
+        self.name_if_full(id);
+        (answer, after)
+    }
+
+    /// There is room on the disk, or there is not.
+    pub fn prepared(
+        &mut self,
+        id: TransferId,
+        prepared: Result<(), RefusedFile>,
+        step: &mut Step<'_>,
+    ) -> Option<(OfferAnswer, BatchId)> {
+        let new = self.preparing.remove(&id)?;
+        if let Err(why) = prepared {
+            return Some((OfferAnswer::Refused(why), BatchId::NONE));
+        }
+        let after = self.begin(id, id, new, step);
+        Some((answer(&self.files[&id]), after))
+    }
+
+    fn begin(
+        &mut self,
+        id: TransferId,
+        partial: TransferId,
+        new: Preparing,
+        step: &mut Step<'_>,
+    ) -> BatchId {
+        let Preparing {
+            from,
+            name,
+            manifest,
+        } = new;
+        let have = ChunkSet::empty(manifest.count());
+        let record = ReceivedRecord {
+            v: record::version(),
+            id,
+            from,
+            name,
+            state: ReceivedState::Receiving,
+            size: manifest.size,
+            chunk_bytes: manifest.chunk_bytes,
+            root: manifest.root,
+            partial,
+            have: have.as_bytes().to_vec(),
+            stored_as: None,
+            since: step.now.wall,
+            changed: step.now.wall,
+            refused: None,
+            reason: None,
+        };
+        step.writes
+            .put(Keyspace::ReceivedChunks, *id.0.as_bytes(), manifest.list());
+        let received = Received {
+            record,
+            written: BatchId::NONE,
+            revision: 0,
+            moved_bytes: 0,
+            manifest: Some(manifest),
+            have,
+            have_bytes: 0,
+            checked: true,
+            stream: None,
+            errors: 0,
+            idle_at: step.now.mono + TRANSFER_IDLE_MS,
+        };
+        self.files.insert(id, received);
+        self.changed(id, step)
+    }
+}
+
+/// What an offer of this file is answered.
+fn answer(received: &Received) -> OfferAnswer {
+    match received.record.state {
+        ReceivedState::Receiving | ReceivedState::Storing => OfferAnswer::Accepted {
+            have_bytes: received.have_bytes,
+        },
+        ReceivedState::Completed => OfferAnswer::Complete,
+        ReceivedState::Failed | ReceivedState::Canceled => {
+            let why = received.record.refused.unwrap_or(RefusedFile::Canceled);
+            OfferAnswer::Refused(why)
+        }
+    }
+}
