@@ -2,11 +2,9 @@
 
 use data_encoding::{BASE64, HEXLOWER};
 
-use super::command::{
-    Command, CommandError, CommandErrorCode, CommandResult, EntryView, IdentityView, PeerRef,
-    Reply, StatusView, TaskCounts,
-};
+use super::command::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 use super::stats::PoolView;
+use super::views::{EntryView, IdentityView, StatusView, TaskCounts};
 use super::{Node, Output};
 use crate::crypto::Identity;
 use crate::proto::Step;

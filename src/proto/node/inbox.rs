@@ -1,9 +1,8 @@
 //! Messages for our agent: taken in, shown, answered, acknowledged.
 
-use super::command::{
-    CommandError, CommandErrorCode, CommandResult, InboxFilter, MessageView, Reply,
-};
+use super::command::{CommandError, CommandErrorCode, CommandResult, InboxFilter, Reply};
 use super::io::{Note, Output};
+use super::views::MessageView;
 use super::{Node, Received};
 use crate::proto::Step;
 use crate::proto::inbox::{Kept, ReplyError, Settled};

@@ -1,10 +1,9 @@
 //! Rotated keys: our own, and what became known of others'.
 
 use super::Node;
-use super::command::{
-    CommandError, CommandErrorCode, CommandResult, FingerprintView, PeerRef, Reply,
-};
+use super::command::{CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 use super::io::Note;
+use super::views::FingerprintView;
 use crate::crypto::Identity;
 use crate::proto::Step;
 use crate::proto::registry::KeyNews;

@@ -7,7 +7,8 @@
 //! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
-//! hands on to `tasks`, `wakes`, `inbox`, `transfers` and `reach` what is theirs.
+//! hands on to `tasks`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
+//! it answers with.
 
 mod answers;
 mod command;
@@ -29,6 +30,7 @@ mod stats;
 mod tally;
 mod tasks;
 mod transfers;
+mod views;
 mod wakes;
 mod work;
 
@@ -42,6 +44,7 @@ pub use config::*;
 pub use io::*;
 pub use stats::*;
 pub use transfers::{FileJob, FileNews};
+pub use views::*;
 
 use self::exchange::{Message, Pending};
 use self::gate::Gate;

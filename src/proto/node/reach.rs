@@ -1,8 +1,9 @@
 //! Whom a person means, and whether they can be reached.
 
 use super::Node;
-use super::command::{CommandError, CommandErrorCode, CommandResult, PeerRef, PongView, Reply};
+use super::command::{CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
 use super::exchange::{Kind, Message};
+use super::views::PongView;
 use crate::proto::Step;
 use crate::types::{CommandId, EntityId, Mono, PeerId};
 use crate::wire::{MsgType, Ping, WireError, cbor};

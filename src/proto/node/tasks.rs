@@ -1,9 +1,8 @@
 //! Tasks as the API sees them: submitted, shown, awaited.
 
 use super::Node;
-use super::command::{
-    AttemptView, CommandError, CommandErrorCode, CommandResult, Reply, Submission, TaskView,
-};
+use super::command::{CommandError, CommandErrorCode, CommandResult, Reply, Submission};
+use super::views::{AttemptView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES};

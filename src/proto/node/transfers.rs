@@ -1,11 +1,10 @@
 //! Files: offers and their answers on the exchange lane, and what the runtime is asked to do with
 //! the bytes.
 
-use super::command::{
-    CommandError, CommandErrorCode, CommandResult, Direction, NewTransfer, Reply, TransferView,
-};
+use super::command::{CommandError, CommandErrorCode, CommandResult, NewTransfer, Reply};
 use super::exchange::Kind;
 use super::io::{Note, Output};
+use super::views::{Direction, TransferView};
 use super::{Node, inbound::Answer};
 use crate::proto::Step;
 use crate::proto::session::SealedRef;

@@ -1,9 +1,8 @@
 //! Wake-ups as the API sees them: sent, awaited, received.
 
 use super::Node;
-use super::command::{
-    CommandError, CommandErrorCode, CommandResult, PeerRef, Reply, WakePhaseView, WakeView,
-};
+use super::command::{CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
+use super::views::{WakePhaseView, WakeView};
 use crate::proto::Step;
 use crate::proto::wake::{Call, Received, Sent};
 use crate::types::limits::{COMMANDS_MAX, WAKE_REASON_MAX_BYTES};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod handover;
 mod offers;
 
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
@@ -11,13 +12,7 @@ use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{
     BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
 };
-use crate::wire::{
-    AckAnswer, CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor,
-};
-
-/// First and longest wait before a result is sent again.
-const RESEND_MS: u64 = 500;
-const RESEND_MAX_MS: u64 = 10_000;
+use crate::wire::{CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
 
 /// The worker's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,48 +213,6 @@ impl Worker {
         self.await_ack(key, step.now.mono, 0);
     }
 
-    fn await_ack(&mut self, key: HeldKey, resend: Mono, tries: u32) {
-        let held = self.held.get_mut(&key).expect("the caller holds it");
-        if let Phase::Ended { resend, .. } = held.phase {
-            self.resend.remove(&(resend, key));
-        }
-        held.phase = Phase::Ended { resend, tries };
-        self.resend.insert((resend, key));
-    }
-
-    /// The requester answered (or did not answer, when `answers` is none) what we handed over.
-    pub fn acknowledged(
-        &mut self,
-        requester: EntityId,
-        tasks: &[(TaskId, FencingToken)],
-        answers: Option<&[AckAnswer]>,
-        step: &mut Step<'_>,
-    ) {
-        for (at, (task, token)) in tasks.iter().enumerate() {
-            let key = HeldKey {
-                requester,
-                task: *task,
-            };
-            let Some(held) = self.held.get(&key) else {
-                continue;
-            };
-            let Phase::Ended { tries, .. } = held.phase else {
-                continue;
-            };
-            let answer = answers.and_then(|answers| answers.get(at));
-            match answer {
-                Some(AckAnswer::Kept | AckAnswer::Fenced) if held.record.token == *token => {
-                    self.bury(key, step);
-                }
-                Some(_) => self.await_ack(key, step.now.mono, 0),
-                None => {
-                    let wait = RESEND_MS + step.backoff_ms(tries, RESEND_MS, RESEND_MAX_MS);
-                    self.await_ack(key, step.now.mono + wait, tries + 1);
-                }
-            }
-        }
-    }
-
     /// The requester answered a renewal that left at `sent`.
     pub fn renewed(
         &mut self,
@@ -341,21 +294,6 @@ impl Worker {
         self.tombstones.insert((forget_at, key));
     }
 
-    /// A session with `requester` came up: tell it at once what we hold, and hand over what ended.
-    pub fn requester_is_back(&mut self, requester: EntityId, now: Mono) {
-        if let Some(at) = self.renew_at.get_mut(&requester) {
-            *at = now;
-        }
-        let ended: Vec<HeldKey> = self
-            .live_of(requester)
-            .filter(|(_, held)| matches!(held.phase, Phase::Ended { .. }))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in ended {
-            self.await_ack(key, now, 0);
-        }
-    }
-
     /// Does what the time demands.
     pub fn tick(&mut self, step: &mut Step<'_>) {
         let now = step.now.mono;
@@ -387,36 +325,6 @@ impl Worker {
         }
         self.send_results(step);
         self.prune(step);
-    }
-
-    fn send_results(&mut self, step: &mut Step<'_>) {
-        let now = step.now.mono;
-        let mut due: BTreeMap<EntityId, (Vec<(TaskId, FencingToken)>, BatchId)> = BTreeMap::new();
-        while let Some((at, key)) = self.resend.first().copied() {
-            if at > now {
-                break;
-            }
-            let held = &self.held[&key];
-            let Phase::Ended { tries, .. } = held.phase else {
-                unreachable!("only ended tasks are to be sent")
-            };
-            if held.keep_until <= now {
-                self.bury(key, step);
-                continue;
-            }
-            let list = due.entry(key.requester).or_default();
-            list.0.push((key.task, held.record.token));
-            list.1 = list.1.max(held.written);
-            // The answer, or the lack of one, sets the time anew.
-            self.await_ack(key, now + 2 * RESEND_MAX_MS, tries);
-        }
-        for (requester, (tasks, after)) in due {
-            self.effects.push(WorkerEffect::Results {
-                requester,
-                tasks,
-                after,
-            });
-        }
     }
 
     fn prune(&mut self, step: &mut Step<'_>) {

@@ -1,0 +1,15 @@
+//! The plain views that commands are answered with.
+//!
+//! They are the JSON of the HTTP API and of `--json`; their names are fixed.
+
+mod message;
+mod node;
+mod peer;
+mod task;
+mod transfer;
+
+pub use message::*;
+pub use node::*;
+pub use peer::*;
+pub use task::*;
+pub use transfer::*;

@@ -1,0 +1,49 @@
+//! Tasks as the API shows them.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::types::{Priority, TaskState};
+
+/// How many of our tasks are in each state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskCounts {
+    pub submitted: usize,
+    pub working: usize,
+    pub completed: usize,
+    pub failed: usize,
+    pub canceled: usize,
+}
+
+/// A task of ours.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskView {
+    pub id: String,
+    pub capability: String,
+    pub state: TaskState,
+    pub priority: Priority,
+    /// RFC 3339.
+    pub submitted: String,
+    /// RFC 3339.
+    pub deadline: String,
+    pub input_bytes: usize,
+    pub result_bytes: Option<usize>,
+    /// Why it failed, or what it waits for.
+    pub reason: Option<String>,
+    /// Whether a failure came for want of a worker before the deadline.
+    pub no_worker: bool,
+    pub attempts: Vec<AttemptView>,
+}
+
+/// One attempt at a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AttemptView {
+    /// The worker's entity id.
+    pub worker: String,
+    pub token: u64,
+    /// RFC 3339.
+    pub started: String,
+    pub ended: Option<String>,
+    /// `offered`, `working`, `completed`, `failed: …`, `refused: …`, `lost: …`, `canceled`.
+    pub outcome: String,
+}

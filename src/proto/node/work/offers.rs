@@ -1,0 +1,126 @@
+//! What the requester offers, and to whom.
+
+use super::LIST_SOFT_MAX_BYTES;
+use crate::proto::Step;
+use crate::proto::node::Node;
+use crate::proto::node::exchange::Kind;
+use crate::proto::node::health::Standing;
+use crate::proto::node::io::Note;
+use crate::proto::task::Candidate;
+use crate::types::limits::LIST_MAX_ITEMS;
+use crate::types::{BatchId, EntityId, FencingToken, TaskId};
+use crate::wire::{CancelItem, DelegateItem, MsgType, TaskCancel, TaskDelegate, cbor};
+
+impl Node {
+    /// Gives waiting tasks to the workers that stand best: healthy ones if there are any, suspect
+    /// ones if not, or else whoever is known to offer the capability.
+    pub(in crate::proto::node) fn assign(&mut self, step: &mut Step<'_>) {
+        let Node {
+            requester,
+            registry,
+            peers,
+            sessions,
+            health,
+            guard,
+            ..
+        } = self;
+        let now = step.now.mono;
+        requester.assign(step, |capability| {
+            let known: Vec<(Candidate, Standing)> = registry
+                .offering(capability)
+                .map(|(entry, slots)| (entry, entry.body.peer_id(), slots))
+                .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
+                // An offer that is not even sent would only cost a token.
+                .filter(|(_, peer, _)| guard.wait_ms(peer, now).is_none())
+                .map(|(entry, peer, slots)| {
+                    let said = health.of(&peer).and_then(|known| known.slots(capability));
+                    let candidate = Candidate {
+                        worker: entry.body.entity_id,
+                        slots: said.map_or(slots, |said| said.slots),
+                    };
+                    (candidate, Standing::of(&peer, peers, sessions, health))
+                })
+                .collect();
+            let best = known.iter().map(|(_, standing)| *standing).min();
+            known
+                .into_iter()
+                .filter(|(_, standing)| Some(*standing) == best)
+                .map(|(candidate, _)| candidate)
+                .collect()
+        });
+    }
+
+    pub(super) fn delegate(
+        &mut self,
+        worker: EntityId,
+        tasks: &[TaskId],
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let mut items: Vec<DelegateItem> = Vec::new();
+        let mut bytes = 0;
+        for id in tasks {
+            let Some(item) = self.delegate_item(*id, step) else {
+                continue;
+            };
+            self.note(Note::TaskAssigned {
+                task: *id,
+                worker,
+                token: item.token.0,
+            });
+            bytes += item.input.len();
+            items.push(item);
+            if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
+                self.send_delegate(worker, std::mem::take(&mut items), after, step);
+                bytes = 0;
+            }
+        }
+        if !items.is_empty() {
+            self.send_delegate(worker, items, after, step);
+        }
+    }
+
+    fn delegate_item(&self, id: TaskId, step: &Step<'_>) -> Option<DelegateItem> {
+        let (record, _) = self.requester.task(id)?;
+        Some(DelegateItem {
+            task_id: id,
+            token: record.token,
+            capability: record.capability.clone(),
+            input: self.requester.input(id)?.to_vec(),
+            lease_ms: self.requester.lease_ms(),
+            remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
+        })
+    }
+
+    fn send_delegate(
+        &mut self,
+        worker: EntityId,
+        items: Vec<DelegateItem>,
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let offers: Vec<(TaskId, FencingToken)> = items
+            .iter()
+            .map(|item| (item.task_id, item.token))
+            .collect();
+        let body = cbor::encode(&TaskDelegate { items });
+        let kind = Kind::Delegate {
+            worker,
+            offers: offers.clone(),
+        };
+        if !self.send_to(worker, MsgType::TaskDelegate, body, kind, after, step) {
+            self.requester.offer_failed(worker, &offers, step, false);
+        }
+    }
+
+    pub(super) fn send_cancel(
+        &mut self,
+        worker: EntityId,
+        items: Vec<CancelItem>,
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let body = cbor::encode(&TaskCancel { items });
+        self.send_to(worker, MsgType::TaskCancel, body, Kind::Cancel, after, step);
+    }
+}

@@ -1,0 +1,97 @@
+//! What the worker tells of the tasks it holds, and who is told that one of ours ended.
+
+use super::LIST_SOFT_MAX_BYTES;
+use crate::proto::Step;
+use crate::proto::node::Node;
+use crate::proto::node::exchange::Kind;
+use crate::proto::node::io::Note;
+use crate::proto::task::HeldKey;
+use crate::types::limits::LIST_MAX_ITEMS;
+use crate::types::{BatchId, EntityId, FencingToken, TaskId};
+use crate::wire::{MsgType, RenewItem, ResultItem, TaskOutcome, TaskRenew, TaskResult, cbor};
+
+impl Node {
+    pub(super) fn send_renewal(
+        &mut self,
+        requester: EntityId,
+        items: Vec<RenewItem>,
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let body = cbor::encode(&TaskRenew {
+            boot: self.boot,
+            items: items.clone(),
+        });
+        let kind = Kind::Renew {
+            requester,
+            items,
+            sent: step.now.mono,
+        };
+        self.send_to(requester, MsgType::TaskRenew, body, kind, after, step);
+    }
+
+    pub(super) fn send_results(
+        &mut self,
+        requester: EntityId,
+        tasks: &[(TaskId, FencingToken)],
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for (task, token) in tasks {
+            let key = HeldKey {
+                requester,
+                task: *task,
+            };
+            let Some(outcome) = self.worker.outcome(key) else {
+                continue;
+            };
+            if let TaskOutcome::Completed { result } = outcome {
+                bytes += result.len();
+            }
+            items.push(ResultItem {
+                task_id: *task,
+                token: *token,
+                outcome: outcome.clone(),
+            });
+            if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
+                self.send_result_list(requester, std::mem::take(&mut items), after, step);
+                bytes = 0;
+            }
+        }
+        if !items.is_empty() {
+            self.send_result_list(requester, items, after, step);
+        }
+    }
+
+    fn send_result_list(
+        &mut self,
+        requester: EntityId,
+        items: Vec<ResultItem>,
+        after: BatchId,
+        step: &mut Step<'_>,
+    ) {
+        let tasks: Vec<(TaskId, FencingToken)> = items
+            .iter()
+            .map(|item| (item.task_id, item.token))
+            .collect();
+        let body = cbor::encode(&TaskResult { items });
+        let kind = Kind::Results {
+            requester,
+            tasks: tasks.clone(),
+        };
+        if !self.send_to(requester, MsgType::TaskResult, body, kind, after, step) {
+            self.worker.acknowledged(requester, &tasks, None, step);
+        }
+    }
+
+    pub(super) fn task_finished(&mut self, task: TaskId, after: BatchId) {
+        if let Some((record, _)) = self.requester.task(task) {
+            let state = record.state.as_str();
+            self.note(Note::TaskEnded { task, state });
+        }
+        for command in self.await_task.remove(&task).into_iter().flatten() {
+            self.reply_after(command, self.task_reply(task), after);
+        }
+    }
+}

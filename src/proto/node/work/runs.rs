@@ -1,0 +1,58 @@
+//! Runs of the tasks we hold, begun and ended.
+
+use crate::proto::Step;
+use crate::proto::node::Node;
+use crate::proto::node::io::{Output, RunOutcome, RunSpec};
+use crate::proto::task::HeldKey;
+use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
+use crate::types::{Capability, RunId};
+use crate::wire::TaskOutcome;
+
+impl Node {
+    pub(super) fn start_run(
+        &mut self,
+        run: RunId,
+        key: HeldKey,
+        capability: Capability,
+        timeout_ms: u64,
+    ) {
+        let input = self
+            .worker
+            .input(key)
+            .map(<[u8]>::to_vec)
+            .unwrap_or_default();
+        let HeldKey {
+            requester,
+            task: task_id,
+        } = key;
+        let spec = RunSpec {
+            task_id,
+            requester,
+            capability,
+            input,
+            timeout_ms,
+        };
+        self.out.push(Output::Run { run, spec });
+    }
+
+    pub(in crate::proto::node) fn run_ended(
+        &mut self,
+        run: RunId,
+        outcome: RunOutcome,
+        step: &mut Step<'_>,
+    ) {
+        let outcome = match outcome {
+            RunOutcome::Completed { result } if result.len() <= RESULT_MAX_BYTES => {
+                TaskOutcome::Completed { result }
+            }
+            RunOutcome::Completed { .. } => TaskOutcome::Failed {
+                reason: "the result is larger than 1 MiB".into(),
+            },
+            RunOutcome::Failed { mut reason } => {
+                reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
+                TaskOutcome::Failed { reason }
+            }
+        };
+        self.worker.run_ended(run, outcome, step);
+    }
+}

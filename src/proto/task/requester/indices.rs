@@ -1,0 +1,178 @@
+//! The log's rows and the indices over it: read back, kept in step, checked.
+
+use std::collections::BTreeSet;
+
+use super::super::queue::Ready;
+use super::super::record::TaskRecord;
+use super::super::{RowError, forget_at};
+use super::{Phase, Requester, Task};
+use crate::proto::{Step, Violation};
+use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
+
+impl Requester {
+    /// Takes one stored row back; rows of other keyspaces are left alone. Call
+    /// [`Requester::resume`] after the last.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn load(&mut self, row: &Row, now: Now) -> Result<(), RowError> {
+        let id = |key: &[u8]| {
+            uuid::Uuid::from_slice(key)
+                .map(TaskId)
+                .map_err(|_| RowError {
+                    what: "task",
+                    why: "its key has another length".into(),
+                })
+        };
+        match row.space {
+            Keyspace::Task => {
+                let record = TaskRecord::from_row(&row.value)?;
+                let left_ms = record.deadline.0.saturating_sub(now.wall.0);
+                let task = Task {
+                    deadline: now.mono + left_ms,
+                    phase: Phase::Over,
+                    written: BatchId::NONE,
+                    due: None,
+                    input: Vec::new(),
+                    result: None,
+                    record,
+                };
+                self.tasks.insert(id(&row.key)?, task);
+            }
+            Keyspace::TaskInput | Keyspace::TaskResult => {
+                let id = id(&row.key)?;
+                // Rows come in the order of their keyspaces: the record is there already, or
+                // this is what a pruned task left behind.
+                if let Some(task) = self.tasks.get_mut(&id) {
+                    match row.space {
+                        Keyspace::TaskInput => {
+                            self.input_bytes += row.value.len();
+                            task.input = row.value.clone();
+                        }
+                        _ => {
+                            self.result_bytes += row.value.len();
+                            task.result = Some(row.value.clone());
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Derives every phase after a start: an open assignment keeps its token and gets a fresh
+    /// lease, because the worker may be computing.
+    pub fn resume(&mut self, now: Now) {
+        let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
+        for id in ids {
+            let record = &self.tasks[&id].record;
+            let phase = match (record.state, record.worker) {
+                (state, _) if state.is_terminal() => {
+                    let ended = record.ended.unwrap_or(record.submitted);
+                    self.over.insert((forget_at(ended, now), id));
+                    Phase::Over
+                }
+                (TaskState::Working, Some(worker)) => {
+                    let until = now.mono + self.config.lease_ms;
+                    Phase::Leased {
+                        worker,
+                        boot: None,
+                        until,
+                    }
+                }
+                _ => Phase::Waiting,
+            };
+            self.enter(id, phase);
+        }
+    }
+
+    pub(super) fn store(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        task.written = step.put(
+            Keyspace::Task,
+            id.0.as_bytes().to_vec(),
+            task.record.to_row(),
+        );
+    }
+
+    /// Moves a task to `phase` and every index with it.
+    pub(super) fn enter(&mut self, id: TaskId, phase: Phase) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        if let Some(worker) = task.phase.worker()
+            && let Some(held) = self.at_worker.get_mut(&worker)
+        {
+            held.remove(&id);
+            if held.is_empty() {
+                self.at_worker.remove(&worker);
+            }
+        }
+        if let Some(worker) = phase.worker() {
+            self.at_worker.entry(worker).or_default().insert(id);
+        }
+        let ready = Ready {
+            priority: task.record.priority,
+            id,
+        };
+        if task.phase == Phase::Waiting {
+            self.queue.remove(&task.record.capability, ready);
+        }
+        if phase == Phase::Waiting {
+            self.queue.insert(task.record.capability.clone(), ready);
+        }
+        if let Some(due) = task.due.take() {
+            self.due.remove(&(due, id));
+        }
+        if phase != Phase::Over {
+            let due = phase
+                .due()
+                .map_or(task.deadline, |due| due.min(task.deadline));
+            self.due.insert((due, id));
+            task.due = Some(due);
+        }
+        task.phase = phase;
+    }
+
+    /// Checks T4 and T7 on this log.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn check(&self) -> Result<(), Violation> {
+        let mut indexed = self.queue.len();
+        for (id, task) in &self.tasks {
+            let record = &task.record;
+            let completed = record.state == TaskState::Completed;
+            let fits =
+                !completed || (record.result_token == Some(record.token) && task.result.is_some());
+            Violation::unless(fits, "T4", || {
+                format!(
+                    "task {id} completed under token {:?}, its token is {:?}",
+                    record.result_token, record.token
+                )
+            })?;
+            let over = task.phase == Phase::Over;
+            Violation::unless(over == record.state.is_terminal(), "T7", || {
+                format!(
+                    "task {id} is {} and in phase {:?}",
+                    record.state.as_str(),
+                    task.phase
+                )
+            })?;
+            if let Some(worker) = task.phase.worker() {
+                let known = self
+                    .at_worker
+                    .get(&worker)
+                    .is_some_and(|held| held.contains(id));
+                Violation::unless(known, "T7", || format!("task {id} is not with its worker"))?;
+            }
+            indexed += usize::from(matches!(task.phase, Phase::Resting { .. } | Phase::Over));
+        }
+        let at_workers: usize = self.at_worker.values().map(BTreeSet::len).sum();
+        Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {
+            format!(
+                "{indexed} waiting or over and {at_workers} at workers of {}",
+                self.tasks.len()
+            )
+        })
+    }
+}
