@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -205,4 +206,94 @@ fn a_rotated_key_is_followed_by_peers_and_nothing_stops_working() {
     assert_eq!(after["key"], offline["key"]);
     assert_eq!(after["entity_id"], before["entity_id"]);
     bob.pings("alice");
+}
+
+/// When a process that rotates a key is killed.
+#[derive(Debug, Clone, Copy)]
+enum Blow {
+    After(Duration),
+    /// The new key file is being written.
+    Unfinished,
+    /// It was put in place of the old one.
+    Replaced,
+}
+
+impl Blow {
+    /// Waits for the moment, or for the end of the rotation.
+    fn await_moment(self, home: &Path, rotating: &mut Child) {
+        let key_file = home.join("identity.key");
+        let inode = || std::fs::metadata(&key_file).unwrap().ino();
+        let unfinished = || {
+            std::fs::read_dir(home).unwrap().flatten().any(|entry| {
+                let name = entry.file_name().into_string().unwrap();
+                name.starts_with(".identity.key.")
+            })
+        };
+        let (before, begin) = (inode(), Instant::now());
+        let is_now = || match self {
+            Blow::After(delay) => begin.elapsed() >= delay,
+            Blow::Unfinished => unfinished(),
+            Blow::Replaced => inode() != before,
+        };
+        // No pause: the moments are short.
+        while !is_now() && rotating.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < SOON, "the rotation hangs");
+        }
+    }
+}
+
+/// Kills either the running node that rotates its key, or the command that rotates the key of a
+/// stopped one.
+#[test]
+fn a_kill_within_a_rotation_leaves_the_key_before_it_or_the_one_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut alice, bob, passphrase) = pair(dir.path());
+    let before = bob.knows("alice", 0);
+    let file = passphrase.to_str().unwrap();
+    let mut rotations = 0;
+    for round in 0..10 {
+        let running = round % 2 == 0;
+        let delay = Duration::from_millis(rand::random_range(0..800));
+        let blow = [Blow::Unfinished, Blow::Replaced, Blow::After(delay)][round / 2 % 3];
+        eprintln!("round {round}, running: {running}, {blow:?}, {rotations} rotations until now");
+        if !running {
+            alice.kill();
+        }
+        let mut rotating = junto()
+            .arg("--home")
+            .arg(&alice.home)
+            .args(["key", "rotate", "--passphrase-file", file])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        blow.await_moment(&alice.home, &mut rotating);
+        if running {
+            alice.kill();
+        } else {
+            let _ = rotating.kill();
+        }
+        let told = rotating.wait().unwrap();
+        alice.start();
+        let own = alice.json(&["key", "fingerprint"]).unwrap();
+        let now = own["rotations"].as_u64().unwrap();
+        assert!(
+            now == rotations || now == rotations + 1,
+            "{now} {rotations}"
+        );
+        assert!(now > rotations || !told.success(), "what was told is kept");
+        rotations = now;
+        // The chain is whole to those who check it, and the key is the one it ends in.
+        let seen = bob.knows("alice", rotations);
+        assert_eq!(seen["key"], own["key"]);
+        assert_eq!(seen["entity_id"], before["entity_id"]);
+        assert_eq!(seen["peer_id"], before["peer_id"]);
+        alice.pings("bob");
+        let left = std::fs::read_dir(&alice.home).unwrap().flatten();
+        let left = left.map(|entry| entry.file_name().into_string().unwrap());
+        let left: Vec<String> = left.filter(|name| name.ends_with(".tmp")).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+    assert!(rotations > 0, "some of the blows came after it");
 }

@@ -13,7 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
+
+use super::atomic::{remove_unfinished, write_atomically};
 
 /// How long a new node waits for one that is just ending.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -189,6 +190,9 @@ impl Home {
             node_file: self.node_file(),
         };
         lock.retract();
+        for file in [self.key_file(), self.node_file()] {
+            remove_unfinished(&file);
+        }
         Ok(lock)
     }
 
@@ -280,24 +284,6 @@ impl Drop for HomeLock {
     }
 }
 
-/// Writes a file of mode 0600 that is there whole and durable, or not at all.
-///
-/// # Errors
-/// What the system refuses; `AlreadyExists` when it is there and `replace` is false.
-pub fn write_atomically(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    // NamedTempFile makes files of mode 0600.
-    let mut file = NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    if replace {
-        file.persist(path)?;
-    } else {
-        file.persist_noclobber(path)?;
-    }
-    File::open(folder)?.sync_all()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -387,18 +373,5 @@ mod tests {
             .and_then(|home| home.create())
             .expect_err("a file");
         assert!(error.to_string().contains("is not a folder"), "{error}");
-    }
-
-    #[test]
-    fn atomic_writes_keep_what_may_not_be_replaced() {
-        let dir = tempfile::tempdir().expect("a folder");
-        let path = dir.path().join("x");
-        write_atomically(&path, b"1", false).expect("new");
-        let mode = fs::metadata(&path).expect("there").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
-        let again = write_atomically(&path, b"2", false).expect_err("there already");
-        assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
-        write_atomically(&path, b"3", true).expect("replaced");
-        assert_eq!(fs::read(&path).expect("there"), b"3");
     }
 }

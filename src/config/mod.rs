@@ -18,6 +18,7 @@ use crate::runtime::{CommandSpec, FilesConfig, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
 
+mod atomic;
 mod backup;
 mod check;
 mod duration;
@@ -31,12 +32,13 @@ mod size;
 mod template;
 mod value;
 
+pub use atomic::write_atomically;
 pub use backup::{
     RestoreError, is_occupied, open_backup, read_backup, restore, restored_key_file, write_backup,
 };
 pub use duration::{DurationError, parse_duration_ms, show_duration_ms};
 pub use error::ConfigError;
-pub use home::{Home, HomeError, HomeLock, NodeFile, write_atomically};
+pub use home::{Home, HomeError, HomeLock, NodeFile};
 pub use identity::{
     HomeKeys, IdentityError, Loaded, PassphraseOptions, Prompt, TerminalPrompt, backup_passphrase,
     create_identity, load_or_create, new_backup_passphrase, open_keys, passphrase_of,

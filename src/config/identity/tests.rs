@@ -6,12 +6,12 @@ use super::passphrase::{PASSPHRASE_MAX_BYTES, read_passphrase};
 use super::*;
 
 /// Answers from a list; nobody is there when it is empty from the start.
-struct Scripted {
+pub(super) struct Scripted {
     there: bool,
     answers: VecDeque<&'static str>,
 }
 
-fn person(answers: &[&'static str]) -> Scripted {
+pub(super) fn person(answers: &[&'static str]) -> Scripted {
     Scripted {
         there: !answers.is_empty(),
         answers: answers.iter().copied().collect(),
@@ -34,13 +34,13 @@ impl Prompt for Scripted {
     fn tell(&mut self, _: &str) {}
 }
 
-fn home() -> (tempfile::TempDir, Home) {
+pub(super) fn home() -> (tempfile::TempDir, Home) {
     let dir = tempfile::tempdir().expect("a folder");
     let home = Home::locate(Some(dir.path())).expect("a path");
     (dir, home)
 }
 
-fn none() -> PassphraseOptions {
+pub(super) fn none() -> PassphraseOptions {
     PassphraseOptions {
         none: true,
         ..PassphraseOptions::default()
