@@ -3,6 +3,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/liar.rs"]
+mod liar;
+#[path = "support/schedule.rs"]
+mod schedule;
 mod support;
 
 use std::fs;
@@ -13,7 +17,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use data_encoding::{BASE32, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
-use junto::crypto::KeyFile;
+use junto::crypto::{AeadKey, KdfCost, KeyFile};
+use liar::Liar;
 use support::{eventually, junto, run_at};
 
 const PASSPHRASE: &str = "a-passphrase-that-nobody-else-has";
@@ -65,6 +70,53 @@ fn seeds_in(key_file: &Path) -> Vec<Vec<u8>> {
     [seeds.entity, seeds.next, seeds.transport]
         .map(|seed| seed.to_vec())
         .to_vec()
+}
+
+/// The key that wraps the others in the key file, and its initial vector: what Argon2id makes of
+/// the passphrase.
+fn wrapping_key_of(key_file: &Path) -> Vec<u8> {
+    let text = fs::read_to_string(key_file).unwrap();
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let salt = BASE64.decode(file["salt"].as_str().unwrap().as_bytes());
+    let cost: KdfCost = serde_json::from_value(file["kdf"].clone()).unwrap();
+    let params = argon2::Params::new(cost.memory_kib, cost.passes, 1, Some(44)).unwrap();
+    let argon = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+    let mut out = [0; 44];
+    argon
+        .hash_password_into(PASSPHRASE.as_bytes(), &salt.unwrap(), &mut out)
+        .unwrap();
+    let (key, iv) = out.split_at(32);
+    assert!(opens(&file, key, iv), "this is the wrapping key");
+    key.to_vec()
+}
+
+/// Whether these open the key file's ciphertext.
+fn opens(file: &serde_json::Value, key: &[u8], iv: &[u8]) -> bool {
+    let text = |name: &str| file[name].as_str().unwrap().to_owned();
+    let chain = &file["chain"];
+    let rotations: Vec<&str> = chain["rotations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|rotation| rotation.as_str().unwrap())
+        .collect();
+    let aad = format!(
+        "{} {} {} {} {} {} {} {} {} {} {}",
+        text("format"),
+        file["version"],
+        text("peer_id"),
+        text("entity_id"),
+        file["passphrase"],
+        file["kdf"]["memory_kib"],
+        file["kdf"]["passes"],
+        text("salt"),
+        chain["inception"].as_str().unwrap(),
+        rotations.join(","),
+        chain["entry_seq"],
+    );
+    let sealed = BASE64.decode(text("ciphertext").as_bytes()).unwrap();
+    let key = AeadKey::new(key.try_into().unwrap(), iv.try_into().unwrap());
+    key.open(0, aad.as_bytes(), &sealed).is_ok()
 }
 
 #[test]
@@ -122,9 +174,19 @@ fn secrets_stay_in_the_process_and_in_its_key_file() {
         &["--no-passphrase", "--name", "bob", "--bootstrap", bootstrap],
     );
     let mut secrets = seeds_in(&home.join("identity.key"));
+    secrets.push(wrapping_key_of(&home.join("identity.key")));
     secrets.push(PASSPHRASE.as_bytes().to_vec());
     let token = fs::read_to_string(home.join("api.token")).unwrap();
     secrets.push(token.trim().as_bytes().to_vec());
+
+    // A session whose keys are known to us, because we are its other side.
+    let tokio = tokio::runtime::Runtime::new().unwrap();
+    let peer = id["peer_id"].as_str().unwrap().parse().unwrap();
+    let mut liar = tokio.block_on(Liar::connect_to(peer, &bootstrap.parse().unwrap(), 7));
+    let of_session = schedule::shake_and_tell(&mut liar, &tokio);
+    assert_eq!(of_session.len(), 9);
+    secrets.extend(of_session);
+    tokio.block_on(liar.ping()).unwrap();
 
     // It lives through all that touches its keys: a handshake, a task, refusals, a rotation.
     let done = eventually("a task is done", SOON, || {
@@ -141,6 +203,7 @@ fn secrets_stay_in_the_process_and_in_its_key_file() {
         told.extend(output.stderr);
     }
     secrets.extend(seeds_in(&home.join("identity.key")));
+    secrets.push(wrapping_key_of(&home.join("identity.key")));
     eventually("the peer has followed", SOON, || {
         let list = run_at(&other, &["--json", "registry", "list"]).stdout;
         contains(&list, b"\"rotations\": 1").then_some(())
@@ -190,7 +253,11 @@ fn other_processes_of_the_same_user_cannot_read_its_memory_and_it_leaves_no_core
     let dir = tempfile::tempdir().unwrap();
     // A copy that anybody may run: root's own processes may read everything.
     let program = dir.path().join("junto");
-    fs::copy(env!("CARGO_BIN_EXE_junto"), &program).unwrap();
+    // By another process: what one of ours starts meanwhile would hold the copy open for writing,
+    // and then it could not be run.
+    let mut copy = Command::new("cp");
+    copy.arg(env!("CARGO_BIN_EXE_junto")).arg(&program);
+    assert!(copy.status().unwrap().success());
     let root = nix::unistd::geteuid().is_root();
     let home = dir.path().join("home");
     let as_user = |command: &mut Command| {

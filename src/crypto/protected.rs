@@ -1,6 +1,9 @@
 //! Memory for secrets that stay as long as the process: locked, so that it is never swapped out;
 //! left out of core dumps; between two pages that nothing may touch; cleared when it is given back.
 //!
+//! Our own long-lived keys lie here. libp2p's copies of the transport key do not: its swarm keeps them
+//! on the heap for as long as the node runs, and nothing of ours can lock or clear them.
+//!
 //! The one place of the crate with `unsafe` code. Where the system locks no more memory
 //! (`RLIMIT_MEMLOCK`), the rest holds, and [`lock_refused`] tells.
 #![allow(unsafe_code)]

@@ -152,6 +152,11 @@ pub struct Liar {
 impl Liar {
     /// A fresh identity with a connection to the victim.
     pub async fn connect(victim: &Victim, seed: u64) -> Liar {
+        Liar::connect_to(victim.peer, &victim.addr, seed).await
+    }
+
+    /// The same, with any node.
+    pub async fn connect_to(victim: PeerId, addr: &Multiaddr, seed: u64) -> Liar {
         let mut rng = Rng::seed_from_u64(seed);
         let identity = Identity::from_seeds(&Seeds::generate(&mut rng));
         let behaviour = libp2p_stream::Behaviour::new();
@@ -168,7 +173,7 @@ impl Liar {
             .unwrap()
             .with_swarm_config(|config| config.with_idle_connection_timeout(PATIENCE * 10))
             .build();
-        swarm.dial(victim.addr.clone()).unwrap();
+        swarm.dial(addr.clone()).unwrap();
         loop {
             match timeout(PATIENCE, swarm.select_next_some()).await.unwrap() {
                 SwarmEvent::ConnectionEstablished { .. } => break,
@@ -187,7 +192,7 @@ impl Liar {
             sessions: Sessions::new(&identity),
             identity,
             rng,
-            victim: victim.peer,
+            victim,
             cookies: 0,
             control,
             swarm,
