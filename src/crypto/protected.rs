@@ -4,8 +4,8 @@
 //! Our own long-lived keys lie here. libp2p's copies of the transport key do not: its swarm keeps them
 //! on the heap for as long as the node runs, and nothing of ours can lock or clear them.
 //!
-//! The one place of the crate with `unsafe` code. Where the system locks no more memory
-//! (`RLIMIT_MEMLOCK`), the rest holds, and [`lock_refused`] tells.
+//! Where the system locks no more memory (`RLIMIT_MEMLOCK`), the rest holds, and [`lock_refused`]
+//! tells.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, handle_alloc_error};
