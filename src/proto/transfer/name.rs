@@ -22,12 +22,12 @@ pub fn safe_name(name: &str) -> String {
     let text: String = last.chars().map(harmless).collect();
     let text = text.trim_start_matches(['.', ' ', '-', '~']);
     let text = text.trim_end_matches(['.', ' ']);
-    let text = shorten(text);
     if text.is_empty() {
         return NAMELESS.into();
     }
+    let text = shorten(text);
     if is_reserved(&text) {
-        return format!("_{text}");
+        return shorten(&format!("_{text}"));
     }
     text
 }
@@ -44,9 +44,8 @@ fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&bare) && stem.len() <= bare.len() + 1
 }
 
-/// Cuts the middle out, so that the ending stays.
+/// Cuts the middle out, so that the ending stays, or what remains of the end.
 fn shorten(name: &str) -> String {
-    // Room for what tells two files of one name apart.
     let max = FILE_NAME_MAX_BYTES;
     if name.len() <= max {
         return name.to_owned();
@@ -57,7 +56,8 @@ fn shorten(name: &str) -> String {
         .filter(|ending| ending.len() <= ENDING_MAX_BYTES)
         .unwrap_or_default();
     let head = &name[..name.floor_char_boundary(max - ending.len())];
-    format!("{head}{ending}")
+    let cut = format!("{head}{ending}");
+    cut.trim_end_matches(['.', ' ']).to_owned()
 }
 
 /// The `n`th choice of a name: `report.pdf`, `report (2).pdf`, `report (3).pdf`, …
@@ -111,6 +111,17 @@ mod tests {
     }
 
     #[test]
+    fn a_long_name_is_safe_where_it_is_cut_too() {
+        let reserved = safe_name(&format!("con.{}", "a".repeat(300)));
+        assert_eq!(reserved, format!("_con.{}", "a".repeat(195)));
+        assert_eq!(safe_name(&reserved), reserved);
+        let hidden = format!("con{}x", " ".repeat(300));
+        assert_eq!(safe_name(&hidden), "_con");
+        let dotted = format!("{}.{}", "a".repeat(199), "b".repeat(50));
+        assert_eq!(safe_name(&dotted), "a".repeat(199));
+    }
+
+    #[test]
     fn further_choices_keep_the_ending() {
         assert_eq!(numbered_name("a.b.txt", 1), "a.b.txt");
         assert_eq!(numbered_name("a.b.txt", 2), "a.b (2).txt");
@@ -121,7 +132,7 @@ mod tests {
         #[test]
         fn whatever_comes_is_safe_and_stays_so(name in ".{0,400}") {
             let safe = safe_name(&name);
-            prop_assert!(!safe.is_empty() && safe.len() <= FILE_NAME_MAX_BYTES + 1);
+            prop_assert!(!safe.is_empty() && safe.len() <= FILE_NAME_MAX_BYTES);
             prop_assert!(!safe.contains(['/', '\\', '\0']) && !safe.starts_with('.'));
             prop_assert!(!safe.chars().any(char::is_control));
             prop_assert_eq!(safe_name(&safe), safe.clone());
