@@ -2,6 +2,7 @@
 //! encoding: deterministic CBOR (RFC 8949 §4.2), checked on the way in.
 
 mod batch;
+mod bulk;
 pub mod cbor;
 mod entry;
 mod envelope;
@@ -21,6 +22,7 @@ pub use batch::{
     Batch, BatchContext, BatchHead, ChannelMessage, ChannelType, batch_bytes, decode_batch,
     encode_batch,
 };
+pub use bulk::{BULK_WORD_MAX_BYTES, BulkContent, BulkWord};
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
 pub use envelope::{Envelope, Header, MsgClass, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};

@@ -14,7 +14,14 @@ use crate::fuzz;
 
 type Target = fn(&[u8]);
 
-const TARGETS: &[(&str, Target)] = &[("wire", fuzz::wire::run), ("session", fuzz::session::run)];
+/// Each target, and how many bent inputs are tried: a script of sessions takes a while.
+const TARGETS: &[(&str, Target, usize)] = &[
+    ("wire", fuzz::wire::run, 20_000),
+    ("session", fuzz::session::run, 500),
+    ("stream", fuzz::stream::run, 5_000),
+    ("transfer", fuzz::transfer::run, 5_000),
+    ("json", fuzz::json::run, 10_000),
+];
 
 fn folder(target: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -70,26 +77,31 @@ fn run_whole(target: &str, run: Target) {
     }
 }
 
+/// What `cargo fuzz` can be told to run.
+#[test]
+fn every_target_is_run_here() {
+    let manifest = include_str!("../fuzz/Cargo.toml");
+    let names = manifest
+        .split("[[bin]]\nname = \"")
+        .skip(1)
+        .filter_map(|bin| bin.split_once('"'))
+        .map(|(name, _)| name);
+    let here = TARGETS.iter().map(|(target, ..)| *target);
+    assert_eq!(names.collect::<Vec<_>>(), here.collect::<Vec<_>>());
+}
+
 #[test]
 fn every_file_of_the_corpus_passes() {
-    for (target, run) in TARGETS {
+    for (target, run, _) in TARGETS {
         run_whole(target, *run);
     }
 }
 
 #[test]
-fn bent_wire_bytes_pass() {
-    run_bent("wire", fuzz::wire::run, 20_000);
-}
-
-#[test]
-fn bent_session_scripts_pass() {
-    run_bent("session", fuzz::session::run, 500);
-}
-
-#[test]
-fn bent_stream_bytes_pass() {
-    run_bent("stream", fuzz::stream::run, 5_000);
+fn bent_inputs_pass() {
+    for (target, run, count) in TARGETS {
+        run_bent(target, *run, *count);
+    }
 }
 
 #[test]
@@ -125,6 +137,22 @@ fn wire_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
+/// What a bulk stream may say, and scripts.
+fn transfer_seeds() -> Vec<Vec<u8>> {
+    let mut seeds = fuzz::transfer::samples();
+    for seed in 0..8 {
+        let word = serde_cbor_2::to_vec(&SPEC.draw("bulk-word", seed)).unwrap();
+        seeds.push([&[0, 0][..], &word].concat());
+    }
+    let mut rng = StdRng::seed_from_u64(2);
+    for _ in 0..4 {
+        let mut script = vec![5; 400];
+        rng.fill_bytes(&mut script[1..]);
+        seeds.push(script);
+    }
+    seeds
+}
+
 fn session_seeds() -> Vec<Vec<u8>> {
     let mut seeds = fuzz::session::samples();
     let mut rng = StdRng::seed_from_u64(1);
@@ -142,6 +170,8 @@ fn the_corpus_can_be_made() {
         ("wire", wire_seeds()),
         ("session", session_seeds()),
         ("stream", fuzz::stream::samples()),
+        ("transfer", transfer_seeds()),
+        ("json", fuzz::json::samples()),
     ];
     if std::env::var_os("JUNTO_CORPUS").is_none_or(|wish| wish != "write") {
         return;

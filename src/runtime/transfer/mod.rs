@@ -23,13 +23,12 @@ use tokio::time::timeout;
 
 use self::folder::Folder;
 use self::receiving::{Incoming, Signal};
-use self::words::Word;
 use super::FilesConfig;
 use super::channel::{BulkStream, Channels};
 use crate::proto::node::{FileJob, FileNews};
 use crate::proto::transfer::{ReceivePlan, SendEnd, SendPlan};
 use crate::types::{BulkId, PeerId, TransferId};
-use crate::wire::WireError;
+use crate::wire::{BulkWord, WireError};
 
 /// News that wait for the driver; who has more waits.
 const NEWS_MAX: usize = 256;
@@ -275,7 +274,7 @@ impl Accepting {
         } = bulk;
         let timed_out = |_| io::Error::from(io::ErrorKind::TimedOut);
         let first = timeout(ASKING_TIME, words::read_word(&mut stream, &mut opener));
-        let Some(Word::File { transfer_id: id }) = first.await.map_err(timed_out)?? else {
+        let Some(BulkWord::File { transfer_id: id }) = first.await.map_err(timed_out)?? else {
             return Err(io::Error::other(WireError::InvalidState));
         };
         let asked = FileNews::StreamAsked {

@@ -27,12 +27,13 @@ use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 use tokio::time::{interval, timeout};
 
 use super::folder::Folder;
-use super::words::{self, Content, Word};
+use super::words;
 use crate::crypto::ChunkHasher;
 use crate::proto::node::FileNews;
 use crate::proto::session::{Opener, Sealer};
 use crate::proto::transfer::{ChunkSet, ReceivePlan};
 use crate::types::{BulkId, PeerId};
+use crate::wire::{BulkContent, BulkWord};
 
 /// Records that wait to be opened.
 const RECORDS_MAX: usize = 6;
@@ -88,7 +89,7 @@ pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
     let (mut read, write) = stream.split();
     let (records_tx, records) = mpsc::channel::<Vec<u8>>(RECORDS_MAX);
     let (back, mut empty) = mpsc::channel::<Vec<u8>>(RECORDS_MAX + 2);
-    let (words_tx, words) = mpsc::channel::<Word>(4);
+    let (words_tx, words) = mpsc::channel::<BulkWord>(4);
     let expecting = Arc::new(AtomicBool::new(false));
     let writer = Writer {
         plan,
@@ -145,7 +146,7 @@ pub(super) async fn receive<S: AsyncRead + AsyncWrite + Unpin>(
 async fn speak(
     mut write: impl AsyncWrite + Unpin,
     mut sealer: Sealer,
-    mut words: mpsc::Receiver<Word>,
+    mut words: mpsc::Receiver<BulkWord>,
     mut signal: watch::Receiver<Signal>,
 ) -> io::Result<()> {
     let mut life = interval(LIFE_SIGN);
@@ -168,13 +169,13 @@ async fn speak(
                 if now.finished {
                     break;
                 }
-                Word::Have { bytes: now.have_bytes }
+                BulkWord::Have { bytes: now.have_bytes }
             }
-            _ = life.tick() => Word::Have { bytes: signal.borrow().have_bytes },
+            _ = life.tick() => BulkWord::Have { bytes: signal.borrow().have_bytes },
         };
         say(&mut write, &mut sealer, &word).await?;
     }
-    say(&mut write, &mut sealer, &Word::Done).await?;
+    say(&mut write, &mut sealer, &BulkWord::Done).await?;
     let _ = timeout(CLOSING_MAX, write.close()).await;
     Ok(())
 }
@@ -182,7 +183,7 @@ async fn speak(
 async fn say(
     write: &mut (impl AsyncWrite + Unpin),
     sealer: &mut Sealer,
-    word: &Word,
+    word: &BulkWord,
 ) -> io::Result<()> {
     // The sender reads our words at any time.
     sealer.acknowledged();
@@ -204,7 +205,7 @@ struct Writer {
     opener: Opener,
     records: mpsc::Receiver<Vec<u8>>,
     back: mpsc::Sender<Vec<u8>>,
-    words: mpsc::Sender<Word>,
+    words: mpsc::Sender<BulkWord>,
     news: News,
     /// Whether it is the sender's turn.
     expecting: Arc<AtomicBool>,
@@ -283,7 +284,7 @@ impl Writer {
             let chunks = wanted.as_bytes().to_vec();
             let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
             self.words
-                .blocking_send(Word::Want { chunks })
+                .blocking_send(BulkWord::Want { chunks })
                 .map_err(gone)?;
             self.expecting.store(true, Ordering::Relaxed);
             self.round(file, &mut wanted, groups)?;
@@ -310,9 +311,9 @@ impl Writer {
             group.moved += record.len() as u64;
             let ended = match words::open(&mut self.opener, &mut skipped, &mut record)? {
                 None => false,
-                Some(Content::Word(Word::End)) => true,
-                Some(Content::Word(_)) => return Err(io::Error::other("a word out of turn")),
-                Some(Content::Data { chunk, bytes }) => {
+                Some(BulkContent::Word(BulkWord::End)) => true,
+                Some(BulkContent::Word(_)) => return Err(io::Error::other("a word out of turn")),
+                Some(BulkContent::Data { chunk, bytes }) => {
                     match self.take_in(file, &mut open, wanted, chunk, bytes)? {
                         Some(true) => {
                             wanted.set(chunk, false);

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::source::Source;
-use super::words::{self, PIECE_BYTES, Word, WordReader};
+use super::words::{self, PIECE_BYTES, WordReader};
 use crate::proto::node::FileNews;
 use crate::proto::session::{Opener, Sealer};
 use crate::proto::transfer::{ChunkSet, SendEnd, SendPlan};
 use crate::types::TransferId;
+use crate::wire::BulkWord;
 
 /// Sealed pieces that wait for the stream.
 const FRAMES_MAX: usize = 6;
@@ -88,7 +89,7 @@ struct Sending<R, W> {
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Sending<R, W> {
     async fn run(&mut self, mut sealer: Sealer) -> Result<(), Failed> {
         let transfer_id = self.plan.id;
-        let file = words::seal_word(&mut sealer, &Word::File { transfer_id });
+        let file = words::seal_word(&mut sealer, &BulkWord::File { transfer_id });
         self.write_out(&file).await?;
         self.flush().await?;
         let mut wanted = self.hear_want().await?;
@@ -108,15 +109,15 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Sending<R, W> {
                 .await
                 .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             let done = match word {
-                Some(Word::Want { chunks }) => {
+                Some(BulkWord::Want { chunks }) => {
                     let count = self.plan.manifest.count();
                     let set = ChunkSet::from_bytes(&chunks, count);
                     let malformed = || io::Error::other("it wants chunks that do not exist");
                     return Ok(Some(set.ok_or_else(malformed)?));
                 }
-                Some(Word::Have { bytes }) => bytes,
-                Some(Word::Done) => return Ok(None),
-                Some(Word::File { .. } | Word::End) => {
+                Some(BulkWord::Have { bytes }) => bytes,
+                Some(BulkWord::Done) => return Ok(None),
+                Some(BulkWord::File { .. } | BulkWord::End) => {
                     return Err(io::Error::other("a word out of turn").into());
                 }
                 None => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
@@ -201,7 +202,7 @@ async fn hear_progress(
 ) -> io::Error {
     loop {
         match read.next().await {
-            Ok(Some(Word::Have { bytes })) => {
+            Ok(Some(BulkWord::Have { bytes })) => {
                 acknowledged.store(true, Ordering::Relaxed);
                 tell(news, id, Some(bytes), 0).await;
             }
@@ -253,7 +254,7 @@ impl Reader {
             }
             self.source.unchanged()?;
         }
-        let end = words::seal_word(&mut sealer, &Word::End);
+        let end = words::seal_word(&mut sealer, &BulkWord::End);
         let _ = self.frames.blocking_send(end);
         Ok(sealer)
     }

@@ -1,71 +1,25 @@
-//! What is said on a bulk stream, and how it is put into records.
-//!
-//! ```text
-//! sender                                   receiver
-//!   file {transfer_id} ──────────────────▶
-//!                      ◀────────────────── want {chunks}        a set, the lowest bit first
-//!   data, data, … end ───────────────────▶
-//!                      ◀────────────────── have {bytes} …       recorded so far; also a sign of life
-//!                      ◀────────────────── want {chunks}        what did not have its hash
-//!                      ◀────────────────── done                 all is stored, or:
-//! ```
-//! A record's content is `00` and the CBOR of a [`Word`], or `01`, a chunk's number as `u32`, and
-//! the next piece of that chunk.
+//! How what is said on a bulk stream ([`BulkWord`]) is put into records, and read again.
 
 use std::io;
 
-use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use serde::{Deserialize, Serialize};
-
 use crate::proto::session::{Opener, RECORD_OVERHEAD_BYTES, Sealer};
 use crate::runtime::clock;
-use crate::types::TransferId;
-use crate::types::limits::{CHUNKS_MAX, RECORD_MAX_BYTES};
-use crate::wire::{WireError, cbor};
+use crate::types::limits::RECORD_MAX_BYTES;
+use crate::wire::{BULK_WORD_MAX_BYTES, BulkContent, BulkWord, WireError};
+use futures::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// The bytes of one piece of a chunk.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
-/// A longer word is none: the largest holds a set of chunks.
-const WORD_MAX_BYTES: usize = CHUNKS_MAX / 8 + 256;
 /// The record of a word.
-const WORD_RECORD_MAX_BYTES: usize = WORD_MAX_BYTES + RECORD_OVERHEAD_BYTES;
+const WORD_RECORD_MAX_BYTES: usize = BULK_WORD_MAX_BYTES + RECORD_OVERHEAD_BYTES;
 /// Records in a row that do not open.
 const SKIPPED_MAX: u32 = 16;
 
-const WORD: u8 = 0;
-const DATA: u8 = 1;
-
-/// See the module's header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Word {
-    File {
-        transfer_id: TransferId,
-    },
-    Want {
-        #[serde(with = "serde_bytes")]
-        chunks: Vec<u8>,
-    },
-    End,
-    Have {
-        bytes: u64,
-    },
-    Done,
-}
-
-/// A record's content.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Content<'a> {
-    Word(Word),
-    Data { chunk: u32, bytes: &'a [u8] },
-}
-
 /// The frame of a word.
-pub(super) fn seal_word(sealer: &mut Sealer, word: &Word) -> Vec<u8> {
+pub(super) fn seal_word(sealer: &mut Sealer, word: &BulkWord) -> Vec<u8> {
     let mut frame = Vec::new();
     Sealer::begin(&mut frame);
-    frame.push(WORD);
-    frame.extend_from_slice(&cbor::encode(word));
+    word.write(&mut frame);
     sealer.seal(&mut frame, clock::now().mono);
     frame
 }
@@ -79,8 +33,7 @@ pub(super) fn seal_data<E>(
     read: impl FnOnce(&mut [u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     Sealer::begin(frame);
-    frame.push(DATA);
-    frame.extend_from_slice(&chunk.to_be_bytes());
+    BulkContent::begin_piece(chunk, frame);
     let start = frame.len();
     frame.resize(start + length, 0);
     read(&mut frame[start..])?;
@@ -93,7 +46,7 @@ pub(super) fn open<'a>(
     opener: &mut Opener,
     skipped: &mut u32,
     record: &'a mut Vec<u8>,
-) -> io::Result<Option<Content<'a>>> {
+) -> io::Result<Option<BulkContent<'a>>> {
     let start = match opener.open(record) {
         Ok(start) => start,
         Err(WireError::DecryptionFailed | WireError::SequenceError) if *skipped < SKIPPED_MAX => {
@@ -103,22 +56,9 @@ pub(super) fn open<'a>(
         Err(code) => return Err(io::Error::other(code)),
     };
     *skipped = 0;
-    read_content(&record[start..]).map(Some)
-}
-
-fn read_content(content: &[u8]) -> io::Result<Content<'_>> {
-    let malformed = || io::Error::other(WireError::Malformed);
-    match content.split_first() {
-        Some((&WORD, word)) => cbor::decode(word, WORD_MAX_BYTES)
-            .map(Content::Word)
-            .map_err(|_| malformed()),
-        Some((&DATA, rest)) => {
-            let (chunk, bytes) = rest.split_first_chunk::<4>().ok_or_else(malformed)?;
-            let chunk = u32::from_be_bytes(*chunk);
-            Ok(Content::Data { chunk, bytes })
-        }
-        _ => Err(malformed()),
-    }
+    BulkContent::read(&record[start..])
+        .map(Some)
+        .map_err(io::Error::other)
 }
 
 /// Reads the next record into `record`. False at the stream's end.
@@ -162,7 +102,7 @@ impl<R: AsyncRead + Unpin> WordReader<R> {
     }
 
     /// The next word. None at the stream's end.
-    pub(super) async fn next(&mut self) -> io::Result<Option<Word>> {
+    pub(super) async fn next(&mut self) -> io::Result<Option<BulkWord>> {
         loop {
             let whole = self.length()?;
             if whole > 4 && self.filled == whole {
@@ -171,8 +111,8 @@ impl<R: AsyncRead + Unpin> WordReader<R> {
                 self.frame.clear();
                 match open(&mut self.opener, &mut self.skipped, &mut record)? {
                     None => continue,
-                    Some(Content::Word(word)) => return Ok(Some(word)),
-                    Some(Content::Data { .. }) => {
+                    Some(BulkContent::Word(word)) => return Ok(Some(word)),
+                    Some(BulkContent::Data { .. }) => {
                         return Err(io::Error::other(WireError::InvalidState));
                     }
                 }
@@ -206,13 +146,15 @@ impl<R: AsyncRead + Unpin> WordReader<R> {
 pub(super) async fn read_word(
     stream: &mut (impl AsyncRead + Unpin),
     opener: &mut Opener,
-) -> io::Result<Option<Word>> {
+) -> io::Result<Option<BulkWord>> {
     let (mut record, mut skipped) = (Vec::new(), 0);
     while read_record(stream, &mut record).await? {
         match open(opener, &mut skipped, &mut record)? {
             None => {}
-            Some(Content::Word(word)) => return Ok(Some(word)),
-            Some(Content::Data { .. }) => return Err(io::Error::other(WireError::InvalidState)),
+            Some(BulkContent::Word(word)) => return Ok(Some(word)),
+            Some(BulkContent::Data { .. }) => {
+                return Err(io::Error::other(WireError::InvalidState));
+            }
         }
     }
     Ok(None)

@@ -124,7 +124,7 @@ pub fn other_selectors() -> impl Iterator<Item = u8> {
 }
 
 /// Our reader and an independent one agree on these bytes.
-fn agree<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> bool {
+pub(super) fn agree<T: Serialize + DeserializeOwned + PartialEq + Debug>(bytes: &[u8]) -> bool {
     let Ok(ours) = cbor::decode::<T>(bytes, FRAME_MAX_BYTES) else {
         return false;
     };
@@ -216,7 +216,7 @@ fn held_row(bytes: &[u8]) -> bool {
 }
 
 /// What is posted as JSON.
-fn json_form(bytes: &[u8]) -> bool {
+pub(super) fn json_form(bytes: &[u8]) -> bool {
     let Ok(message) = serde_json::from_slice::<JsonMessage>(bytes) else {
         return false;
     };
@@ -233,7 +233,7 @@ fn json_form(bytes: &[u8]) -> bool {
 }
 
 /// A message's proof as text.
-fn evidence(bytes: &[u8]) -> bool {
+pub(super) fn evidence(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
     };
@@ -249,7 +249,7 @@ fn evidence(bytes: &[u8]) -> bool {
 }
 
 /// A file on offer: its name made safe, its list of chunks judged.
-fn file_offer(bytes: &[u8]) -> bool {
+pub(super) fn file_offer(bytes: &[u8]) -> bool {
     let Ok(offer) = cbor::decode::<ChunkOffer>(bytes, FRAME_MAX_BYTES) else {
         return false;
     };
