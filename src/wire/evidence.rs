@@ -135,3 +135,115 @@ impl Evidence {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use rand::SeedableRng as _;
+    use serde_bytes::ByteBuf;
+
+    use super::*;
+    use crate::crypto::{KeyPair, Keys, Rng, Seeds};
+    use crate::types::{Priority, SessionId};
+    use crate::wire::{
+        BatchContext, BatchHead, ChannelMessage, EntryBody, PeerBinding, ProofParties,
+        decode_batch, encode_batch,
+    };
+
+    fn keys(seed: u64) -> Keys {
+        Keys::found(Seeds::generate(&mut Rng::seed_from_u64(seed)))
+    }
+
+    /// The seed is that of the key that comes after.
+    fn rotated(keys: &Keys, seed: u64) -> Keys {
+        keys.rotate(&mut Rng::seed_from_u64(seed)).expect("room")
+    }
+
+    fn entry(keys: &Keys) -> Vec<u8> {
+        let identity = keys.identity();
+        let rotations = identity.chain().rotations().iter();
+        let body = EntryBody {
+            entity_id: identity.entity_id,
+            inception: identity.inception.to_bytes(),
+            rotations: rotations
+                .map(|rotation| ByteBuf::from(rotation.to_bytes()))
+                .collect(),
+            key: identity.key().public(),
+            seq: 1,
+            issued: Wall(1),
+            expires: Wall(2),
+            name: "sender".parse().expect("a name"),
+            capabilities: Vec::new(),
+            addresses: Vec::new(),
+            peers: vec![PeerBinding {
+                peer_id: identity.peer_id,
+                signature: identity.binding,
+            }],
+            versions: vec!["1.1".into()],
+        };
+        SignedEntry::sign(&body, identity.key()).to_bytes()
+    }
+
+    /// A message of `sender`'s, signed with `key`.
+    fn message(sender: EntityId, key: &KeyPair) -> Vec<u8> {
+        let parties = ProofParties {
+            sender,
+            recipient: EntityId([2; 32]),
+            session: SessionId(uuid::Uuid::from_u128(3)),
+            transcript: [4; 32],
+            key: key.public(),
+        };
+        let (session, transcript) = (parties.session, &parties.transcript);
+        let context = BatchContext::new(&sender, &parties.recipient, session, transcript);
+        let head = BatchHead {
+            have: 0,
+            sent: Wall(1),
+            first: 0,
+            seed: [5; 32],
+        };
+        let said = ChannelMessage {
+            kind: ChannelType::Report,
+            priority: Priority::Normal,
+            durable: false,
+            again: false,
+            confirm: false,
+            id: [6; 16],
+            re: [0; 16],
+            body: Bytes::from_static(b"done"),
+        };
+        let mut bytes = Vec::new();
+        encode_batch(&head, &[said], &context, key, &mut bytes);
+        let batch = decode_batch(&bytes.into(), &context).expect("our own");
+        let proof = MessageProof::cut(&batch, 0, &parties).expect("it is there");
+        proof.to_bytes()
+    }
+
+    #[test]
+    fn a_proof_holds_under_every_key_that_its_sender_has_had_and_no_other() {
+        let first = keys(1);
+        let second = rotated(&first, 51);
+        let third = rotated(&second, 52);
+        let sender = first.identity().entity_id;
+        let verified = |keys: &Keys| {
+            let evidence = Evidence {
+                entry: entry(&third),
+                message: message(sender, keys.identity().key()),
+            };
+            evidence.verify().map(|proven| proven.key)
+        };
+        for had in [&first, &second, &third] {
+            assert_eq!(verified(had), Ok(had.identity().key().public()));
+        }
+        // Somebody else's, the one that comes next, and one that a copy of the secrets led to.
+        let fork = rotated(&second, 77);
+        for never in [keys(2), rotated(&third, 53), rotated(&fork, 53)] {
+            assert_eq!(verified(&never), Err(EvidenceError::OtherKey));
+        }
+        // An entry from before the rotation cannot know of the key that came by it.
+        let older = Evidence {
+            entry: entry(&first),
+            message: message(sender, third.identity().key()),
+        };
+        assert_eq!(older.verify(), Err(EvidenceError::OtherKey));
+    }
+}

@@ -65,6 +65,11 @@ impl Clear {
         }
     }
 
+    /// Our key was rotated: the new one signs from now on.
+    pub fn rekey(&mut self, key: &KeyPair) {
+        self.key = key.clone();
+    }
+
     /// Takes back a row of ours. One that does not read counts as new: the safe side.
     pub fn load(&mut self, row: &Row, now: Now) {
         if row.space != Keyspace::Seen || row.key.len() != 64 {
@@ -153,7 +158,8 @@ impl Clear {
         }
     }
 
-    /// Judges a message of version 1.0. `known` is what the registry says of its sender.
+    /// Judges a message of version 1.0. `known` is what the registry says of its sender; nothing
+    /// if it never heard of it, or only of the first key, which the entity's id vouches for.
     ///
     /// # Errors
     /// The code to refuse it with.

@@ -9,7 +9,7 @@ use crate::wire::{MsgType, PROTOCOL_VERSION, WireError};
 pub enum Allowed {
     /// Its key is the registry's to tell.
     Entity(EntityId),
-    /// Its founding document holds its key, should the registry not know it.
+    /// Its founding document holds its key, should the registry not know it, nor that it rotated.
     Inception(Box<Inception>),
 }
 
@@ -23,23 +23,38 @@ impl Allowed {
     }
 }
 
-/// What the sender's registry entry says.
+/// What the registry says of the sender.
 #[derive(Debug, Clone, Copy)]
-pub struct Known<'a> {
-    pub key: PublicKey,
-    pub versions: &'a [String],
-    /// Whether it names the PeerId that the message came through; true where there is none.
-    pub speaks_through: bool,
+pub enum Known<'a> {
+    /// It has its entry.
+    Entry {
+        key: PublicKey,
+        versions: &'a [String],
+        /// Whether it names the PeerId that the message came through; true where there is none.
+        speaks_through: bool,
+    },
+    /// It rotated its key, and the entry that would say to which has expired: its founding key is
+    /// not its key any more.
+    Rotated,
 }
 
 /// The key that a message of `allowed` must be signed with.
 pub(super) fn key_of(allowed: &Allowed, known: Option<Known<'_>>) -> Result<PublicKey, WireError> {
     match (known, allowed) {
-        (Some(known), _) if known.versions.iter().any(|v| v == PROTOCOL_VERSION) => {
+        (Some(Known::Entry { versions, .. }), _)
+            if versions.iter().any(|v| v == PROTOCOL_VERSION) =>
+        {
             Err(WireError::EncryptionRequired)
         }
-        (Some(known), _) if !known.speaks_through => Err(WireError::UnknownSender),
-        (Some(known), _) => Ok(known.key),
+        (
+            Some(Known::Entry {
+                key,
+                speaks_through: true,
+                ..
+            }),
+            _,
+        ) => Ok(key),
+        (Some(Known::Entry { .. } | Known::Rotated), _) => Err(WireError::UnknownSender),
         (None, Allowed::Inception(inception)) => Ok(inception.key),
         (None, Allowed::Entity(_)) => Err(WireError::UnknownSender),
     }

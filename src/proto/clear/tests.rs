@@ -219,7 +219,7 @@ fn who_is_allowed_may_say_in_clear_what_anybody_may_read() {
 fn everybody_else_is_told_to_encrypt() {
     let (bob, carol) = (identity(1), identity(2));
     let side = Side::new(vec![Allowed::Entity(bob.entity_id)]);
-    let known = Known {
+    let known = Known::Entry {
         key: carol.inception.key,
         versions: &[String::from(VERSION_1_0)],
         speaks_through: true,
@@ -236,7 +236,7 @@ fn an_entity_that_offers_1_1_is_held_to_it_allowed_or_not() {
     let side = Side::new(vec![Allowed::Inception(Box::new(bob.inception))]);
     let offers = |versions: &[&str]| {
         let versions: Vec<String> = versions.iter().map(ToString::to_string).collect();
-        let known = Known {
+        let known = Known::Entry {
             key: bob.inception.key,
             versions: &versions,
             speaks_through: true,
@@ -256,7 +256,7 @@ fn a_sender_whose_key_nobody_knows_or_whose_connection_is_anothers_is_unknown() 
     let side = Side::new(vec![Allowed::Entity(bob.entity_id)]);
     let said = || message(&side, &bob, |_| ());
     assert_eq!(judged(&side, said(), None), Err(WireError::UnknownSender));
-    let known = Known {
+    let known = Known::Entry {
         key: bob.inception.key,
         versions: &[],
         speaks_through: false,

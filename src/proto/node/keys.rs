@@ -26,6 +26,7 @@ impl Node {
         }
         self.sessions.rekey(identity.key());
         self.http.rekey(identity.key());
+        self.clear.rekey(identity.key());
         self.registry.rekey(identity.clone(), step);
         self.identity = identity;
         self.publish_own();

@@ -195,11 +195,15 @@ impl Node {
             Asker::Exchange { peer, .. } => Some(peer),
             Asker::Http { .. } => None,
         };
-        let known = self.registry.entry(&header.sender_id).map(|entry| Known {
-            key: entry.body.key,
-            versions: &entry.body.versions,
-            speaks_through: through.is_none_or(|peer| entry.body.speaks_through(&peer)),
-        });
+        let sender = &header.sender_id;
+        let known = match self.registry.entry(sender) {
+            Some(entry) => Some(Known::Entry {
+                key: entry.body.key,
+                versions: &entry.body.versions,
+                speaks_through: through.is_none_or(|peer| entry.body.speaks_through(&peer)),
+            }),
+            None => (self.registry.rotations(sender) > 0).then_some(Known::Rotated),
+        };
         let (claim, check) = self.clear.judge(envelope, header, known, step.now)?;
         self.check_clear(asker, claim, check)
     }

@@ -1,9 +1,10 @@
 //! Messages over HTTP and in clear: answered in the same way, kept apart, held against nobody.
 
 use rand::SeedableRng;
+use serde_bytes::ByteBuf;
 
 use super::*;
-use crate::crypto::Seeds;
+use crate::crypto::{Keys, Seeds, SigCheck, hash};
 use crate::proto::clear::Allowed;
 use crate::proto::session::{AckOutcome, SealedRef, Sessions};
 use crate::types::limits::ENTRY_MAX_LIFE_MS;
@@ -12,6 +13,15 @@ use crate::wire::{
     EntryBody, Envelope, ErrorBody, Header, MsgType, PeerBinding, Ping, RegistrySync, Seal,
     SignedEntry, VERSION_1_0, WakeStatus, WakeUp, WakeUpAck, WireError, cbor,
 };
+
+/// Keys of somebody, or of node `seed`, as the wires draw them.
+fn keys(seed: u64) -> Keys {
+    Keys::found(Seeds::generate(&mut Rng::seed_from_u64(seed)))
+}
+
+fn rotated(keys: &Keys) -> Keys {
+    keys.rotate(&mut Rng::seed_from_u64(50)).expect("room")
+}
 
 /// Somebody who is not on the network.
 struct Stranger {
@@ -23,18 +33,25 @@ struct Stranger {
 
 impl Stranger {
     fn new(seed: u64, now: Now) -> Stranger {
-        let identity = Identity::from_seeds(&Seeds::generate(&mut Rng::seed_from_u64(seed)));
+        Stranger::with(&keys(seed), Vec::new(), now)
+    }
+
+    fn with(keys: &Keys, addresses: Vec<Multiaddr>, now: Now) -> Stranger {
+        let identity = keys.identity();
+        let rotations = identity.chain().rotations().iter();
         let body = EntryBody {
             entity_id: identity.entity_id,
             inception: identity.inception.to_bytes(),
-            rotations: Vec::new(),
+            rotations: rotations
+                .map(|rotation| ByteBuf::from(rotation.to_bytes()))
+                .collect(),
             key: identity.key().public(),
             seq: 1,
             issued: now.wall,
             expires: now.wall + ENTRY_MAX_LIFE_MS,
             name: "stranger".parse().expect("a name"),
             capabilities: Vec::new(),
-            addresses: Vec::new(),
+            addresses,
             peers: vec![PeerBinding {
                 peer_id: identity.peer_id,
                 signature: identity.binding,
@@ -45,7 +62,7 @@ impl Stranger {
             sessions: Sessions::new(&identity),
             entry: SignedEntry::sign(&body, identity.key()).to_bytes(),
             identity,
-            rng: Rng::seed_from_u64(seed),
+            rng: Rng::seed_from_u64(90),
         }
     }
 
@@ -308,6 +325,57 @@ fn version_1_0_is_answered_in_clear_only_where_it_is_allowed() {
         Some(WireError::ReplayDetected),
         "a restart forgets no nonce"
     );
+}
+
+#[test]
+fn a_key_that_was_rotated_away_is_not_taken_in_clear_when_the_entry_has_expired() {
+    let now = Now {
+        mono: Mono::from_micros(1),
+        wall: Wall(1_700_000_000_000),
+    };
+    let first = keys(90);
+    let thief = Stranger::with(&first, Vec::new(), now);
+    let allowed = vec![Allowed::Inception(Box::new(thief.identity.inception))];
+    let mut wires = alone(WakePolicy::default(), allowed);
+    let mut bob = Stranger::with(&rotated(&first), vec![addr(9)], wires.now());
+    bob.meet(&mut wires);
+    let entity = bob.identity.entity_id;
+    assert!(wires.node(0).registry().entry(&entity).is_some());
+    wires.run(ENTRY_MAX_LIFE_MS + 60 * SECOND_MS);
+    wires.stop(0);
+    wires.start(0);
+    assert!(wires.node(0).registry().entry(&entity).is_none());
+    let said = thief.clear(&wires, 1, MsgType::Ping, ping()).to_bytes();
+    assert_eq!(
+        code_of(&post(&mut wires, said)),
+        Some(WireError::UnknownSender)
+    );
+}
+
+#[test]
+fn after_a_rotation_of_ours_the_new_key_signs_in_clear_too() {
+    let now = Now {
+        mono: Mono::from_micros(1),
+        wall: Wall(1_700_000_000_000),
+    };
+    let bob = Stranger::new(90, now);
+    let allowed = vec![Allowed::Inception(Box::new(bob.identity.inception))];
+    let mut wires = alone(WakePolicy::default(), allowed);
+    let identity = rotated(&keys(0)).identity();
+    wires.hosts[0].identity = identity.clone();
+    let rotated = Command::KeyRotated(Box::new(identity.clone()));
+    assert!(wires.ask(0, rotated).is_ok());
+    let asked = bob.clear(&wires, 1, MsgType::Ping, ping());
+    let answer = post(&mut wires, asked.to_bytes());
+    let (answer, _) = Envelope::from_bytes(&answer).expect("an envelope");
+    let parts: [&[u8]; 3] = [&asked.digest(), &answer.header, &answer.data];
+    let check = SigCheck {
+        key: identity.key().public(),
+        purpose: "clear answer",
+        digest: hash("clear answer", &parts),
+        signature: answer.signature.expect("signed"),
+    };
+    assert!(check.verify());
 }
 
 #[test]
