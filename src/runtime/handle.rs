@@ -20,7 +20,7 @@ pub(super) struct Call {
 pub struct Handle {
     calls: mpsc::Sender<Call>,
     metrics: Metrics,
-    channels: Arc<Channels>,
+    pub(super) channels: Arc<Channels>,
     keeper: Option<Arc<dyn KeyKeeper>>,
 }
 

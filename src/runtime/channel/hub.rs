@@ -102,6 +102,14 @@ impl Channels {
         })
     }
 
+    /// What a restart leaves of a session, for tests of what the other side makes of it.
+    #[cfg(test)]
+    pub(super) fn lose_session(&self, peer: &PeerId) {
+        if let Some(entry) = self.peers().get(peer) {
+            *entry.shared.secrets() = None;
+        }
+    }
+
     fn peers(&self) -> MutexGuard<'_, HashMap<PeerId, Entry>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -224,16 +232,21 @@ impl Channels {
                 .open(peer, StreamKind::Bulk)
                 .await
                 .map_err(|error| BulkError::Io(std::io::Error::other(error.to_string())))?;
-            let (frame, opened, entity) = {
+            let (frame, opened, entity, session) = {
                 let mut secrets = shared.secrets();
                 let secrets = secrets.as_mut().ok_or(BulkError::NoSession)?;
                 let (frame, opened) = secrets.open(StreamKind::Bulk, 0);
-                (frame, opened, secrets.theirs)
+                (frame, opened, secrets.theirs, secrets.session)
             };
             write_frame(&mut stream, &frame).await?;
             let mut answer = Vec::new();
             read_frame(&mut stream, OPENING_MAX_BYTES, &mut answer).await?;
-            let (keys, _) = opened.answered(&answer).map_err(BulkError::Refused)?;
+            let (keys, _) = opened.answered(&answer).map_err(|code| {
+                if code == WireError::SessionNotFound {
+                    self.deliverer.refused(peer, session);
+                }
+                BulkError::Refused(code)
+            })?;
             let (sealer, opener) = record_layer(keys, clock::now().mono);
             Ok(BulkStream {
                 peer,

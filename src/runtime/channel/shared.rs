@@ -37,12 +37,14 @@ pub struct ChannelCounts {
     pub duplicates: AtomicU64,
     /// Frames that did not open.
     pub refused: AtomicU64,
+    /// Answers that nobody waited for: too late, or the second time.
+    pub unclaimed: AtomicU64,
     pub streams: AtomicU64,
 }
 
 impl ChannelCounts {
     /// Each count with its name and what it says.
-    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 10] {
+    pub fn all(&self) -> [(&'static str, &'static str, &AtomicU64); 11] {
         [
             (
                 "messages_sent",
@@ -73,6 +75,11 @@ impl ChannelCounts {
                 &self.duplicates,
             ),
             ("frames_refused", "Frames that did not open", &self.refused),
+            (
+                "answers_unclaimed",
+                "Answers that nobody waited for: too late, or the second time",
+                &self.unclaimed,
+            ),
             ("streams_opened", "Streams opened", &self.streams),
         ]
     }
@@ -159,9 +166,10 @@ impl Shared {
     pub(super) fn answered(&self, answers: impl Iterator<Item = ([u8; 16], Answer)>) {
         let mut waiting = lock(&self.waiting);
         for (id, answer) in answers {
-            if let Some(tx) = waiting.remove(&id) {
-                // Whoever asked may have gone.
-                let _ = tx.send(answer);
+            let taken = waiting.remove(&id).map(|tx| tx.send(answer));
+            // Whoever asked has waited long enough, or is gone.
+            if !matches!(taken, Some(Ok(()))) {
+                self.counts.unclaimed.fetch_add(1, Relaxed);
             }
         }
     }
@@ -266,5 +274,33 @@ impl IdSource {
         uuid::Builder::from_unix_timestamp_millis(millis, &tail)
             .into_uuid()
             .into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+
+    use super::*;
+    use crate::crypto::{Identity, Seeds};
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_counted() {
+        let mut rng = crate::crypto::Rng::seed_from_u64(1);
+        let identity = Identity::from_seeds(&Seeds::generate(&mut rng));
+        let shared = Shared::new(identity.peer_id);
+        let answer = |id: u8| shared.answered([([id; 16], Ok(Bytes::new()))].into_iter());
+        let mut waits = shared.await_answer([1; 16]);
+        answer(1);
+        assert!(waits.try_recv().is_ok());
+        assert_eq!(shared.counts.unclaimed.load(Relaxed), 0);
+        // One timed out and said so, one is gone, one was never asked.
+        drop(shared.await_answer([2; 16]));
+        shared.forget_answer(&[2; 16]);
+        drop(shared.await_answer([3; 16]));
+        for id in 2..5 {
+            answer(id);
+        }
+        assert_eq!(shared.counts.unclaimed.load(Relaxed), 3);
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
+use super::hub::BulkError;
 use super::{Agent, AgentConfig, AgentMessage, Channel, ChannelError};
 use crate::crypto::{Identity, Rng, Seeds};
 use crate::proto::node::{NodeConfig, PeerRef};
@@ -220,4 +221,32 @@ async fn a_peer_that_begins_anew_is_talked_to_again() {
     let channel = a.channel_to(&b).await;
     let reply = channel.talk("two", Priority::Normal, SOON).await;
     assert_eq!(reply, Ok(Bytes::from("two")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_at_a_bulk_stream_that_there_is_no_session_makes_a_new_one() {
+    let (a, b, channel) = pair(AgentConfig::Echo).await;
+    channel
+        .talk("one", Priority::Normal, SOON)
+        .await
+        .expect("it answers");
+    let (of_a, of_b) = (a.node.handle().channels, b.node.handle().channels);
+    for (from, to, to_peer, from_peer) in [
+        (&of_a, &of_b, b.identity.peer_id, a.identity.peer_id),
+        (&of_b, &of_a, a.identity.peer_id, b.identity.peer_id),
+    ] {
+        to.lose_session(&from_peer);
+        let refused = from.open_bulk(to_peer).await.map(drop);
+        assert!(
+            matches!(refused, Err(BulkError::Refused(WireError::SessionNotFound))),
+            "{refused:?}"
+        );
+        let opened = async {
+            while from.open_bulk(to_peer).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let opened = tokio::time::timeout(Duration::from_secs(10), opened).await;
+        opened.expect("there is a new session");
+    }
 }
