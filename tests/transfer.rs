@@ -209,6 +209,41 @@ fn a_file_arrives_with_its_hash_under_a_safe_name() {
     assert_eq!(partial.count(), 0);
 }
 
+#[test]
+fn the_inbox_has_a_note_of_each_file_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let (alice, mut bob) = pair(dir.path(), &[]);
+    let file = dir.path().join("plan.txt");
+    let sum = write_file(&file, MIB + 1);
+    let sent = alice.send(&file, &["--json"]);
+    let sent: Value = serde_json::from_slice(&sent.stdout).unwrap();
+    assert!(alice.send(&file, &[]).status.success());
+    // Alice has heard that it is there: from then on bob knows of it, whatever happens.
+    bob.restart();
+    let notes = bob
+        .json(&["inbox", "list", "--kind", "file", "--state", "new"])
+        .unwrap();
+    let notes = notes.as_array().unwrap();
+    assert_eq!(notes.len(), 2, "{notes:?}");
+    assert_eq!(notes[0]["from"], bob.transfer().unwrap()["peer"]);
+    let id = notes[0]["id"].as_str().unwrap();
+    let shown = bob.cli(&["inbox", "show", id]);
+    let note: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(note["transfer_id"], sent["id"]);
+    assert_eq!(note["name"], "plan.txt");
+    assert_eq!(note["path"], bob.incoming("plan.txt").to_str().unwrap());
+    assert_eq!(bytes(&note, "size"), MIB + 1);
+    assert_eq!(note["hash"], sum.as_str());
+    let id = notes[1]["id"].as_str().unwrap();
+    let second = bob.json(&["inbox", "show", id]).unwrap();
+    let note: Value = serde_json::from_str(second["text"].as_str().unwrap()).unwrap();
+    assert_eq!(note["name"], "plan.txt");
+    assert_eq!(note["path"], bob.incoming("plan (2).txt").to_str().unwrap());
+    assert!(bob.cli(&["inbox", "ack", id]).status.success());
+    let left = bob.json(&["inbox", "list"]).unwrap();
+    assert_eq!(left.as_array().unwrap().len(), 1);
+}
+
 /// Waits until some of a file is recorded at the receiver, and not yet all.
 fn await_middle(bob: &Node) -> u64 {
     eventually("some of it arrived", LONG, || {

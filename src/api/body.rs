@@ -231,7 +231,7 @@ pub struct InboxParams {
     /// Only `new` ones, or only those that were `read`.
     #[param(inline)]
     pub state: Option<InboxState>,
-    /// Only each `talk`, or each `report`.
+    /// Only each `talk`, each `report`, or each note of a `file` that arrived.
     pub kind: Option<MessageKind>,
     /// Only what this peer sent: a peer id, an entity id or a unique name.
     pub from: Option<String>,

@@ -99,6 +99,8 @@ enum StateArg {
 enum KindArg {
     Talk,
     Report,
+    /// Files that arrived.
+    File,
 }
 
 pub(super) async fn run(home: &Home, command: InboxCommand, json: bool) -> Outcome {
@@ -134,6 +136,7 @@ async fn list(home: &Home, args: ListArgs, json: bool) -> Outcome {
         kind: args.kind.map(|kind| match kind {
             KindArg::Talk => MessageKind::Talk,
             KindArg::Report => MessageKind::Report,
+            KindArg::File => MessageKind::File,
         }),
         from: args.from.map(|peer| peer.to_string()),
         after: None,

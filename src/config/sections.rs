@@ -498,6 +498,7 @@ impl TransferSection {
         TransferPolicy {
             allow: unless_all(&self.allow),
             max_bytes: self.max_bytes,
+            ..TransferPolicy::default()
         }
     }
 }

@@ -34,7 +34,17 @@ pub(super) fn note(note: &Note) {
         Note::MessageExpired { message, from } => {
             warn!(%message, %from, "a message in the inbox expired: nobody took it");
         }
-        Note::FileArrived { from, name, size } => info!(%from, ?name, size, "file received"),
+        Note::FileArrived {
+            from,
+            name,
+            size,
+            noted: true,
+        } => info!(%from, ?name, size, "file received"),
+        Note::FileArrived {
+            from, name, size, ..
+        } => {
+            warn!(%from, ?name, size, "file received, and the inbox has no room for a note of it");
+        }
         Note::Keys(KeyNews::Rotated { entity, rotations }) => {
             info!(%entity, rotations, "an entity rotated its key");
         }

@@ -140,7 +140,11 @@ pub struct Running {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn start(config: RuntimeConfig, open: StoreOpener) -> Result<Running, StartError> {
+pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Running, StartError> {
+    // Only an empty path has no absolute form.
+    let incoming = &config.files.incoming;
+    config.node.transfer.folder =
+        std::path::absolute(incoming).unwrap_or_else(|_| incoming.clone());
     let net = Net::start(NetConfig {
         keypair: config.identity.transport_keypair(),
         network: config.node.network.clone(),

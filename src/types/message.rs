@@ -15,6 +15,8 @@ pub enum MessageKind {
     Talk,
     /// The sender only wants it to arrive.
     Report,
+    /// A file of the sender's has arrived: this node's own note, in JSON.
+    File,
 }
 
 impl MessageKind {
@@ -23,6 +25,7 @@ impl MessageKind {
         match self {
             MessageKind::Talk => "talk",
             MessageKind::Report => "report",
+            MessageKind::File => "file",
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The inbox: talks and reports that came while no agent was attached, kept until one has taken
-//! them.
+//! The inbox: talks and reports that came while no agent was attached, and notes of the files that
+//! arrived, kept until an agent has taken them.
 //!
 //! ```text
 //! new ──▶ read ──▶ gone (acknowledged or answered): a tombstone, known for 8 days
@@ -8,7 +8,8 @@
 //! A message is named by its sender's entity and its id, and is taken in once: a resend is told
 //! what the first was told. A durable message counts as received when its row is on disk; another
 //! counts at once and is written all the same. An id that another entity has used is refused, so
-//! an id alone names a message here.
+//! an id alone names a message here. A note is this node's own word, and counts as a message of
+//! whoever sent the file.
 //!
 //! # Invariants
 //! - **I1** A message is kept once, however often it comes, also after it was acknowledged, for
@@ -38,7 +39,8 @@ use crate::types::limits::{
     INBOX_TOMBSTONES_PER_SENDER_MAX, TALK_MAX_BYTES,
 };
 use crate::types::{
-    BatchId, DeliveryId, EntityId, Keyspace, MessageId, MessageKind, Mono, Now, Received, Row, Wall,
+    BatchId, DeliveryId, EntityId, Keyspace, MessageId, MessageKind, Mono, Now, Priority, Received,
+    Row, Wall,
 };
 use crate::wire::WireError;
 
@@ -71,8 +73,8 @@ pub struct Receipt {
 pub enum ReplyError {
     /// There is no such message.
     Unknown,
-    /// It was a report: nobody awaits a reply.
-    Report,
+    /// It is no talk: nobody awaits a reply.
+    NoTalk,
     /// It came to an earlier run of this node, whose sender waits no more.
     Late,
 }
@@ -207,13 +209,36 @@ impl Inbox {
             return refused(WireError::Busy);
         }
         let durable = message.durable;
-        let after = self.take(from, delivery, message, step);
+        let after = self.take(from, Some(delivery), message, step);
         self.senders.witness(from, entry, step);
         Receipt {
             outcome: Settled::Kept,
             after: rests_on(durable, after),
             answer: None,
         }
+    }
+
+    /// A note of ours on something that `from` did. It is in the step's batch; none if there is no
+    /// room for it (I2).
+    pub fn note(
+        &mut self,
+        from: EntityId,
+        kind: MessageKind,
+        body: Vec<u8>,
+        step: &mut Step<'_>,
+    ) -> Option<BatchId> {
+        let room = self.has_room(&from, body.len() + OVERHEAD_BYTES);
+        let note = Received {
+            id: MessageId(step.uuid_v7()),
+            kind,
+            priority: Priority::Normal,
+            durable: true,
+            sent: step.now.wall,
+            body,
+            proof: Vec::new(),
+        };
+        let free = !self.kept.contains_key(&note.id);
+        (room && free).then(|| self.take(from, None, note, step))
     }
 
     fn has_room(&self, from: &EntityId, bytes: usize) -> bool {
@@ -227,7 +252,7 @@ impl Inbox {
     fn take(
         &mut self,
         from: EntityId,
-        delivery: DeliveryId,
+        delivery: Option<DeliveryId>,
         message: Received,
         step: &mut Step<'_>,
     ) -> BatchId {
@@ -243,7 +268,7 @@ impl Inbox {
         }
         let written = step.put(Keyspace::Inbox, key, record.to_row());
         let kept = Kept {
-            waiting: (message.kind == MessageKind::Talk).then_some(delivery),
+            waiting: delivery.filter(|_| message.kind == MessageKind::Talk),
             record,
             body: message.body,
             proof: message.proof,
@@ -292,8 +317,8 @@ impl Inbox {
     ) -> Result<(DeliveryId, BatchId), ReplyError> {
         let kept = self.kept.get(&id).filter(|kept| !kept.is_gone());
         let kept = kept.ok_or(ReplyError::Unknown)?;
-        if kept.record.kind == MessageKind::Report {
-            return Err(ReplyError::Report);
+        if kept.record.kind != MessageKind::Talk {
+            return Err(ReplyError::NoTalk);
         }
         let delivery = kept.waiting.ok_or(ReplyError::Late)?;
         let after = self.bury(id, step).ok_or(ReplyError::Unknown)?;

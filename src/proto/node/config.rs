@@ -1,5 +1,7 @@
 //! What a node's core is told once, at start.
 
+use std::path::PathBuf;
+
 use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
@@ -107,6 +109,8 @@ pub struct TransferPolicy {
     pub allow: Option<Vec<String>>,
     /// One file's size.
     pub max_bytes: u64,
+    /// Where they are put, as our agent is told.
+    pub folder: PathBuf,
 }
 
 impl Default for TransferPolicy {
@@ -114,6 +118,7 @@ impl Default for TransferPolicy {
         TransferPolicy {
             allow: None,
             max_bytes: 64 << 30,
+            folder: PathBuf::new(),
         }
     }
 }

@@ -1,4 +1,7 @@
-//! Messages for our agent: taken in, shown, answered, acknowledged.
+//! Messages for our agent: taken in, shown, answered, acknowledged; and our notes of the files that
+//! arrived for it.
+
+use serde::Serialize;
 
 use super::command::{CommandError, CommandErrorCode, CommandResult, InboxFilter, Reply};
 use super::io::{Note, Output};
@@ -7,8 +10,23 @@ use super::{Node, Received};
 use crate::proto::Step;
 use crate::proto::inbox::{Kept, ReplyError, Settled};
 use crate::types::limits::{COMMANDS_MAX, TALK_MAX_BYTES};
-use crate::types::{BatchId, CommandId, DeliveryId, EntityId, MessageId, PeerId};
+use crate::types::{
+    BatchId, CommandId, DeliveryId, EntityId, MessageId, MessageKind, PeerId, TransferId,
+};
 use crate::wire::Evidence;
+
+/// What a note of a file says, as JSON.
+#[derive(Debug, Serialize)]
+struct FileNote {
+    transfer_id: TransferId,
+    /// As its sender calls it, made safe.
+    name: String,
+    /// Where it is.
+    path: String,
+    size: u64,
+    /// BLAKE3, in hex.
+    hash: String,
+}
 
 impl Node {
     /// A message came in.
@@ -35,6 +53,39 @@ impl Node {
             let answer = Output::Answer { delivery, body };
             self.gate.pass(receipt.after, answer, &mut self.out);
         }
+        self.wake_readers(before);
+    }
+
+    /// A file has arrived, in this very step: our agent learns of it with the file's own row.
+    pub(super) fn note_file(&mut self, id: TransferId, step: &mut Step<'_>) {
+        let Some(received) = self.receives.file(id) else {
+            return;
+        };
+        let record = &received.record;
+        let (from, size) = (record.from, record.size);
+        let stored = record.stored_as.clone().unwrap_or_default();
+        let path = self.config.transfer.folder.join(&stored);
+        let note = FileNote {
+            transfer_id: id,
+            name: record.name.clone(),
+            path: path.to_string_lossy().into_owned(),
+            size,
+            hash: data_encoding::HEXLOWER.encode(&record.root),
+        };
+        let before = self.inbox.last_number();
+        let body = serde_json::to_vec(&note).expect("plain data");
+        let noted = self.inbox.note(from, MessageKind::File, body, step);
+        self.note(Note::FileArrived {
+            from,
+            name: stored,
+            size,
+            noted: noted.is_some(),
+        });
+        self.wake_readers(before);
+    }
+
+    /// Who waits for a message looks again, if one came since the number `before`.
+    fn wake_readers(&mut self, before: u64) {
         if self.inbox.last_number() > before {
             for id in std::mem::take(&mut self.await_inbox) {
                 self.reply(id, Ok(Reply::Done));
@@ -131,9 +182,9 @@ impl Node {
                 (Ok(Reply::Done), after)
             }
             Err(ReplyError::Unknown) => (Err(no_message(id)), BatchId::NONE),
-            Err(ReplyError::Report) => refused(
+            Err(ReplyError::NoTalk) => refused(
                 CommandErrorCode::Conflict,
-                format!("message {id} is a report: its sender awaits no reply; send a report back"),
+                format!("message {id} is no talk: its sender awaits no reply; send a report back"),
             ),
             Err(ReplyError::Late) => refused(
                 CommandErrorCode::Conflict,
@@ -167,7 +218,12 @@ impl Node {
         let nothing = || {
             CommandError::new(
                 CommandErrorCode::Conflict,
-                format!("nothing shows {id} to others: its sender's entry was not known here"),
+                match kept.record.kind {
+                    MessageKind::File => format!("{id} is this node's own note: nobody signed it"),
+                    MessageKind::Talk | MessageKind::Report => format!(
+                        "nothing shows {id} to others: its sender's entry was not known here"
+                    ),
+                },
             )
         };
         let reply = evidence.map(|evidence| Reply::Proof(Box::new(evidence)));

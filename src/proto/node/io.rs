@@ -274,6 +274,8 @@ pub enum Note {
         from: EntityId,
         name: String,
         size: u64,
+        /// Whether the inbox had room for a note of it.
+        noted: bool,
     },
     Keys(KeyNews),
 }

@@ -3,7 +3,7 @@
 
 use super::command::{CommandError, CommandErrorCode, CommandResult, NewTransfer, Reply};
 use super::exchange::Kind;
-use super::io::{Note, Output};
+use super::io::Output;
 use super::views::{Direction, TransferView};
 use super::{Node, inbound::Answer};
 use crate::proto::Step;
@@ -274,14 +274,7 @@ impl Node {
             ReceiveEffect::Sweep { keep } => self.file_job(FileJob::Sweep { keep }),
             ReceiveEffect::Cancel { id, to } => self.cancel_with(to, id, step),
             ReceiveEffect::Changed { id, after } => self.transfer_changed(id, after),
-            ReceiveEffect::Arrived { id } => {
-                if let Some(received) = self.receives.file(id) {
-                    let record = &received.record;
-                    let (from, size) = (record.from, record.size);
-                    let name = record.stored_as.clone().unwrap_or_default();
-                    self.note(Note::FileArrived { from, name, size });
-                }
-            }
+            ReceiveEffect::Arrived { id } => self.note_file(id, step),
         }
     }
 

@@ -2,11 +2,12 @@
 //!
 //! A talk goes to it at once and is answered with what it says. A report goes into the inbox first
 //! and is taken from there, so that one that was promised survives whatever becomes of the agent:
-//! it is removed when the agent has taken it, and offered again when it failed.
+//! it is removed when the agent has taken it, and offered again when it failed. So is the note of a
+//! file that arrived.
 //!
 //! # Bounds
 //! `slots` talks at once; who waits for a slot longer than the agent's time is told `BUSY`. Reports
-//! one after the other, in the order of arrival.
+//! and notes one after the other, in the order of arrival.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -141,18 +142,19 @@ impl Outside {
         Ok(reply)
     }
 
-    /// Takes reports from the inbox to the agent until `stop`.
+    /// Takes reports and notes from the inbox to the agent until `stop`.
     pub(crate) async fn take_reports(self: Arc<Outside>, handle: Handle, stop: CancellationToken) {
         let mut failed: BTreeMap<MessageId, Failure> = BTreeMap::new();
         let mut last = 0;
         while !stop.is_cancelled() {
             let mut waiting = Vec::new();
             // Otherwise the disk refuses writes, or the node is busy or stopping: look again later.
-            if let Ok(Reply::Inbox { messages, last: n }) =
-                handle.call(Command::Inbox(reports())).await
+            if let Ok(Reply::Inbox { messages, last: n }) = handle.call(Command::Inbox(all())).await
             {
                 (waiting, last) = (messages, n);
             }
+            // A talk that lies there came before the agent was set, and is for a person.
+            waiting.retain(|message| message.kind != MessageKind::Talk);
             let ids: Vec<MessageId> = waiting.iter().filter_map(|m| m.id.parse().ok()).collect();
             failed.retain(|id, _| ids.contains(id));
             for (id, view) in ids.iter().zip(&waiting) {
@@ -198,7 +200,7 @@ impl Outside {
         let call = Call {
             id,
             from: view.from.parse().map_err(|_| String::from("no sender"))?,
-            kind: MessageKind::Report,
+            kind: view.kind,
             priority: view.priority,
             body,
         };
@@ -220,9 +222,8 @@ impl Agent for Outside {
     }
 }
 
-fn reports() -> InboxFilter {
+fn all() -> InboxFilter {
     InboxFilter {
-        kind: Some(MessageKind::Report),
         limit: INBOX_MAX_MESSAGES,
         ..InboxFilter::default()
     }

@@ -73,7 +73,7 @@ proptest! {
                             answered.insert(n);
                         }
                         Err(ReplyError::Unknown) => prop_assert!(!live),
-                        Err(ReplyError::Report) => prop_assert!(live && n % 2 == 1),
+                        Err(ReplyError::NoTalk) => prop_assert!(live && n % 2 == 1),
                         Err(ReplyError::Late) => prop_assert!(live && n % 2 == 0),
                     }
                 }

@@ -56,6 +56,10 @@ fn message(n: u64, bytes: usize) -> Received {
 }
 
 impl Host {
+    fn note(&mut self, from: u8) -> Option<BatchId> {
+        self.step(|inbox, step| inbox.note(entity(from), MessageKind::File, vec![7; 100], step))
+    }
+
     fn now(&self) -> Now {
         Now {
             mono: Mono::from_micros(self.now_ms * 1_000),
@@ -312,4 +316,34 @@ fn a_row_of_another_version_says_so() {
         value: vec![1],
     };
     assert!(Inbox::default().load(&orphan, host.now()).is_err());
+}
+
+#[test]
+fn a_note_is_kept_like_a_message_of_whoever_it_is_on_and_answers_nobody() {
+    let mut host = host();
+    assert!(host.note(1).is_some());
+    host.restart();
+    let (id, kept) = host.inbox.messages(0).next().expect("it is kept");
+    assert_eq!(kept.record.kind, MessageKind::File);
+    assert_eq!((kept.record.from, kept.body.len()), (entity(1), 100));
+    assert!(!kept.waits());
+    let reply = host.step(|inbox, step| inbox.reply(id, b"thanks", step));
+    assert_eq!(reply, Err(ReplyError::NoTalk));
+    assert!(
+        host.step(|inbox, step| inbox.acknowledge(id, step))
+            .is_some()
+    );
+    assert!(host.inbox.is_empty());
+}
+
+#[test]
+fn notes_take_of_their_sender_s_share_and_of_no_other() {
+    let mut host = host();
+    for _ in 0..INBOX_PER_SENDER_MAX_MESSAGES {
+        assert!(host.note(1).is_some());
+    }
+    assert_eq!(host.note(1), None);
+    let refused = host.receive(1, message(1, 10));
+    assert_eq!(refused.outcome, Settled::Refused(WireError::Busy));
+    assert!(host.note(2).is_some());
 }

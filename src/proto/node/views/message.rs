@@ -52,7 +52,7 @@ pub struct MessageView {
     pub state: String,
     pub priority: Priority,
     pub durable: bool,
-    /// RFC 3339, as the sender says.
+    /// RFC 3339, as the sender says; of a note of ours, when it was made.
     pub sent: String,
     /// RFC 3339.
     pub received: String,
