@@ -1,0 +1,178 @@
+//! One body of each kind (section 7).
+
+use junto::types::{BootId, Capability, EntityId, FencingToken, Nonce, TaskId};
+use junto::wire::{
+    AcceptAnswer, AckAnswer, AgentPresence, CancelItem, CapabilityQuery, CapabilityResponse,
+    DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load, NodeStatus, Ping,
+    RefuseReason, RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem, ResultItem,
+    StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskRenew, TaskRenewAck,
+    TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate, cbor,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::files::{hex, hold, shown};
+
+#[test]
+fn bodies_are_what_they_were() {
+    hold(
+        "bodies.json",
+        &json!({
+            "about": "Section 7: bodies as they are sealed. {\"hex\": ...} stands for a byte string.",
+            "bodies": bodies(),
+        }),
+    );
+}
+
+fn task_id() -> TaskId {
+    TaskId(uuid::Uuid::from_bytes([0x55; 16]))
+}
+
+fn capability() -> Capability {
+    "wc".parse().unwrap()
+}
+
+pub fn delegate() -> TaskDelegate {
+    TaskDelegate {
+        items: vec![DelegateItem {
+            task_id: task_id(),
+            token: FencingToken(1),
+            capability: capability(),
+            input: b"a b".to_vec(),
+            lease_ms: 20_000,
+            remaining_ms: 600_000,
+        }],
+    }
+}
+
+pub fn accept() -> TaskAccept {
+    TaskAccept {
+        boot: BootId(7),
+        answers: vec![
+            AcceptAnswer::Accepted,
+            AcceptAnswer::Refused(RefuseReason::UnknownCapability),
+        ],
+    }
+}
+
+fn body<T: Serialize>(rule: &str, value: &T) -> Value {
+    let bytes = cbor::encode(value);
+    let tree: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();
+    json!({ "rule": rule, "value": shown(&tree), "cbor": hex(&bytes) })
+}
+
+/// One body of each kind: the rule of the specification, the value, its bytes.
+fn bodies() -> Vec<Value> {
+    let (task_id, token) = (task_id(), FencingToken(1));
+    let ended = |outcome| ResultItem {
+        task_id,
+        token,
+        outcome,
+    };
+    let results = vec![
+        ended(TaskOutcome::Completed {
+            result: b"2".to_vec(),
+        }),
+        ended(TaskOutcome::Failed { reason: "x".into() }),
+        ended(TaskOutcome::Released),
+    ];
+    let (nonce, entity_id) = (Nonce([9; 32]), EntityId([8; 32]));
+    let sync = RegistrySync {
+        have: Some(vec![RegistryHave {
+            entity_id,
+            seq: 3,
+            rotations: 0,
+        }]),
+        entries: Vec::new(),
+    };
+    let entries = RegistryEntries {
+        entries: Vec::new(),
+        want: vec![entity_id],
+        more: false,
+    };
+    let wake = WakeUp {
+        nonce,
+        reason: "look at your inbox".into(),
+        priority: None,
+        request: None,
+    };
+    let woken = WakeUpAck {
+        nonce,
+        status: WakeStatus::Delivered,
+    };
+    let update = WakeUpdate {
+        nonce,
+        status: WakeStatus::HookStarted,
+    };
+    let renew = TaskRenew {
+        boot: BootId(7),
+        items: vec![RenewItem { task_id, token }],
+    };
+    let renewed = TaskRenewAck {
+        answers: vec![
+            RenewAnswer::Renewed { lease_ms: 20_000 },
+            RenewAnswer::Fenced,
+        ],
+    };
+    let kept = TaskResultAck {
+        answers: vec![AckAnswer::Kept, AckAnswer::Fenced],
+    };
+    let cancel = TaskCancel {
+        items: vec![CancelItem { task_id, token }],
+    };
+    vec![
+        body("ping", &Ping {}),
+        body("registry-sync", &sync),
+        body("registry-entries", &entries),
+        body("wake-up", &wake),
+        body("wake-up-ack", &woken),
+        body("wake-update", &update),
+        body("task-delegate", &delegate()),
+        body("task-accept", &accept()),
+        body("task-renew", &renew),
+        body("task-renew-ack", &renewed),
+        body("task-result", &TaskResult { items: results }),
+        body("task-result-ack", &kept),
+        body("task-cancel", &cancel),
+    ]
+    .into_iter()
+    .chain(signs_of_life())
+    .collect()
+}
+
+/// Heartbeats, status, capabilities, discovery.
+fn signs_of_life() -> [Value; 6] {
+    let wc: Capability = "wc".parse().unwrap();
+    let status = NodeStatus {
+        uptime_ms: 90_000,
+        load: Load {
+            held: 1,
+            slots: 4,
+            free: 3,
+        },
+        agent: AgentPresence::Wakeable,
+    };
+    let free = FreeSlots {
+        name: wc.clone(),
+        slots: 4,
+        free: 3,
+    };
+    let capable = CapabilityResponse {
+        capabilities: vec![free],
+    };
+    let asked = CapabilityQuery {
+        capability: Some(wc.clone()),
+    };
+    let wanted = Discovery {
+        capability: wc,
+        limit: 64,
+    };
+    [
+        body("heartbeat", &Heartbeat { seq: 7, status }),
+        body("heartbeat-ack", &HeartbeatAck { seq: 7 }),
+        body("status-report", &StatusReport { status }),
+        body("capability-query", &asked),
+        body("capability-response", &capable),
+        body("discovery", &wanted),
+    ]
+}
