@@ -135,34 +135,45 @@ impl Libp2pCertificate {
         certificate::parse(end_entity)?;
         Ok(())
     }
+}
 
-    fn check_signature(
-        message: &[u8],
-        certificate: &CertificateDer,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        certificate::parse(certificate)?.verify_signature(
-            signed.scheme,
-            message,
-            signed.signature(),
-        )?;
-        Ok(HandshakeSignatureValid::assertion())
-    }
+/// What both verifiers say of signatures: rustls asks each of them.
+macro_rules! judges_signatures {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _message: &[u8],
+            _certificate: &CertificateDer<'_>,
+            _signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(Error::General(String::from("only TLS 1.3 is spoken")))
+        }
 
-    fn schemes() -> Vec<SignatureScheme> {
-        vec![
-            SignatureScheme::ECDSA_NISTP256_SHA256,
-            SignatureScheme::ECDSA_NISTP384_SHA384,
-            SignatureScheme::ED25519,
-            SignatureScheme::RSA_PSS_SHA512,
-            SignatureScheme::RSA_PSS_SHA384,
-            SignatureScheme::RSA_PSS_SHA256,
-        ]
-    }
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            certificate::parse(certificate)?.verify_signature(
+                signed.scheme,
+                message,
+                signed.signature(),
+            )?;
+            Ok(HandshakeSignatureValid::assertion())
+        }
 
-    fn not_tls12() -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General(String::from("only TLS 1.3 is spoken")))
-    }
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![
+                SignatureScheme::ECDSA_NISTP256_SHA256,
+                SignatureScheme::ECDSA_NISTP384_SHA384,
+                SignatureScheme::ED25519,
+                SignatureScheme::RSA_PSS_SHA512,
+                SignatureScheme::RSA_PSS_SHA384,
+                SignatureScheme::RSA_PSS_SHA256,
+            ]
+        }
+    };
 }
 
 impl ServerCertVerifier for Libp2pCertificate {
@@ -178,27 +189,7 @@ impl ServerCertVerifier for Libp2pCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Libp2pCertificate::not_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Libp2pCertificate::check_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Libp2pCertificate::schemes()
-    }
+    judges_signatures!();
 }
 
 impl ClientCertVerifier for Libp2pCertificate {
@@ -216,25 +207,5 @@ impl ClientCertVerifier for Libp2pCertificate {
         Ok(ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Libp2pCertificate::not_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Libp2pCertificate::check_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        Libp2pCertificate::schemes()
-    }
+    judges_signatures!();
 }
