@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{Modify, ToSchema};
+use utoipa::{IntoResponses, Modify, ToSchema};
 
 use super::guard::OPEN_PATHS;
 use super::problem::{PROBLEM_JSON, Problem, Refusal};
@@ -103,6 +103,23 @@ fn describe(operation: &mut Operation, open: bool) {
             .responses
             .entry(status)
             .or_insert_with(response);
+    }
+}
+
+/// What a route answers that is given a peer by name.
+pub(super) struct NoSuchPeer;
+
+impl IntoResponses for NoSuchPeer {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let answer = |(status, description): (&str, &str)| {
+            (status.to_owned(), RefOr::T(problem_response(description)))
+        };
+        [
+            ("404", "No such peer (`not_found`)"),
+            ("409", "Several peers go by that name (`ambiguous`)"),
+        ]
+        .map(answer)
+        .into()
     }
 }
 

@@ -8,6 +8,7 @@ use axum::extract::State;
 use super::{ApiState, peer_named};
 use crate::api::body::BenchBody;
 use crate::api::extract::JsonBody;
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
 use crate::proto::node::CommandErrorCode;
 use crate::runtime::bench::{self, BenchError, Measured, SPAN_MAX, Taker};
@@ -20,10 +21,7 @@ use crate::runtime::channel::ChannelError;
 #[utoipa::path(post, path = "/v1/bench", tag = "node", request_body = BenchBody,
     responses(
         (status = 200, description = "What was measured", body = Measured),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 504, description = "No answer (`unreachable`)",
             body = Problem, content_type = PROBLEM_JSON),
     ))]

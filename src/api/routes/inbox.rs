@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use super::{ApiState, peer_named};
 use crate::api::body::{InboxParams, InboxState, MessageBody, ReplyBody};
 use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::proto::node::{Command, InboxFilter, MessageState, MessageView, Reply};
@@ -23,10 +24,7 @@ const LIMIT_MAX: usize = 1_000;
 #[utoipa::path(get, path = "/v1/inbox", tag = "messages", params(InboxParams),
     responses(
         (status = 200, description = "The messages, without their bodies", body = [MessageView]),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
     ))]
 pub(super) async fn list(
     State(state): State<ApiState>,

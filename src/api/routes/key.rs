@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::{ApiState, peer_named};
 use crate::api::body::{FingerprintParams, RotateBody};
 use crate::api::extract::{JsonBody, Params};
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
 use crate::proto::node::{Command, CommandErrorCode, FingerprintView, Reply};
 
@@ -47,10 +48,7 @@ pub(super) async fn rotate(
 #[utoipa::path(get, path = "/v1/key/fingerprint", tag = "key", params(FingerprintParams),
     responses(
         (status = 200, description = "The fingerprint", body = FingerprintView),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
     ))]
 pub(super) async fn fingerprint(
     State(state): State<ApiState>,

@@ -12,6 +12,7 @@ use crate::api::body::{
     AliveBody, HealthView, PING_COUNT_MAX, PingBody, RegistryParams, StatsView,
 };
 use crate::api::extract::{JsonBody, Params};
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::proto::node::{
     Command, CommandErrorCode, EntryView, IdentityView, NodeStats, PeerRef, PeerStatusView,
@@ -113,10 +114,7 @@ pub(super) async fn registry(
     params(("peer" = String, Path, description = "The peer")),
     responses(
         (status = 200, description = "What it answered", body = PeerStatusView),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 503, description = "It failed too often lately and is left alone for a while \
             (`circuit_open`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 504, description = "No answer (`unreachable`, `timeout`)",
@@ -140,10 +138,7 @@ pub(super) async fn peer_status(
 #[utoipa::path(post, path = "/v1/ping", tag = "node", request_body = PingBody,
     responses(
         (status = 200, description = "It answered", body = PongView),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 502, description = "It refused (`peer_refused`, with its `peer_code`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 504, description = "No answer (`unreachable`, `timeout`)",
@@ -178,10 +173,7 @@ pub(super) async fn ping(
 #[utoipa::path(post, path = "/v1/alive", tag = "node", request_body = AliveBody,
     responses(
         (status = 200, description = "Whether it answered", body = AliveView),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
     ))]
 pub(super) async fn alive(
     State(state): State<ApiState>,

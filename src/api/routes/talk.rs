@@ -11,6 +11,7 @@ use super::inbox::payload;
 use super::{ApiState, peer_named};
 use crate::api::body::{ReportBody, SpokenBody, TALK_TIMEOUT_MAX_MS, TalkBody};
 use crate::api::extract::JsonBody;
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::runtime::ReportOptions;
 
@@ -20,10 +21,7 @@ use crate::runtime::ReportOptions;
 #[utoipa::path(post, path = "/v1/talk", tag = "messages", request_body = TalkBody,
     responses(
         (status = 200, description = "The reply", body = SpokenBody),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 413, description = "The message is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 502, description = "The peer or its agent refused (`peer_refused`)",
@@ -55,10 +53,7 @@ pub(super) async fn talk(
 #[utoipa::path(post, path = "/v1/report", tag = "messages", request_body = ReportBody,
     responses(
         (status = 204, description = "It was received, or queued"),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 413, description = "The message is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 502, description = "The peer or its agent refused (`peer_refused`)",

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{ApiState, peer_named};
 use crate::api::body::{TransferBody, TransferParams};
 use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::proto::node::{Command, NewTransfer, Reply, TransferView};
@@ -25,10 +26,7 @@ use crate::types::TransferId;
     responses(
         (status = 202, description = "It is on its way", body = TransferView,
             headers(("Location" = String, description = "Where to follow it"))),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 503, description = "Try again after `Retry-After` (`queue_full`, `busy`), or \
             the node is stopping (`stopping`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 507, description = "The disk refuses writes (`storage`)",

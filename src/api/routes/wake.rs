@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use super::{ApiState, peer_named};
 use crate::api::body::{WakeBody, WakeParams, WakeRequestBody};
 use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::openapi::NoSuchPeer;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::proto::node::{Command, CommandResult, Reply, WakeView};
@@ -21,10 +22,7 @@ use crate::wire::{WakeRequest, WakeStatus};
 #[utoipa::path(post, path = "/v1/wake", tag = "wake", request_body = WakeBody,
     responses(
         (status = 202, description = "It is on its way", body = WakeView),
-        (status = 404, description = "No such peer (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "Several peers go by that name (`ambiguous`)",
-            body = Problem, content_type = PROBLEM_JSON),
+        NoSuchPeer,
         (status = 413, description = "The reason is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
     ))]
