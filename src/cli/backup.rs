@@ -120,12 +120,14 @@ pub(super) fn restore_backup(home: &Home, args: &RestoreArgs, json: bool) -> Out
     })?;
     let first = FirstRun {
         name: content.name.parse().ok(),
+        keychain: args.passphrase.keychain,
         ..FirstRun::default()
     };
     let written = Config::write_new(&home.config_file(), &first)?;
     let config = Config::load(home, Flags::default())?;
     let options = args.passphrase.options(&config)?;
     let file = restored_key_file(&content, &options, &mut TerminalPrompt)?;
+    args.passphrase.advise(home, &config);
     let aside = restore(home, &file, args.force)?;
     if let Some(aside) = aside {
         eprintln!("What was here is in {}.", aside.display());

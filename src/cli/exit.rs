@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::api::client::ClientError;
 use crate::api::{ApiError, TokenError};
-use crate::config::{ConfigError, HomeError, IdentityError, RestoreError};
+use crate::config::{ConfigError, HomeError, IdentityError, KeychainError, RestoreError};
 use crate::store::StoreError;
 
 /// The exit statuses. The numbers are part of the interface.
@@ -141,7 +141,41 @@ impl From<IdentityError> for Failure {
             IdentityError::None(_) => {
                 Failure::failed(error.to_string()).hint("make one with `junto init` or `junto up`")
             }
+            IdentityError::Keychain(reason) => {
+                Failure::new(keychain_exit(reason), error.to_string()).hint(keychain_hint(reason))
+            }
             _ => Failure::failed(error.to_string()),
+        }
+    }
+}
+
+/// As without a passphrase, where a build cannot do what was asked.
+fn keychain_exit(error: &KeychainError) -> Exit {
+    match error {
+        KeychainError::NotBuilt => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+/// What to do where the keychain does not help.
+pub(super) fn keychain_hint(error: &KeychainError) -> &'static str {
+    match error {
+        KeychainError::NotBuilt => {
+            "build it with `cargo build --release --features keychain`, or give the passphrase with \
+             --passphrase-file FILE, JUNTO_PASSPHRASE_FILE or JUNTO_PASSPHRASE"
+        }
+        KeychainError::Absent(_) | KeychainError::Refused(_) | KeychainError::Silent(_) => {
+            "start or unlock one (on Linux a Secret Service on the session's D-Bus, such as GNOME \
+             Keyring or KWallet), or give the passphrase with --passphrase-file FILE, \
+             JUNTO_PASSPHRASE_FILE or JUNTO_PASSPHRASE"
+        }
+        KeychainError::Empty | KeychainError::Wrong => {
+            "give the right passphrase once with --passphrase-file FILE, JUNTO_PASSPHRASE_FILE or \
+             JUNTO_PASSPHRASE: it is kept from then on"
+        }
+        KeychainError::Another => {
+            "leave out the one that was given, or remove the other from the keychain (service \
+             junto, user name the entity id) if nothing needs it"
         }
     }
 }

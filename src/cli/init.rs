@@ -3,18 +3,22 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use crate::config::{
-    Config, FirstRun, Flags, Home, IdentityError, NodeFile, PassphraseOptions, TerminalPrompt,
-    load_or_create, read_key_file,
+    Config, FirstRun, Flags, Home, IdentityError, NodeFile, PassphraseMode, PassphraseOptions,
+    TerminalPrompt, load_or_create, read_key_file,
 };
 use crate::crypto::{Identity, KeyFile};
 use crate::types::{EntityId, NetworkName, NodeName, PeerId};
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  junto init --name alice --passphrase-file ~/.junto-passphrase")]
+#[command(
+    after_help = "Examples:\n  junto init --name alice --passphrase-file ~/.junto-passphrase\n  \
+                  junto init --keychain"
+)]
 pub(super) struct InitArgs {
     /// What people call this node.
     #[arg(long)]
@@ -35,11 +39,27 @@ pub(super) struct PassphraseArgs {
     /// Read the key's passphrase from a file (also JUNTO_PASSPHRASE_FILE, JUNTO_PASSPHRASE).
     #[arg(long, value_name = "FILE")]
     pub(super) passphrase_file: Option<PathBuf>,
+    /// Keep the key's passphrase in the system's keychain; that of a new key is random unless one
+    /// is given.
+    #[arg(long, conflicts_with = "no_passphrase")]
+    pub(super) keychain: bool,
 }
 
 impl PassphraseArgs {
     pub(super) fn options(&self, config: &Config) -> Result<PassphraseOptions, IdentityError> {
-        PassphraseOptions::new(self.no_passphrase, self.passphrase_file.clone(), config)
+        let file = self.passphrase_file.clone();
+        PassphraseOptions::new(self.no_passphrase, file, self.keychain, config)
+    }
+
+    /// Says how `--keychain` stays, where the settings were there before it.
+    pub(super) fn advise(&self, home: &Home, config: &Config) {
+        if self.keychain && config.identity.passphrase != PassphraseMode::Keychain {
+            eprintln!(
+                "Write passphrase = \"keychain\" into the section [identity] of {}, or give \
+                 --keychain every time.",
+                home.config_file().display()
+            );
+        }
     }
 }
 
@@ -63,15 +83,18 @@ pub(super) fn init(home: &Home, args: InitArgs, json: bool) -> Outcome {
     // Held while the key is made, so that a node does not start with another one meanwhile.
     let _lock = home.lock()?;
     let config_file = home.config_file();
-    let named = args.name.is_some() || args.network.is_some();
+    let keychain = args.passphrase.keychain;
+    let named = args.name.is_some() || args.network.is_some() || keychain;
     let first = FirstRun {
         name: args.name.clone(),
         network: args.network.clone(),
+        keychain,
     };
     let written = Config::write_new(&config_file, &first)?;
     if named && !written {
         let text = format!("{} is there already", config_file.display());
-        return Err(Failure::failed(text).hint("write the name and the network into it"));
+        return Err(Failure::failed(text)
+            .hint("write the name, the network and the passphrase's place into it"));
     }
     let config = Config::load(home, Flags::default())?;
     load_or_create(
@@ -95,14 +118,24 @@ pub(super) fn id(home: &Home, json: bool) -> Outcome {
 
 pub(super) fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
     let node = describe(home, file)?;
+    let passphrase = Passphrase::of(home, file);
     if json {
-        output::json(&node)?;
+        output::json(&Shown {
+            node: &node,
+            key_file: home.key_file().display().to_string(),
+            passphrase,
+        })?;
         return Ok(Exit::Done);
     }
     output::line(&format!("name         {}", node.name))?;
     output::line(&format!("peer id      {}", node.peer_id))?;
     output::line(&format!("entity id    {}", node.entity_id))?;
     output::line(&format!("fingerprint  {}", node.fingerprint))?;
+    output::line(&format!(
+        "key kept     {}, {}",
+        home.key_file().display(),
+        passphrase.words()
+    ))?;
     for addr in &node.listen {
         output::line(&format!("listening    {addr}"))?;
     }
@@ -110,6 +143,47 @@ pub(super) fn show(home: &Home, file: &KeyFile, json: bool) -> Outcome {
         output::line(&format!("api          http://{api}"))?;
     }
     Ok(Exit::Done)
+}
+
+/// The document of `id --json`.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    node: &'a NodeFile,
+    key_file: String,
+    passphrase: Passphrase,
+}
+
+/// Where the passphrase of a key file is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Passphrase {
+    None,
+    /// Not by us: it is given at every start.
+    Given,
+    /// By the system's keychain, the settings say.
+    Keychain,
+}
+
+impl Passphrase {
+    pub(super) fn of(home: &Home, file: &KeyFile) -> Passphrase {
+        let mode = || Config::load(home, Flags::default()).map(|it| it.identity.passphrase);
+        match file.passphrase {
+            false => Passphrase::None,
+            true if mode().is_ok_and(|mode| mode == PassphraseMode::Keychain) => {
+                Passphrase::Keychain
+            }
+            true => Passphrase::Given,
+        }
+    }
+
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Passphrase::None => "without a passphrase",
+            Passphrase::Given => "encrypted by a passphrase that is given at every start",
+            Passphrase::Keychain => "encrypted by a passphrase in the system's keychain",
+        }
+    }
 }
 
 /// The running node's own words, or what the files say.
@@ -147,6 +221,7 @@ mod tests {
             passphrase: PassphraseArgs {
                 no_passphrase: true,
                 passphrase_file: None,
+                keychain: false,
             },
         }
     }

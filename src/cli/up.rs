@@ -117,7 +117,11 @@ impl UpArgs {
 pub(super) fn run(home: &Home, args: UpArgs, json: bool) -> Outcome {
     home.create()?;
     let lock = home.lock()?;
-    if Config::write_new(&home.config_file(), &FirstRun::default())? {
+    let first = FirstRun {
+        keychain: args.passphrase.keychain,
+        ..FirstRun::default()
+    };
+    if Config::write_new(&home.config_file(), &first)? {
         eprintln!(
             "Wrote the default settings to {}.",
             home.config_file().display()
@@ -129,6 +133,7 @@ pub(super) fn run(home: &Home, args: UpArgs, json: bool) -> Outcome {
         config.log.format == LogFormat::Json,
     )?;
     harden::keep_memory_private();
+    args.passphrase.advise(home, &config);
     let loaded = load_or_create(
         home,
         &args.passphrase.options(&config)?,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rand::SeedableRng;
 
-use super::identity::{IdentityError, PassphraseOptions, Prompt, new_passphrase, shown};
+use super::identity::{IdentityError, PassphraseOptions, Prompt, new_key_passphrase, shown};
 use super::{Home, write_atomically};
 use crate::crypto::{Backup, BackupContent, BackupError, KdfCost, KeyFile, Rng};
 
@@ -104,11 +104,9 @@ pub fn restored_key_file(
     options: &PassphraseOptions,
     prompt: &mut dyn Prompt,
 ) -> Result<KeyFile, RestoreError> {
-    let passphrase = new_passphrase(
-        options,
-        prompt,
-        "A passphrase protects the key on this disk.",
-    )?;
+    let about = "A passphrase protects the key on this disk.";
+    let entity = content.keys.chain().entity_id();
+    let passphrase = new_key_passphrase(options, prompt, about, &entity)?;
     let cost = match passphrase {
         Some(_) => KdfCost::PASSPHRASE,
         None => KdfCost::NONE,

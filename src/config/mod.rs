@@ -25,6 +25,7 @@ mod duration;
 mod error;
 mod home;
 mod identity;
+mod keychain;
 mod layers;
 mod sections;
 mod security;
@@ -44,6 +45,7 @@ pub use identity::{
     create_identity, load_or_create, new_backup_passphrase, open_keys, passphrase_of,
     read_key_file, rotate_stopped,
 };
+pub use keychain::{Keychain, KeychainError, SystemKeychain};
 pub use layers::Flags;
 pub use sections::{
     AgentSection, ApiSection, HealthSection, IdentitySection, LimitsSection, LogFormat, LogLevel,

@@ -374,6 +374,8 @@ impl LimitsSection {
 pub enum PassphraseMode {
     #[default]
     Prompt,
+    /// The system's keychain keeps it.
+    Keychain,
     /// The key file is not protected.
     None,
 }

@@ -7,10 +7,13 @@ use crate::types::{NetworkName, NodeName};
 pub struct FirstRun {
     pub name: Option<NodeName>,
     pub network: Option<NetworkName>,
+    /// `--keychain`
+    pub keychain: bool,
 }
 
 const NAME_LINE: &str = "# name = \"alice\"";
 const NETWORK_LINE: &str = "# network = \"junto\"";
+const PASSPHRASE_LINE: &str = "# passphrase = \"prompt\"";
 
 const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented out shows the default.
 # Flags of `junto up` win over the environment, which wins over this file. A variable is called
@@ -111,7 +114,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # breaker_open = "5s"
 
 [identity]
-# "prompt": the key is protected by a passphrase; "none": a new key is not.
+# "prompt": the key is protected by a passphrase; "keychain": the system's keychain keeps it (this
+# needs a build with the feature `keychain`); "none": a new key is not protected.
 # passphrase = "prompt"
 # passphrase_file = "/run/secrets/junto-passphrase"
 
@@ -146,6 +150,9 @@ pub(super) fn render(first: &FirstRun) -> String {
         let value = toml::Value::String(network.to_string());
         text = text.replacen(NETWORK_LINE, &format!("network = {value}"), 1);
     }
+    if first.keychain {
+        text = text.replacen(PASSPHRASE_LINE, "passphrase = \"keychain\"", 1);
+    }
     text
 }
 
@@ -154,7 +161,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{Config, Flags};
+    use crate::config::{Config, Flags, PassphraseMode};
 
     fn read(text: &str) -> Config {
         let path = Path::new("/h/junto.toml");
@@ -208,8 +215,10 @@ mod tests {
         let first = FirstRun {
             name: "bo\"b".parse().ok(),
             network: "lab".parse().ok(),
+            keychain: true,
         };
         let config = read(&render(&first));
+        assert_eq!(config.identity.passphrase, PassphraseMode::Keychain);
         assert_eq!(config.node.name, first.name);
         assert_eq!(Some(config.node.network), first.network);
     }

@@ -152,7 +152,7 @@ fn a_bad_value_names_its_key_who_set_it_and_what_is_allowed() {
         (
             "[identity]\npassphrase = 'x'",
             "`identity.passphrase`",
-            "prompt, none",
+            "prompt, keychain, none",
         ),
         ("[serve.wc]\nslots = 3", "`serve.wc.command`", "is missing"),
         (

@@ -205,6 +205,7 @@ pub(super) fn passphrase_mode<'de, D: Deserializer<'de>>(
 ) -> Result<PassphraseMode, D::Error> {
     let names = [
         ("prompt", PassphraseMode::Prompt),
+        ("keychain", PassphraseMode::Keychain),
         ("none", PassphraseMode::None),
     ];
     scalar(from, "a mode", |text| choose(text, &names))

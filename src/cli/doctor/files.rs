@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::Check;
 use crate::api::{ApiToken, TokenError};
+use crate::cli::init::Passphrase;
 use crate::config::{Config, Flags, Home, read_key_file};
 
 /// The rights of everybody but the owner.
@@ -78,8 +79,17 @@ pub(super) fn key(home: &Home) -> Check {
             "other users can read the key file",
             format!("close it to them: chmod 600 {}", path.display()),
         ),
-        Ok(Some(file)) if file.passphrase => Check::ok(NAME, "protected by a passphrase"),
-        Ok(Some(_)) => Check::ok(NAME, "readable for you only, without a passphrase"),
+        Ok(Some(file)) if file.passphrase => {
+            let kept = Passphrase::of(home, &file).words();
+            Check::ok(NAME, format!("in {}, {kept}", path.display()))
+        }
+        Ok(Some(_)) => Check::ok(
+            NAME,
+            format!(
+                "in {}, readable for you only, without a passphrase",
+                path.display()
+            ),
+        ),
         Err(error) => {
             let advice = "restore the file from a backup; a new identity is another entity";
             Check::fail(NAME, error.to_string(), advice)

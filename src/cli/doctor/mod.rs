@@ -11,6 +11,7 @@ use super::output::{self, Listing};
 use crate::config::Home;
 
 mod files;
+mod keychain;
 mod node;
 mod system;
 
@@ -103,6 +104,7 @@ async fn examine(home: &Home) -> Vec<Check> {
     let (settings, config) = files::settings(home);
     checks.push(settings);
     checks.push(files::key(home));
+    checks.extend(keychain::keychain(home, config.as_ref()).await);
     checks.push(files::token(home));
     checks.push(files::store(home));
     checks.extend(node::running(home).await);

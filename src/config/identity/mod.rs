@@ -9,14 +9,15 @@ use std::path::Path;
 use rand::SeedableRng;
 use zeroize::Zeroizing;
 
-use super::{Home, write_atomically};
+use super::{Home, KeychainError, write_atomically};
 use crate::crypto::{ChainError, Identity, KdfCost, KeyFile, KeyFileError, Keys, Rng, Seeds};
 
+mod kept;
 mod passphrase;
 mod rotation;
 
+pub(super) use kept::new_key_passphrase;
 use passphrase::ask;
-pub(super) use passphrase::new_passphrase;
 pub use passphrase::{
     PassphraseOptions, Prompt, TerminalPrompt, backup_passphrase, new_backup_passphrase,
     passphrase_of,
@@ -58,6 +59,9 @@ pub enum IdentityError {
     /// The two entries differ.
     #[error("the two passphrases differ: nothing was created")]
     Differ,
+    /// It is to be used and of no use.
+    #[error("{0}")]
+    Keychain(KeychainError),
 }
 
 impl IdentityError {
@@ -135,7 +139,10 @@ pub fn create_identity(
     prompt: &mut dyn Prompt,
 ) -> Result<Identity, IdentityError> {
     let about = "This node gets a new identity. A passphrase protects its key on this disk.";
-    let passphrase = new_passphrase(options, prompt, about)?;
+    let mut rng = Rng::from_rng(&mut rand::rng());
+    let keys = Keys::found(Seeds::generate(&mut rng));
+    let entity = keys.chain().entity_id();
+    let passphrase = kept::new_key_passphrase(options, prompt, about, &entity)?;
     let cost = if passphrase.is_some() {
         prompt.tell("Protecting the new key with the passphrase…");
         KdfCost::PASSPHRASE
@@ -146,8 +153,6 @@ pub fn create_identity(
         );
         KdfCost::NONE
     };
-    let mut rng = Rng::from_rng(&mut rand::rng());
-    let keys = Keys::found(Seeds::generate(&mut rng));
     let file = KeyFile::seal(
         &keys,
         passphrase.as_ref().map(|text| text.as_str()),
@@ -156,6 +161,7 @@ pub fn create_identity(
     );
     let path = home.key_file();
     write_atomically(&path, file.to_json().as_bytes(), false)
+        .inspect_err(|_| kept::forget(options, &entity))
         .map_err(IdentityError::io(&path, "written"))?;
     Ok(keys.identity())
 }
@@ -191,8 +197,17 @@ fn open(
     if !file.passphrase {
         return open_with(None);
     }
+    let entity = &file.entity_id;
     if let Some(passphrase) = options.provided()? {
-        return open_with(Some(passphrase));
+        let opened = open_with(Some(passphrase.clone()))?;
+        kept::keep(options, prompt, entity, &passphrase);
+        return Ok(opened);
+    }
+    if let Some(passphrase) = kept::kept(options, prompt, entity)? {
+        match open_with(Some(passphrase)) {
+            Err(error) if is_wrong(&error) => kept::of_no_use(prompt, KeychainError::Wrong)?,
+            outcome => return outcome,
+        };
     }
     if !prompt.is_there() {
         return Err(IdentityError::NoPassphrase);
@@ -202,16 +217,22 @@ fn open(
         let passphrase = ask(prompt, "Passphrase: ")?;
         prompt.tell("Opening the key…");
         tries += 1;
-        match open_with(Some(passphrase)) {
-            Err(IdentityError::KeyFile {
-                source: KeyFileError::WrongPassphrase,
-                ..
-            }) if tries < PROMPTS_MAX => {
+        match open_with(Some(passphrase.clone())) {
+            Err(error) if is_wrong(&error) && tries < PROMPTS_MAX => {
                 prompt.tell("That passphrase does not open the key. Try again.");
             }
-            outcome => return outcome,
+            Err(error) => return Err(error),
+            Ok(opened) => {
+                kept::keep(options, prompt, entity, &passphrase);
+                return Ok(opened);
+            }
         }
     }
+}
+
+fn is_wrong(error: &IdentityError) -> bool {
+    let wrong = |source: &KeyFileError| *source == KeyFileError::WrongPassphrase;
+    matches!(error, IdentityError::KeyFile { source, .. } if wrong(source))
 }
 
 pub(in crate::config) fn shown(path: &Path) -> String {

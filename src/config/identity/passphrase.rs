@@ -1,8 +1,9 @@
 //! Where a passphrase comes from.
 //!
 //! In order: `--passphrase-file` or `--no-passphrase`, `JUNTO_PASSPHRASE_FILE`,
-//! `JUNTO_PASSPHRASE`, `[identity]` of the configuration, a prompt on a terminal. A key file
-//! that says it has no passphrase is opened without asking for one.
+//! `JUNTO_PASSPHRASE`, `[identity]` of the configuration, the system's keychain if it is to be
+//! used (`kept`), a prompt on a terminal. A key file that says it has no passphrase is opened
+//! without asking for one.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -12,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
+use super::kept::kept;
 use super::{IdentityError, read_key_file, shown};
-use crate::config::{Config, Home, PassphraseMode};
+use crate::config::{Config, Home, Keychain, PassphraseMode, SystemKeychain};
 
 pub(super) const PASSPHRASE_MAX_BYTES: usize = 1_024;
 
@@ -33,25 +35,32 @@ pub struct PassphraseOptions {
     pub config_file: Option<PathBuf>,
     /// `[identity] passphrase = "none"`
     pub config_none: bool,
+    /// `--keychain`, `[identity] passphrase = "keychain"`
+    pub keychain: Option<Box<dyn Keychain>>,
 }
 
 impl PassphraseOptions {
-    /// The flags with this process's environment and the configuration.
+    /// The flags with this process's environment and the configuration. `keychain` asks for the
+    /// system's, as the configuration can.
     ///
     /// # Errors
     /// [`IdentityError::BadPassphrase`] when the environment's is not text.
     pub fn new(
         none: bool,
         file: Option<PathBuf>,
+        keychain: bool,
         config: &Config,
     ) -> Result<PassphraseOptions, IdentityError> {
+        let mode = config.identity.passphrase;
+        let keychain = keychain || mode == PassphraseMode::Keychain;
         Ok(PassphraseOptions {
             none,
             file,
             env_file: env_path("JUNTO_PASSPHRASE_FILE"),
             env: env_text("JUNTO_PASSPHRASE")?,
             config_file: config.identity.passphrase_file.as_ref().map(PathBuf::from),
-            config_none: config.identity.passphrase == PassphraseMode::None,
+            config_none: mode == PassphraseMode::None,
+            keychain: keychain.then(|| Box::new(SystemKeychain::new()) as Box<dyn Keychain>),
         })
     }
 
@@ -66,6 +75,11 @@ impl PassphraseOptions {
             env: env_text("JUNTO_BACKUP_PASSPHRASE")?,
             ..PassphraseOptions::default()
         })
+    }
+
+    /// The keychain that is to be used.
+    pub(super) fn keychain(&self) -> Option<&dyn Keychain> {
+        self.keychain.as_deref().filter(|_| !self.none)
     }
 
     /// The passphrase somebody provided; none when a person must be asked.
@@ -206,6 +220,9 @@ pub fn passphrase_of(
         return Ok(None);
     }
     if let Some(passphrase) = options.provided()? {
+        return Ok(Some(passphrase));
+    }
+    if let Some(passphrase) = kept(options, prompt, &file.entity_id)? {
         return Ok(Some(passphrase));
     }
     if !prompt.is_there() {
