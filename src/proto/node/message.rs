@@ -135,6 +135,9 @@ impl Node {
                     .is_ok_and(|(body, _)| !body.addresses.is_empty());
                 if is_node {
                     self.merge_verified(&their_entry, step);
+                } else {
+                    // In the batch of the nonce, which the answer waits for.
+                    let _ = self.registry.remember_keys(&their_entry, step);
                 }
                 self.tell(Asker::Http { id }, bytes, written.max(stored));
             }

@@ -115,6 +115,16 @@ impl Heads {
         step.put(Keyspace::Head, entity.0.to_vec(), cbor::encode(&row))
     }
 
+    /// The same for somebody who has no place in the registry, and whom it cost little to come here:
+    /// nobody is forgotten for it.
+    pub(super) fn heard_aside(&mut self, chain: &Chain, step: &mut Step<'_>) -> BatchId {
+        let room = self.known.len() < HEADS_MAX || self.known.contains_key(&chain.entity_id());
+        match room {
+            true => self.heard(chain, step),
+            false => BatchId::NONE,
+        }
+    }
+
     /// Whether a fork of this entity's keys has been told.
     pub(super) fn told_fork(&self, entity: &EntityId) -> bool {
         self.forked.contains(entity)

@@ -220,6 +220,20 @@ impl Registry {
         news
     }
 
+    /// Remembers the keys of an entity that proved itself, and whose entry is not for others: what
+    /// it signed with before is not taken again (R4).
+    pub fn remember_keys(&mut self, bytes: &[u8], step: &mut Step<'_>) -> BatchId {
+        let Ok((body, _)) = SignedEntry::parse(bytes) else {
+            return BatchId::NONE;
+        };
+        match (self.standing(&body), body.chain()) {
+            (Standing::Newer, Ok(chain)) if body.entity_id != self.me => {
+                self.heads.heard_aside(&chain, step)
+            }
+            _ => BatchId::NONE,
+        }
+    }
+
     fn remove(&mut self, entity: &EntityId, step: &mut Step<'_>) {
         if let Some(entry) = self.entries.remove(entity) {
             for binding in &entry.body.peers {

@@ -353,6 +353,34 @@ fn a_key_that_was_rotated_away_is_not_taken_in_clear_when_the_entry_has_expired(
 }
 
 #[test]
+fn a_key_that_a_stranger_gave_up_is_refused_over_http_also_after_a_restart() {
+    let now = Now {
+        mono: Mono::from_micros(1),
+        wall: Wall(1_700_000_000_000),
+    };
+    let first = keys(90);
+    let mut wires = alone(WakePolicy::default(), Vec::new());
+    Stranger::with(&first, Vec::new(), now).meet(&mut wires);
+    let mut anew = Stranger::with(&rotated(&first), Vec::new(), now);
+    anew.rng = Rng::seed_from_u64(91);
+    anew.meet(&mut wires);
+    for seed in 0..2 {
+        let mut thief = Stranger::with(&first, Vec::new(), wires.now());
+        thief.rng = Rng::seed_from_u64(seed);
+        let (_, m1) = thief.m1(&wires);
+        assert_eq!(
+            code_of(&post(&mut wires, m1)),
+            Some(WireError::InvalidState)
+        );
+        wires.stop(0);
+        wires.start(0);
+    }
+    let mut right = Stranger::with(&rotated(&first), Vec::new(), wires.now());
+    right.rng = Rng::seed_from_u64(7);
+    right.meet(&mut wires);
+}
+
+#[test]
 fn after_a_rotation_of_ours_the_new_key_signs_in_clear_too() {
     let now = Now {
         mono: Mono::from_micros(1),
