@@ -244,6 +244,28 @@ fn the_inbox_has_a_note_of_each_file_also_after_a_crash() {
     assert_eq!(left.as_array().unwrap().len(), 1);
 }
 
+#[test]
+fn an_agent_that_is_a_command_is_handed_the_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let (alice, mut bob) = pair(dir.path(), &[]);
+    let heard = dir.path().join("heard");
+    let listen = format!("(echo \"$JUNTO_KIND\"; cat) >> '{}'", heard.display());
+    bob.args.extend(["--agent".into(), listen]);
+    bob.restart();
+    let file = dir.path().join("plan.txt");
+    let sum = write_file(&file, 3);
+    assert!(alice.send(&file, &[]).status.success());
+    eventually("the note is taken", LONG, || {
+        let left = bob.json(&["inbox", "list"])?;
+        left.as_array()?.is_empty().then_some(())
+    });
+    let heard = fs::read_to_string(heard).unwrap();
+    let (kind, note) = heard.split_once('\n').unwrap();
+    assert_eq!(kind, "file");
+    let note: Value = serde_json::from_str(note).unwrap();
+    assert_eq!(note["hash"], sum.as_str());
+}
+
 /// Waits until some of a file is recorded at the receiver, and not yet all.
 fn await_middle(bob: &Node) -> u64 {
     eventually("some of it arrived", LONG, || {
