@@ -186,7 +186,7 @@ impl Node {
                 return;
             }
             if self.sessions.with(&peer).is_none() {
-                self.open_session(peer, step);
+                self.seek_session(peer, step);
                 return;
             }
             let queue = self.outbox.get_mut(&peer).expect("it is not empty");

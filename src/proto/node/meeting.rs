@@ -71,6 +71,22 @@ impl Node {
         }
     }
 
+    /// Opens a session that something waits for, unless it is the other side's turn: a handshake
+    /// beside theirs would make a second session, which takes the first one's place, and its
+    /// stream's, a moment after that was opened.
+    pub(super) fn seek_session(&mut self, peer: PeerId, step: &mut Step<'_>) {
+        let came = self.peers.came_to_us(&peer);
+        let began = self.sessions.theirs_began(&peer);
+        match came.max(began).map(|since| since + THEIR_TURN_MS) {
+            // Should theirs come to nothing, ours is next.
+            Some(ends) if step.now.mono < ends => {
+                let at = self.session_at.entry(peer).or_insert(ends);
+                *at = ends.min(*at);
+            }
+            _ => self.open_session(peer, step),
+        }
+    }
+
     /// Sends M1, unless a handshake is under way.
     pub(super) fn open_session(&mut self, peer: PeerId, step: &mut Step<'_>) {
         let Some((own, written)) = self.registry.own() else {
@@ -141,7 +157,7 @@ impl Node {
     pub(super) fn stream_refused(&mut self, peer: PeerId, session: SessionId, step: &mut Step<'_>) {
         self.sessions.forget(&peer, session);
         if self.sessions.with(&peer).is_none() && self.peers.is_up(&peer) {
-            self.open_session(peer, step);
+            self.seek_session(peer, step);
         }
     }
 

@@ -53,8 +53,10 @@ pub struct Peer {
     needed: bool,
     tries: u32,
     next_try: Mono,
-    /// When the connection came up, and when it last carried more than a sign of life.
+    /// When the connection came up, whether they made it, and when it last carried more than a
+    /// sign of life.
     up_since: Mono,
+    incoming: bool,
     used: Mono,
     shunned_until: Mono,
     penalty: u32,
@@ -70,6 +72,7 @@ impl Peer {
             tries: 0,
             next_try: now,
             up_since: now,
+            incoming: false,
             used: now,
             shunned_until: Mono::default(),
             penalty: 0,
@@ -191,6 +194,7 @@ impl Peers {
         let known = self.peers.entry(peer).or_insert_with(|| Peer::new(now));
         known.link = Link::Up;
         known.up_since = now;
+        known.incoming = !dialer;
         known.used = now;
         if dialer {
             self.learned(peer, std::slice::from_ref(addr), now);
@@ -427,6 +431,12 @@ impl Peers {
         self.peers
             .get(peer)
             .is_some_and(|known| known.link == Link::Up)
+    }
+
+    /// Since when there is a connection to `peer`, if it was the one that made it.
+    pub fn came_to_us(&self, peer: &PeerId) -> Option<Mono> {
+        let known = self.peers.get(peer)?;
+        (known.link == Link::Up && known.incoming).then_some(known.up_since)
     }
 
     /// The addresses of `peer`.

@@ -38,8 +38,7 @@ pub struct Room {
 struct Unacked {
     seq: u64,
     bytes: usize,
-    /// None for a ping or pong: it is of no use later.
-    message: Option<ChannelMessage>,
+    message: ChannelMessage,
 }
 
 /// The sending side.
@@ -79,12 +78,11 @@ impl ChannelOut {
         let first = self.next;
         for message in messages {
             let bytes = message.body.len() + MESSAGE_BYTES;
-            let fleeting = matches!(message.kind, ChannelType::Ping | ChannelType::Pong);
             self.bytes += bytes;
             self.unacked.push_back(Unacked {
                 seq: self.next,
                 bytes,
-                message: (!fleeting).then(|| message.clone()),
+                message: message.clone(),
             });
             self.next += 1;
         }
@@ -120,10 +118,9 @@ impl ChannelOut {
         self.batches.clear();
         self.unacked
             .drain(..)
-            .filter_map(|unacked| unacked.message)
-            .map(|message| ChannelMessage {
+            .map(|unacked| ChannelMessage {
                 again: true,
-                ..message
+                ..unacked.message
             })
             .collect()
     }

@@ -11,7 +11,9 @@ use futures::io::{BufReader, ReadHalf, WriteHalf};
 use futures::{AsyncReadExt, AsyncWriteExt};
 use libp2p::Stream;
 use rand::RngExt;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::CancellationToken;
 
 use super::deliver::Deliverer;
 use super::frames::read_frame;
@@ -21,8 +23,8 @@ use crate::proto::session::{Opener, Sealer, StreamKeys, StreamSecrets, record_la
 use crate::runtime::clock;
 use crate::types::limits::RECORD_MAX_BYTES;
 use crate::wire::{
-    BatchContext, BatchHead, ChannelType, ErrorBody, ProofParties, WireError, cbor, decode_batch,
-    encode_batch,
+    Batch, BatchContext, BatchHead, ChannelType, ErrorBody, ProofParties, WireError, cbor,
+    decode_batch, encode_batch,
 };
 
 const READ_BUFFER_BYTES: usize = 128 * 1024;
@@ -42,6 +44,8 @@ pub(super) struct Link {
     sealer: Sealer,
     opener: Opener,
     stream: Stream,
+    /// Which of the channel's streams this is.
+    number: u64,
 }
 
 impl Link {
@@ -56,6 +60,7 @@ impl Link {
         let (sealer, opener) = record_layer(keys, clock::now().mono);
         let context = |from, to| BatchContext::new(from, to, secrets.session, &transcript);
         Link {
+            number: shared.stream_number(),
             outgoing: context(&secrets.ours, &secrets.theirs),
             incoming: context(&secrets.theirs, &secrets.ours),
             theirs: ProofParties {
@@ -78,11 +83,14 @@ impl Link {
         }
     }
 
-    /// Carries messages until the stream ends. Says what the peer did wrong, if it did.
-    pub(super) async fn run(self) -> Option<WireError> {
+    /// Carries messages from now on.
+    pub(super) fn start(self) -> Linked {
         let (reader, writer) = self.stream.split();
-        let mut read = tokio::spawn(
+        let stop = CancellationToken::new();
+        let read = tokio::spawn(
             Reading {
+                number: self.number,
+                stopped: stop.clone(),
                 shared: Arc::clone(&self.shared),
                 deliverer: self.deliverer,
                 context: self.incoming,
@@ -94,6 +102,7 @@ impl Link {
             .run(),
         );
         let writing = Writing {
+            number: self.number,
             shared: self.shared,
             context: self.outgoing,
             key: self.key,
@@ -101,25 +110,44 @@ impl Link {
             stream: writer,
             alarm: Alarm::new(),
         };
-        let aborts = AbortOnDrop(read.abort_handle());
-        let fault = tokio::select! {
-            ended = &mut read => ended.unwrap_or(None),
-            _ = writing.run() => None,
-        };
-        drop(aborts);
-        fault
+        Linked {
+            read,
+            write: tokio::spawn(writing.run()),
+            stop,
+        }
     }
 }
 
-struct AbortOnDrop(tokio::task::AbortHandle);
+/// A stream that carries messages. It ends when this is dropped; what was read by then is still
+/// handed on.
+pub(super) struct Linked {
+    read: JoinHandle<Option<WireError>>,
+    write: JoinHandle<std::io::Result<()>>,
+    stop: CancellationToken,
+}
 
-impl Drop for AbortOnDrop {
+impl Linked {
+    /// Until the stream ends. Says what the peer did wrong, if it did. To be called until it
+    /// returns, and not again.
+    pub(super) async fn ended(&mut self) -> Option<WireError> {
+        tokio::select! {
+            fault = &mut self.read => fault.ok()?,
+            // Whatever broke, the next stream tells.
+            _ = &mut self.write => None,
+        }
+    }
+}
+
+impl Drop for Linked {
     fn drop(&mut self) {
-        self.0.abort();
+        self.write.abort();
+        // Not the reader: what it took in is acknowledged, and does not come again.
+        self.stop.cancel();
     }
 }
 
 struct Writing {
+    number: u64,
     shared: Arc<Shared>,
     context: BatchContext,
     key: KeyPair,
@@ -184,13 +212,16 @@ impl Writing {
     /// Seals the next record into `frame`. Returns false when there is nothing to send.
     fn fill(&mut self, frame: &mut Vec<u8>, ack: bool) -> bool {
         let shared = &*self.shared;
+        let Some(current) = shared.if_current(self.number) else {
+            return false;
+        };
         let mut sending = shared.sending();
         let messages = shared.outbox.pop(sending.room(), sending.is_ahead());
         if messages.is_empty() && !ack {
             return false;
         }
         let first = sending.number(&messages);
-        drop(sending);
+        drop((sending, current));
         shared.ack_sent();
         let now = clock::now();
         let head = BatchHead {
@@ -213,6 +244,8 @@ impl Writing {
 }
 
 struct Reading {
+    number: u64,
+    stopped: CancellationToken,
     shared: Arc<Shared>,
     deliverer: Arc<Deliverer>,
     context: BatchContext,
@@ -225,8 +258,15 @@ struct Reading {
 impl Reading {
     async fn run(mut self) -> Option<WireError> {
         let mut record = Vec::new();
+        let stopped = self.stopped.clone();
+        let mut stopped = std::pin::pin!(stopped.cancelled());
         loop {
-            match read_frame(&mut self.stream, RECORD_MAX_BYTES, &mut record).await {
+            let read = tokio::select! {
+                biased;
+                () = &mut stopped => return None,
+                read = read_frame(&mut self.stream, RECORD_MAX_BYTES, &mut record) => read,
+            };
+            match read {
                 Ok(()) => {}
                 Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
                     return Some(WireError::PayloadTooLarge);
@@ -251,6 +291,19 @@ impl Reading {
         }
     }
 
+    /// Counts a batch as arrived, and tells which of its messages are to be handed on. None if
+    /// another stream has taken this one's place: what is not counted comes again on that one.
+    fn number_in(&self, batch: &Batch) -> Result<Option<Vec<bool>>, WireError> {
+        let shared = &*self.shared;
+        let Some(_current) = shared.if_current(self.number) else {
+            return Ok(None);
+        };
+        if shared.sending().acknowledged(batch.head.have)? {
+            shared.acknowledged.store(true, Relaxed);
+        }
+        shared.receiving().take(batch).map(Some)
+    }
+
     /// Takes in what a record holds. An error is the peer's, who alone has the keys.
     async fn take(&mut self, content: &Bytes, bytes: usize) -> Result<(), WireError> {
         let shared = &*self.shared;
@@ -258,10 +311,15 @@ impl Reading {
         if !batch.verify(&self.context, &self.their_key) {
             return Err(WireError::InvalidSignature);
         }
-        if shared.sending().acknowledged(batch.head.have)? {
-            shared.acknowledged.store(true, Relaxed);
-        }
-        let fresh = shared.receiving().take(&batch)?;
+        // One stream's batch at a time, so that a slow agent holds up one.
+        let _turn = tokio::select! {
+            biased;
+            turn = shared.handing_on.lock() => turn,
+            () = self.stopped.cancelled() => return Ok(()),
+        };
+        let Some(fresh) = self.number_in(&batch)? else {
+            return Ok(());
+        };
         let counts = &shared.counts;
         counts.records_in.fetch_add(1, Relaxed);
         counts.messages_in.fetch_add(fresh.len() as u64, Relaxed);

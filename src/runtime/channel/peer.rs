@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::deliver::Deliverer;
 use super::frames::{read_frame, write_frame};
-use super::link::Link;
+use super::link::{Link, Linked};
 use super::shared::Shared;
 use crate::net::Streams;
 use crate::proto::session::{OPENING_MAX_BYTES, Opening, StreamKeys, StreamSecrets, refusal};
@@ -48,7 +48,7 @@ pub(super) struct PeerTask {
     pub(super) streams: Streams,
     pub(super) news: mpsc::Receiver<News>,
     connected: bool,
-    link: Option<JoinHandle<Option<WireError>>>,
+    link: Option<Linked>,
     opening: Option<JoinHandle<Result<OpenedStream, Option<WireError>>>>,
     retry_at: Instant,
     retry: Duration,
@@ -87,13 +87,13 @@ impl PeerTask {
                     Some(news) => self.on_news(news).await,
                     None => break,
                 },
-                ended = joined(&mut self.link) => {
-                    self.link = None;
+                fault = ended(&mut self.link) => {
+                    self.stop();
                     if self.linked_at.elapsed() > SETTLED {
                         self.retry = RETRY;
                     }
                     self.pause();
-                    if let Some(code) = ended.flatten() {
+                    if let Some(code) = fault {
                         self.deliverer.abused(self.shared.peer, code);
                     }
                 }
@@ -149,10 +149,10 @@ impl PeerTask {
         }
     }
 
+    /// Ends the stream. What its loops share with the next one's is about to be numbered anew.
     fn stop(&mut self) {
-        if let Some(link) = self.link.take() {
-            link.abort();
-        }
+        self.link = None;
+        self.shared.end_stream();
         if let Some(opening) = self.opening.take() {
             opening.abort();
         }
@@ -254,7 +254,15 @@ impl PeerTask {
             keys,
             stream,
         );
-        self.link = Some(tokio::spawn(link.run()));
+        self.link = Some(link.start());
+    }
+}
+
+/// The end of the stream, if there is one; else never.
+async fn ended(link: &mut Option<Linked>) -> Option<WireError> {
+    match link {
+        Some(link) => link.ended().await,
+        None => std::future::pending().await,
     }
 }
 

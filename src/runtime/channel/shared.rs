@@ -106,6 +106,10 @@ pub(super) struct Shared {
     receiving: Mutex<ChannelIn>,
     waiting: Mutex<HashMap<[u8; 16], oneshot::Sender<Answer>>>,
     acks: Mutex<Acks>,
+    /// Which stream numbers messages and counts those that arrive: the newest, if it is not over.
+    stream: Mutex<u64>,
+    /// Held by whoever hands on what arrived.
+    pub(super) handing_on: tokio::sync::Mutex<()>,
     /// Something of ours was acknowledged since the writer last looked.
     pub(super) acknowledged: AtomicBool,
     /// How many messages an agent of ours may be working on.
@@ -128,6 +132,8 @@ impl Shared {
             receiving: Mutex::default(),
             waiting: Mutex::default(),
             acks: Mutex::default(),
+            stream: Mutex::default(),
+            handing_on: tokio::sync::Mutex::default(),
             acknowledged: AtomicBool::new(false),
             talks: Arc::new(Semaphore::new(TALKS_PER_PEER_MAX)),
             ids: IdSource::new(),
@@ -144,6 +150,22 @@ impl Shared {
 
     pub(super) fn receiving(&self) -> MutexGuard<'_, ChannelIn> {
         lock(&self.receiving)
+    }
+
+    /// The stream that there was is over: its loops number and count nothing from now on, wherever
+    /// they are.
+    pub(super) fn end_stream(&self) {
+        *lock(&self.stream) += 1;
+    }
+
+    /// What the stream that begins now is known by.
+    pub(super) fn stream_number(&self) -> u64 {
+        *lock(&self.stream)
+    }
+
+    /// Keeps the stream of that number the current one, if it is, for as long as this is held.
+    pub(super) fn if_current(&self, number: u64) -> Option<MutexGuard<'_, u64>> {
+        Some(lock(&self.stream)).filter(|current| **current == number)
     }
 
     pub(super) fn next_id(&self) -> [u8; 16] {

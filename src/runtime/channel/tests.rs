@@ -1,18 +1,21 @@
 //! Two nodes over loopback, each with its driver, its network and its channel.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use rand::SeedableRng;
+use tokio::sync::Semaphore;
 
 use super::hub::BulkError;
 use super::{Agent, AgentConfig, AgentMessage, Channel, ChannelError};
-use crate::crypto::{Identity, Rng, Seeds};
-use crate::proto::node::{NodeConfig, PeerRef};
+use crate::crypto::{Identity, Keys, Rng, Seeds};
+use crate::proto::node::{Command, NodeConfig, PeerRef};
 use crate::runtime::{FilesConfig, Running, RuntimeConfig, StoreOpener, start};
 use crate::store::MemoryStore;
-use crate::types::limits::TALK_MAX_BYTES;
+use crate::types::limits::{TALK_MAX_BYTES, TALKS_PER_PEER_MAX};
 use crate::types::{Multiaddr, Priority};
 use crate::wire::WireError;
 
@@ -39,7 +42,6 @@ async fn host_on(
     bootstrap: Vec<Multiaddr>,
     listen: Multiaddr,
 ) -> Host {
-    use rand::SeedableRng;
     let identity = Identity::from_seeds(&Seeds::generate(&mut Rng::seed_from_u64(seed)));
     let name = format!("n{seed}").parse().expect("a name");
     let mut node = NodeConfig::new("channels".parse().expect("a name"), name);
@@ -194,6 +196,75 @@ async fn a_report_for_an_agent_that_is_away_is_kept_in_the_inbox() {
         .report("for later", Priority::Normal, true, SOON)
         .await;
     assert_eq!(kept, Ok(()));
+}
+
+/// Takes reports and does not come to an end with any until it may.
+struct Slow {
+    may: Semaphore,
+    begun: AtomicUsize,
+    heard: Mutex<Vec<Bytes>>,
+}
+
+impl Agent for Slow {
+    fn talk(&self, _: AgentMessage) -> BoxFuture<'_, Result<Vec<u8>, WireError>> {
+        Box::pin(async { Err(WireError::NotAllowed) })
+    }
+
+    fn report(&self, message: AgentMessage) -> BoxFuture<'_, Result<(), WireError>> {
+        self.begun.fetch_add(1, Relaxed);
+        Box::pin(async move {
+            let _permit = self.may.acquire().await;
+            self.heard.lock().expect("not poisoned").push(message.body);
+            Ok(())
+        })
+    }
+}
+
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let waiting = async {
+        while !done() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(SOON, waiting).await;
+    waited.unwrap_or_else(|_| panic!("{what}: not in time"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_slow_agent_has_not_taken_yet_outlives_the_session_it_came_in() {
+    const REPORTS: usize = TALKS_PER_PEER_MAX + 200;
+    let agent = Arc::new(Slow {
+        may: Semaphore::new(0),
+        begun: AtomicUsize::new(0),
+        heard: Mutex::default(),
+    });
+    let (a, b, channel) = pair(AgentConfig::Custom(agent.clone())).await;
+    for n in 0..REPORTS as u32 {
+        let body = n.to_be_bytes().to_vec();
+        let posted = channel.post(body, Priority::Normal).await;
+        posted.expect("there is room");
+    }
+    // The next one waits for a place, in the middle of a batch that has been counted.
+    until("the agent is full", || {
+        agent.begun.load(Relaxed) == TALKS_PER_PEER_MAX
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let mut rng = Rng::seed_from_u64(1);
+    let keys = Keys::found(Seeds::generate(&mut rng));
+    let keys = keys.rotate(&mut rng).expect("room for another key");
+    let rotated = Command::KeyRotated(Box::new(keys.identity()));
+    a.node.handle().call(rotated).await.expect("it is taken");
+    let streams = |host: &Host| host.node.handle().channel_totals().streams.load(Relaxed);
+    until("another session", || streams(&a) == 2 && streams(&b) == 2).await;
+    agent.may.add_permits(1);
+    channel.drained(SOON).await.expect("all is acknowledged");
+    let heard = || agent.heard.lock().expect("not poisoned").clone();
+    until("all is heard", || heard().len() >= REPORTS).await;
+    let mut once = heard();
+    once.sort();
+    once.dedup();
+    assert_eq!((once.len(), heard().len()), (REPORTS, REPORTS));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -40,6 +40,31 @@ fn a_task_for_a_worker_that_forgot_the_session_is_delivered_at_once() {
 }
 
 #[test]
+fn a_node_that_restarts_has_one_new_session_with_a_peer_that_remembers_it() {
+    // Handshakes it began, and sessions it made, since its start.
+    let made = |wires: &mut Wires, n: usize| match wires.ask(n, Command::Stats) {
+        Ok(Reply::Stats(stats)) => [
+            stats
+                .messages
+                .get("handshake")
+                .map_or(0, |m| m.messages_sent),
+            stats.sessions_made,
+        ],
+        other => panic!("{other:?}"),
+    };
+    for (restarted, other) in [(0, 1), (1, 0)] {
+        let mut wires = pair();
+        let [began, sessions] = made(&mut wires, other);
+        wires.stop(restarted);
+        wires.start(restarted);
+        wires.run(10 * SECOND_MS);
+        assert!(wires.have_session(0, 1) && wires.have_session(1, 0));
+        assert_eq!(made(&mut wires, restarted), [1, 1]);
+        assert_eq!(made(&mut wires, other), [began, sessions + 1]);
+    }
+}
+
+#[test]
 fn a_worker_that_restarts_reclaims_its_task_and_ends_it() {
     let mut wires = pair();
     wires.hosts[1].runs_hang = true;

@@ -45,6 +45,17 @@ impl HalfOpenTable {
         self.by_id.len()
     }
 
+    /// When the newest handshake of `peer` came, whose address is in `prefix`.
+    pub(in crate::proto::session) fn newest_of(
+        &self,
+        peer: PeerId,
+        prefix: Option<Prefix>,
+    ) -> Option<Mono> {
+        let held = self.by_holder.get(&Holder::of(peer, prefix))?;
+        let of_peer = |(_, id): &&(Mono, SessionId)| self.by_id[id].peer == peer;
+        held.iter().rev().find(of_peer).map(|(since, _)| *since)
+    }
+
     /// Adds a handshake, in the place of another if there is no room.
     pub(super) fn insert(&mut self, id: SessionId, half: HalfOpen) {
         if let Some(victim) = self.victim(&half) {

@@ -13,7 +13,7 @@ use crate::types::limits::{
     CLOCK_SKEW_MAX_MS, COOKIE_FROM_CHECKS, COOKIE_FROM_HALF_OPEN, HALF_OPEN_MAX,
     HALF_OPEN_PER_PEER_MAX, HALF_OPEN_PER_PREFIX_MAX, OFFERS_MAX, PEERS_MAX,
 };
-use crate::types::{Nonce, Now, PeerId, Prefix};
+use crate::types::{Mono, Nonce, Now, PeerId, Prefix};
 use crate::wire::{
     Confirm, Envelope, ErrorBody, Handshake, HandshakeAck, Header, MsgType, Ready, WireError,
     best_common, cbor,
@@ -361,6 +361,21 @@ impl Sessions {
         let ready = live.seal(ready, now);
         let info = self.install(body.session_id, live, now.mono);
         Ok((info, ready))
+    }
+
+    /// When the newest handshake of theirs began that is being judged or awaits its M3.
+    pub fn theirs_began(&self, peer: &PeerId) -> Option<Mono> {
+        let prefix = self.prefixes.get(peer).copied();
+        let judged = self
+            .verifying
+            .values()
+            .filter_map(|verifying| match verifying {
+                Verifying::M1 {
+                    since, peer: of, ..
+                } if of == peer => Some(*since),
+                _ => None,
+            });
+        judged.max().max(self.half_open.newest_of(*peer, prefix))
     }
 
     /// First messages whose signatures are being checked.

@@ -160,6 +160,26 @@ fn an_acknowledgement_of_what_was_never_sent_is_refused() {
 }
 
 #[test]
+fn whatever_was_under_way_when_a_stream_broke_goes_again() {
+    let kinds = [
+        ChannelType::Talk,
+        ChannelType::Report,
+        ChannelType::Reply,
+        ChannelType::Kept,
+        ChannelType::Error,
+        ChannelType::Ping,
+        ChannelType::Pong,
+    ];
+    let mut outgoing = ChannelOut::default();
+    let messages = kinds.map(|kind| ChannelMessage { kind, ..message(1) });
+    outgoing.number(&messages);
+    let again = outgoing.again();
+    assert_eq!(again.iter().map(|m| m.kind).collect::<Vec<_>>(), kinds);
+    assert!(again.iter().all(|message| message.again));
+    outgoing.check().expect("C2");
+}
+
+#[test]
 fn what_is_under_way_is_bounded() {
     let mut outgoing = ChannelOut::default();
     let mut large = message(1);
