@@ -12,6 +12,7 @@ use clap::{Subcommand, ValueEnum};
 use libp2p::multiaddr::Protocol;
 use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines, Stdin};
 
 use super::plain;
@@ -128,18 +129,32 @@ async fn say(line: &impl Serialize) -> std::io::Result<()> {
 async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
     let host = Host::start(&dir.join("node"), new_identity(), to.clone()).await?;
     let mut orders = Orders::ready(host.addr()?).await?;
+    let mut host = Some(host);
+    let mut newcomer = None;
     while let Some(order) = orders.next().await? {
-        let outcome = match &to {
-            Some(to) => drive(&host, dir, to, order).await,
-            None => Err(String::from("this side only answers")),
+        let outcome = match (&to, &host) {
+            (None, _) => Err(String::from("this side only answers")),
+            (Some(to), _) if order.work == Work::Connect => {
+                // Only two are to be there: a third would shake hands with both meanwhile, on the
+                // same processors.
+                if let Some(host) = host.take() {
+                    host.running.shutdown().await;
+                }
+                let span = Duration::from_millis(order.span_ms);
+                connects(&mut newcomer, dir, to, span).await
+            }
+            (Some(to), Some(host)) => drive(host, to, order).await,
+            (Some(_), None) => Err(String::from("this side has given up its node")),
         };
         orders.answer(outcome).await?;
     }
-    host.running.shutdown().await;
+    if let Some(host) = host {
+        host.running.shutdown().await;
+    }
     Ok(Exit::Done)
 }
 
-async fn drive(host: &Host, dir: &Path, to: &Multiaddr, order: Order) -> Result<Measured, String> {
+async fn drive(host: &Host, to: &Multiaddr, order: Order) -> Result<Measured, String> {
     let span = Duration::from_millis(order.span_ms);
     let peer = PeerRef::Peer(peer_of(to)?);
     host.meet(&peer).await?;
@@ -152,7 +167,7 @@ async fn drive(host: &Host, dir: &Path, to: &Multiaddr, order: Order) -> Result<
             let sent = bench::send_file(&host.running.handle(), peer, path).await;
             return sent.map_err(|error| error.to_string());
         }
-        Work::Connect => return connects(dir, to, span).await,
+        Work::Connect => return Err(String::from("a connection is made by a node of its own")),
     };
     bench::measure(&host.running.handle(), peer, traffic, Taker::Agent, span)
         .await
@@ -162,25 +177,30 @@ async fn drive(host: &Host, dir: &Path, to: &Multiaddr, order: Order) -> Result<
 /// A node that has just started reaches one that it knows: connection, handshake, first answer.
 ///
 /// It is the same node each time, because a peer remembers whom it met; but a restart ends every
-/// session. And a peer limits how often one node may begin anew, hence the pauses.
-async fn connects(dir: &Path, to: &Multiaddr, span: Duration) -> Result<Measured, String> {
+/// session. And a peer limits how often one node may begin anew, hence the pauses, and another node
+/// now and then.
+async fn connects(
+    newcomer: &mut Option<Newcomer>,
+    dir: &Path,
+    to: &Multiaddr,
+    span: Duration,
+) -> Result<Measured, String> {
     const PAUSE: Duration = Duration::from_millis(150);
+    const CONNECTS_MAX: u32 = 40;
     let peer = PeerRef::Peer(peer_of(to)?);
-    let (identity, place) = (new_identity(), tempfile::tempdir_in(dir));
-    let place = place.map_err(|error| error.to_string())?;
-    let start = async |to| {
-        let started = Host::start(place.path(), identity.clone(), to).await;
-        started.map_err(|failure| failure.to_string())
-    };
-    let stranger = start(Some(to.clone())).await?;
-    let met = stranger.meet(&peer).await;
-    stranger.running.shutdown().await;
-    met?;
+    let known = newcomer
+        .take()
+        .filter(|known| known.connects < CONNECTS_MAX);
+    let newcomer = newcomer.insert(match known {
+        Some(known) => known,
+        None => Newcomer::meet(dir, to).await?,
+    });
     let recorder = Recorder::default();
     let (began, mut count, mut connecting) = (Instant::now(), 0, Duration::ZERO);
     while count == 0 || began.elapsed() < span {
         tokio::time::sleep(PAUSE).await;
-        let host = start(None).await?;
+        let host = newcomer.start(None).await?;
+        newcomer.connects += 1;
         let asked = Instant::now();
         let answered = bench::first_answer(&host.running.handle(), peer.clone()).await;
         let took = asked.elapsed();
@@ -191,6 +211,33 @@ async fn connects(dir: &Path, to: &Multiaddr, span: Duration) -> Result<Measured
         count += 1;
     }
     Ok(recorder.finish(count, connecting))
+}
+
+/// A node that its peer has met. It comes and goes.
+struct Newcomer {
+    identity: Identity,
+    place: TempDir,
+    connects: u32,
+}
+
+impl Newcomer {
+    /// One that whoever listens at `to` has met.
+    async fn meet(dir: &Path, to: &Multiaddr) -> Result<Newcomer, String> {
+        let newcomer = Newcomer {
+            identity: new_identity(),
+            place: tempfile::tempdir_in(dir).map_err(|error| error.to_string())?,
+            connects: 0,
+        };
+        let host = newcomer.start(Some(to.clone())).await?;
+        let met = host.meet(&PeerRef::Peer(peer_of(to)?)).await;
+        host.running.shutdown().await;
+        met.map(|()| newcomer)
+    }
+
+    async fn start(&self, bootstrap: Option<Multiaddr>) -> Result<Host, String> {
+        let started = Host::start(self.place.path(), self.identity.clone(), bootstrap).await;
+        started.map_err(|failure| failure.to_string())
+    }
 }
 
 /// A node in this process, on loopback.

@@ -3,6 +3,7 @@
 use super::Node;
 use super::exchange::Pending;
 use super::io::{ExchangeFailure, Note, Output};
+use super::outbox::Outbox;
 use crate::proto::Step;
 use crate::proto::session::{Confirmed, Failed, SessionInfo, Ticket};
 use crate::types::{BatchId, Multiaddr, PeerId, SessionId};
@@ -148,6 +149,15 @@ impl Node {
         self.sends.peer_is_back(info.entity, step.now.mono);
         self.tally.session(&info.peer);
         self.health.session_up(info.peer, step.now.mono);
+        // Whoever wanted to know whether there is a session knows it by the handshake.
+        let reaches = self
+            .outbox
+            .get_mut(&info.peer)
+            .map(Outbox::take_reaches)
+            .unwrap_or_default();
+        for (command, sought) in reaches {
+            self.reply_reached(command, info.peer, sought, info.entity);
+        }
         self.announce_once();
         self.pump(info.peer, step);
         self.ask_capabilities(info.peer, step);

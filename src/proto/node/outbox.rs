@@ -10,9 +10,9 @@
 
 use std::collections::VecDeque;
 
-use super::exchange::Message;
-use crate::types::Priority;
+use super::exchange::{Kind, Message};
 use crate::types::limits::{OUTBOUND_PER_PEER_MAX, OUTBOX_PER_PEER_MAX};
+use crate::types::{CommandId, EntityId, Priority};
 
 /// How many requests may be under way for one of this priority to join them.
 pub(super) fn window(priority: Priority) -> usize {
@@ -62,6 +62,21 @@ impl Outbox {
         self.queues.iter_mut().rev().find_map(VecDeque::pop_front)
     }
 
+    /// Takes out who waits for a session and nothing else.
+    pub(super) fn take_reaches(&mut self) -> Vec<(CommandId, EntityId)> {
+        let mut reaches = Vec::new();
+        for queue in &mut self.queues {
+            queue.retain(|message| match message.kind {
+                Kind::Reach { command, entity } => {
+                    reaches.push((command, entity));
+                    false
+                }
+                _ => true,
+            });
+        }
+        reaches
+    }
+
     fn len(&self) -> usize {
         self.queues.iter().map(VecDeque::len).sum()
     }
@@ -79,7 +94,6 @@ fn place(message: &Message) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::node::exchange::Kind;
     use crate::wire::MsgType;
 
     /// A message that is known again by `n`.

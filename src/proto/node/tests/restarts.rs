@@ -31,6 +31,19 @@ fn a_session_lost_on_one_side_is_restored_by_the_first_message() {
 }
 
 #[test]
+fn who_is_reached_by_a_new_session_is_not_asked_whether_it_is_there() {
+    let mut wires = pair();
+    forget_the_session(&mut wires);
+    let reached = wires.ask(1, Command::Reach(name_of(0)));
+    assert!(matches!(reached, Ok(Reply::Reached { .. })));
+    let Ok(Reply::Stats(stats)) = wires.ask(1, Command::Stats) else {
+        panic!("numbers")
+    };
+    assert_eq!(stats.sessions_made, 1);
+    assert!(!stats.messages.contains_key("ping"));
+}
+
+#[test]
 fn a_task_for_a_worker_that_forgot_the_session_is_delivered_at_once() {
     let mut wires = pair();
     forget_the_session(&mut wires);
