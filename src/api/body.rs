@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::proto::node::{
     GuardView, HealthCounts, MessageKind, MessageView, NodeStats, PoolView, Priority, StatusView,
-    TaskCounts,
+    TaskCounts, TaskState,
 };
 use crate::runtime::bench::Traffic;
 
@@ -360,6 +360,41 @@ pub struct RegistryParams {
     pub capability: Option<String>,
 }
 
+/// The most tasks of one answer, and how many it has where nothing else is said.
+pub const TASKS_PAGE_MAX: usize = 1_000;
+
+/// Which tasks.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TaskListParams {
+    /// Only those in this state.
+    pub state: Option<TaskState>,
+    /// Only those that want this capability.
+    pub capability: Option<String>,
+    /// Only those behind the task of this id: what `X-Junto-Next` said.
+    pub after: Option<Uuid>,
+    /// From the newest back; false by default.
+    pub newest: Option<bool>,
+    /// 1 to 1000 tasks; 1000 by default.
+    pub limit: Option<usize>,
+}
+
+impl TaskListParams {
+    /// The query that asks for this.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let pairs = [
+            ("state", self.state.map(|state| state.as_str().to_owned())),
+            ("capability", self.capability.clone()),
+            ("after", self.after.map(|id| id.to_string())),
+            ("newest", self.newest.map(|newest| newest.to_string())),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+        ];
+        let given = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+        pairs.into_iter().filter_map(given).collect()
+    }
+}
+
 /// How long to hold a request open for a task's end.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -367,6 +402,18 @@ pub struct RegistryParams {
 pub struct TaskParams {
     /// Answer when the task has ended, or after so long; 0 by default, more than 60000 counts as
     /// 60000.
+    pub wait_ms: Option<u64>,
+}
+
+/// Which of a task's events, and how long to wait for one.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct EventParams {
+    /// Only what happened after the event with this number.
+    pub after: Option<u64>,
+    /// If there is none, answer when there is one, or after so long; 0 by default, more than 60000
+    /// counts as 60000. A stream needs none.
     pub wait_ms: Option<u64>,
 }
 

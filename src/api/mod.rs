@@ -43,6 +43,12 @@ use crate::runtime::Handle;
 const WORKER_HEADER: &str = "x-junto-worker";
 /// How many attempts a result took, beside its bytes.
 const ATTEMPTS_HEADER: &str = "x-junto-attempts";
+/// Where the next page of a list begins.
+const NEXT_HEADER: &str = "x-junto-next";
+/// The number of the last event that a reader saw.
+const LAST_EVENT_HEADER: &str = "last-event-id";
+/// What a reader of a stream of events accepts.
+const EVENT_STREAM: &str = "text/event-stream";
 /// A task's id, for callers that send one with every kind of request.
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";
 

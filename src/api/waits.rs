@@ -23,6 +23,8 @@ const WAITS_MAX: usize = crate::types::limits::COMMANDS_MAX / 2;
 pub(super) enum News {
     /// The task's end.
     Task(TaskId),
+    /// An event of the task after this number.
+    Events(TaskId, Option<u64>),
     /// Another phase of the wake-up than this one.
     Wake(WakeId, Option<WakeStatus>),
     /// A message that arrived after this number.
@@ -35,6 +37,7 @@ impl News {
     fn command(self) -> Command {
         match self {
             News::Task(id) => Command::AwaitTask(id),
+            News::Events(id, after) => Command::AwaitTaskEvents { id, after },
             News::Inbox(seen) => Command::AwaitInbox { seen },
             News::Wake(id, seen) => Command::AwaitWake { id, seen },
             News::Transfer(id, seen) => Command::AwaitTransfer { id, seen },

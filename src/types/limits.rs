@@ -32,6 +32,10 @@ pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 pub const TOMBSTONES_MAX: usize = 20_000;
 /// Items in one list message (delegate, renew, result, cancel).
 pub const LIST_MAX_ITEMS: usize = 256;
+/// Events kept of a task, for those who watch it.
+pub const EVENTS_KEPT: usize = 64;
+/// What of a reason an event keeps.
+pub const EVENT_NOTE_MAX_BYTES: usize = 512;
 /// Attempts kept with a task.
 pub const ATTEMPTS_MAX: usize = 64;
 /// How long a terminal task and a worker's tombstone are kept: 8 days.

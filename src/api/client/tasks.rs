@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use super::http::{ANSWER_TIMEOUT, read};
+use uuid::Uuid;
+
+use super::http::{ANSWER_TIMEOUT, json, read};
 use super::{ApiClient, ClientError};
-use crate::api::body::SubmitBody;
-use crate::api::{ATTEMPTS_HEADER, WORKER_HEADER};
-use crate::proto::node::TaskView;
+use crate::api::body::{SubmitBody, TaskListParams};
+use crate::api::{ATTEMPTS_HEADER, NEXT_HEADER, WORKER_HEADER};
+use crate::proto::node::{TaskEventsView, TaskView};
 
 /// What a completed task came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,12 +30,20 @@ impl ApiClient {
             .await
     }
 
-    /// All tasks.
+    /// A page of our tasks, and what to ask for behind it if more may follow.
     ///
     /// # Errors
     /// See [`ClientError`].
-    pub async fn tasks(&self) -> Result<Vec<TaskView>, ClientError> {
-        self.fetch(&["v1", "tasks"], &[]).await
+    pub async fn tasks(
+        &self,
+        params: &TaskListParams,
+    ) -> Result<(Vec<TaskView>, Option<Uuid>), ClientError> {
+        let mut url = self.url(&["v1", "tasks"], &[]);
+        url.query_pairs_mut().extend_pairs(params.pairs());
+        let response = self.got(url, ANSWER_TIMEOUT).await?;
+        let next = response.headers().get(NEXT_HEADER);
+        let next = next.and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok((json(response).await?, next))
     }
 
     /// One task, as it is.
@@ -61,6 +71,23 @@ impl ApiClient {
                 return Ok(task);
             }
         }
+    }
+
+    /// A task's events after number `after`, as soon as there are any or nothing will follow, or
+    /// when `limit` (at most a minute) has passed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn task_events(
+        &self,
+        id: impl Display,
+        after: Option<u64>,
+        limit: Duration,
+    ) -> Result<TaskEventsView, ClientError> {
+        let (id, after) = (id.to_string(), after.map(|number| number.to_string()));
+        let query: Vec<_> = after.iter().map(|number| ("after", &number[..])).collect();
+        self.wait_at(&["v1", "tasks", &id, "events"], &query, limit)
+            .await
     }
 
     /// What a completed task came to.

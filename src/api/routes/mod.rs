@@ -2,6 +2,7 @@
 //! node's.
 
 mod bench;
+mod events;
 mod inbox;
 mod key;
 mod message;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -38,6 +40,8 @@ pub(super) struct ApiState {
     handle: Handle,
     waits: Arc<Waits>,
     callers: Arc<Callers>,
+    /// Room for streams of events.
+    streams: Arc<Semaphore>,
     /// Whether only this machine can reach the API.
     private: bool,
     /// The description of the API, as sent.
@@ -80,6 +84,7 @@ pub(super) fn router(handle: Handle, private: bool, stop: CancellationToken) -> 
             handle,
             waits,
             callers: Arc::default(),
+            streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
             private,
             description,
             stop,
@@ -122,6 +127,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(talk::talk))
         .routes(routes!(talk::report))
         .routes(routes!(tasks::show))
+        .routes(routes!(events::events))
         .routes(routes!(transfers::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));

@@ -9,12 +9,12 @@ use data_encoding::BASE64;
 use uuid::Uuid;
 
 use super::{ApiState, peer_named};
-use crate::api::body::{DEADLINE_MAX_MS, SubmitBody, TaskParams};
+use crate::api::body::{DEADLINE_MAX_MS, SubmitBody, TASKS_PAGE_MAX, TaskListParams, TaskParams};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
-use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, WORKER_HEADER};
-use crate::proto::node::{Command, Reply, Submission, TaskView};
+use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
+use crate::proto::node::{Command, Reply, Submission, TaskFilter, TaskView};
 use crate::types::TaskId;
 
 /// Hand over work
@@ -49,14 +49,39 @@ pub(super) async fn submit(
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(view)))
 }
 
-/// All our tasks
-#[utoipa::path(get, path = "/v1/tasks", tag = "tasks",
-    responses((status = 200, description = "The tasks", body = [TaskView])))]
-pub(super) async fn list(State(state): State<ApiState>) -> Result<Json<Vec<TaskView>>, Refused> {
-    match state.call(Command::Tasks).await? {
-        Reply::Tasks(tasks) => Ok(Json(tasks)),
-        _ => Err(Refused::unexpected_reply("tasks")),
+/// Our tasks, a page at a time
+///
+/// In the order of their ids, which is that of submission unless you chose them otherwise. A page
+/// that may have a successor says so in `X-Junto-Next`: ask again with that as `after`.
+#[utoipa::path(get, path = "/v1/tasks", tag = "tasks", params(TaskListParams),
+    responses((status = 200, description = "The tasks", body = [TaskView],
+        headers(("X-Junto-Next" = String, description = "The last one's id, if more may follow")))))]
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    Params(params): Params<TaskListParams>,
+) -> Result<impl IntoResponse, Refused> {
+    let limit = params.limit.unwrap_or(TASKS_PAGE_MAX);
+    if !(1..=TASKS_PAGE_MAX).contains(&limit) {
+        let why = format!("{limit} is not within 1 and {TASKS_PAGE_MAX}");
+        return Err(Refused::invalid("limit", why));
     }
+    let capability = params.capability.as_deref().map(str::parse).transpose();
+    let filter = TaskFilter {
+        state: params.state,
+        capability: capability.map_err(|error| Refused::invalid("capability", error))?,
+        after: params.after.map(TaskId),
+        newest: params.newest.unwrap_or(false),
+        limit,
+    };
+    let Reply::Tasks { tasks, next } = state.call(Command::Tasks(filter)).await? else {
+        return Err(Refused::unexpected_reply("tasks"));
+    };
+    let mut headers = HeaderMap::new();
+    if let Some(next) = next {
+        let next = HeaderValue::try_from(next.to_string()).expect("a UUID is ASCII");
+        headers.insert(HeaderName::from_static(NEXT_HEADER), next);
+    }
+    Ok((headers, Json(tasks)))
 }
 
 /// One task, now or at its end

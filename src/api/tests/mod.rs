@@ -1,5 +1,6 @@
 //! The API over real sockets on loopback, in front of a node that is played.
 
+mod events;
 mod guarding;
 mod keys;
 mod refusals;
@@ -23,7 +24,7 @@ use crate::proto::node::{
     PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, TransferView, WakeView,
 };
 use crate::runtime::Handle;
-use crate::types::{EntityId, PeerId};
+use crate::types::{EntityId, PeerId, TaskId};
 use crate::wire::Evidence;
 
 /// Nothing here takes longer.
@@ -146,9 +147,15 @@ fn answer(command: Command) -> CommandResult {
         Command::Submit(submission) => {
             Reply::Task(Box::new(task_view(submission.id.0, TaskState::Submitted)))
         }
-        Command::Tasks => Reply::Tasks(vec![task_view(Uuid::nil(), TaskState::Working)]),
+        Command::Tasks(filter) => Reply::Tasks {
+            tasks: vec![task_view(Uuid::nil(), TaskState::Working)],
+            next: filter.after.is_none().then_some(TaskId(Uuid::max())),
+        },
         Command::Task(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Working))),
         Command::AwaitTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Completed))),
+        Command::TaskEvents { id, after } | Command::AwaitTaskEvents { id, after } => {
+            return events::told(id, after, 3);
+        }
         Command::TaskResult(_) => Reply::TaskResult {
             worker: Some(WORKER),
             attempts: 2,

@@ -7,12 +7,13 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::super::body::{
-    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, TransferBody, WakeBody,
+    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, TaskListParams,
+    TransferBody, WakeBody,
 };
 use super::super::client::ClientError;
 use super::*;
 use crate::proto::node::{CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef};
-use crate::types::{MessageId, TaskId, TransferId, WakeId};
+use crate::types::{MessageId, TransferId, WakeId};
 use crate::wire::WakeStatus;
 
 #[tokio::test]
@@ -130,7 +131,28 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
     let served = Served::start(handle);
     let client = served.client();
     let id = Uuid::now_v7();
-    assert_eq!(client.tasks().await.unwrap().len(), 1);
+    let params = TaskListParams {
+        state: Some(TaskState::Failed),
+        limit: Some(7),
+        ..TaskListParams::default()
+    };
+    let (page, next) = client.tasks(&params).await.unwrap();
+    assert_eq!((page.len(), next), (1, Some(Uuid::max())));
+    let Command::Tasks(filter) = asked.last() else {
+        panic!("not a list")
+    };
+    assert_eq!((filter.state, filter.limit), (Some(TaskState::Failed), 7));
+    let params = TaskListParams {
+        after: next,
+        ..params
+    };
+    assert_eq!(
+        client.tasks(&params).await.unwrap().1,
+        None,
+        "the last page"
+    );
+    let (_, refused) = served.get("/v1/tasks?limit=1001").await;
+    assert_eq!(refused["code"], "invalid");
     assert_eq!(
         client.task(id).await.unwrap(),
         task_view(id, TaskState::Working)
@@ -389,6 +411,7 @@ async fn the_description_lists_every_route() {
             "GET /v1/status",
             "GET /v1/tasks",
             "GET /v1/tasks/{id}",
+            "GET /v1/tasks/{id}/events",
             "GET /v1/tasks/{id}/result",
             "GET /v1/transfers",
             "GET /v1/transfers/{id}",

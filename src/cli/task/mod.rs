@@ -12,22 +12,29 @@ use crate::config::Home;
 use crate::proto::node::{Priority, TaskState, TaskView};
 use crate::types::TaskId;
 
+mod list;
+mod map;
 mod submit;
+mod watch;
 
+use list::ListArgs;
+use map::MapArgs;
 use submit::SubmitArgs;
+use watch::WatchArgs;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
     /// Hand over a task; prints its id, or with --wait its result.
     Submit(SubmitArgs),
+    /// Hand over a task for each of many files, and put their results together.
+    Map(MapArgs),
     /// The tasks this node handed over.
-    #[command(
-        after_help = "Example:\n  junto task list --json | jq -r '.[] | select(.state == \"failed\").id'"
-    )]
-    List,
+    List(ListArgs),
     /// One task with its attempts.
     #[command(after_help = "Example:\n  junto task show 01980000-0000-7000-8000-000000000000")]
     Show { id: TaskId },
+    /// What happens to tasks, as it happens, until they have ended.
+    Watch(WatchArgs),
     /// Give a task up.
     #[command(after_help = "Example:\n  junto task cancel 01980000-0000-7000-8000-000000000000")]
     Cancel { id: TaskId },
@@ -60,8 +67,10 @@ struct End {
 pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcome {
     match command {
         TaskCommand::Submit(args) => submit::run(home, args, json).await,
-        TaskCommand::List => list(home, json).await,
+        TaskCommand::Map(args) => map::run(home, args, json).await,
+        TaskCommand::List(args) => list::run(home, args, json).await,
         TaskCommand::Show { id } => show(&connect(home)?.task(id).await?, json),
+        TaskCommand::Watch(args) => watch::run(home, args, json).await,
         TaskCommand::Cancel { id } => cancel(home, id, json).await,
         TaskCommand::Result { id } => result(home, id, json).await,
     }
@@ -119,34 +128,6 @@ fn conclude_cancel(view: &TaskView) -> Outcome {
         let text = format!("the task {} is {} already", view.id, view.state.as_str());
         return Err(Failure::failed(text));
     }
-    Ok(Exit::Done)
-}
-
-async fn list(home: &Home, json: bool) -> Outcome {
-    let tasks: Vec<TaskView> = connect(home)?.tasks().await?;
-    if json {
-        output::json(&tasks)?;
-        return Ok(Exit::Done);
-    }
-    let mut listing = Listing::new(&[
-        "ID",
-        "CAPABILITY",
-        "STATE",
-        "PRIORITY",
-        "ATTEMPTS",
-        "SUBMITTED",
-    ]);
-    for task in &tasks {
-        listing.row(&[
-            &task.id,
-            &task.capability,
-            task.state.as_str(),
-            priority_name(task.priority),
-            &task.attempts.len().to_string(),
-            &task.submitted,
-        ]);
-    }
-    listing.write("no tasks were handed over yet")?;
     Ok(Exit::Done)
 }
 

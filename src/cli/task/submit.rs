@@ -29,7 +29,7 @@ use crate::types::limits::INPUT_MAX_BYTES;
 /// One question for a task's end; the rest of the time is asked for again.
 const END_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long past its deadline a task's end may take to be seen.
-const DEADLINE_GRACE: Duration = Duration::from_secs(60);
+pub(super) const DEADLINE_GRACE: Duration = Duration::from_secs(60);
 const SPINNER_TICK: Duration = Duration::from_millis(120);
 
 #[derive(Debug, Args)]
@@ -98,14 +98,21 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
 fn read_input(args: &SubmitArgs) -> Result<Vec<u8>, Failure> {
     let bytes = match (&args.input, &args.text) {
         (Some(path), _) if path == Path::new("-") => read_bounded(io::stdin().lock(), "stdin")?,
-        (Some(path), _) => {
-            let name = path.display().to_string();
-            let file = File::open(path)
-                .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
-            read_bounded(file, &name)?
-        }
+        (Some(path), _) => return read_file(path),
         (None, text) => text.clone().unwrap_or_default().into_bytes(),
     };
+    fitting(bytes)
+}
+
+/// A file's content, as a task's input.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
+    let name = path.display().to_string();
+    let file = File::open(path)
+        .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
+    fitting(read_bounded(file, &name)?)
+}
+
+fn fitting(bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
     if bytes.len() > INPUT_MAX_BYTES {
         let limit = show_bytes(INPUT_MAX_BYTES as u64);
         return Err(Failure::failed(format!("the input is larger than {limit}")));
@@ -122,12 +129,27 @@ fn read_bounded(from: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-/// The task once it has ended, over restarts of the node.
-async fn await_end(home: &Home, mut view: TaskView, limit: Duration) -> Result<TaskView, Failure> {
-    let end = Instant::now() + limit;
+/// The task once it has ended.
+async fn await_end(home: &Home, view: TaskView, limit: Duration) -> Result<TaskView, Failure> {
     let spinner = spinner();
+    let ended = end_of(home, view, limit, |view| {
+        spinner.set_message(progress(view))
+    })
+    .await;
+    spinner.finish_and_clear();
+    ended
+}
+
+/// The task once it has ended, over restarts of the node; `seen` is shown how it goes.
+pub(super) async fn end_of(
+    home: &Home,
+    mut view: TaskView,
+    limit: Duration,
+    seen: impl Fn(&TaskView),
+) -> Result<TaskView, Failure> {
+    let end = Instant::now() + limit;
     while !view.state.is_terminal() {
-        spinner.set_message(progress(&view));
+        seen(&view);
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let text = format!(
@@ -147,7 +169,6 @@ async fn await_end(home: &Home, mut view: TaskView, limit: Duration) -> Result<T
                 ))
             })?;
     }
-    spinner.finish_and_clear();
     Ok(view)
 }
 

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
     EntryView, FingerprintView, IdentityView, MessageView, PeerView, PongView, StatusView,
-    TaskView, TransferView, WakeView,
+    TaskEventsView, TaskView, TransferView, WakeView,
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
@@ -62,6 +62,20 @@ pub struct Submission {
     pub deadline_ms: u64,
 }
 
+/// Which of our tasks, in the order of their ids: that of submission, unless the submitter chose
+/// them otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TaskFilter {
+    pub state: Option<TaskState>,
+    pub capability: Option<Capability>,
+    /// Only those behind this one.
+    pub after: Option<TaskId>,
+    /// From the newest back.
+    pub newest: bool,
+    /// At most so many.
+    pub limit: usize,
+}
+
 /// Which messages of the inbox.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InboxFilter {
@@ -98,10 +112,20 @@ pub enum Command {
         offering: Option<Capability>,
     },
     Submit(Submission),
-    Tasks,
+    Tasks(TaskFilter),
     Task(TaskId),
     /// Answered once the task is terminal.
     AwaitTask(TaskId),
+    /// What happened to a task after event number `after`; all that is kept without it.
+    TaskEvents {
+        id: TaskId,
+        after: Option<u64>,
+    },
+    /// The same, answered once there is something to tell or nothing will follow.
+    AwaitTaskEvents {
+        id: TaskId,
+        after: Option<u64>,
+    },
     TaskResult(TaskId),
     CancelTask(TaskId),
     Ping(PeerRef),
@@ -174,7 +198,12 @@ pub enum Reply {
     Peer(Box<PeerView>),
     Registry(Vec<EntryView>),
     Task(Box<TaskView>),
-    Tasks(Vec<TaskView>),
+    Tasks {
+        tasks: Vec<TaskView>,
+        /// The last of them, if there may be more behind it.
+        next: Option<TaskId>,
+    },
+    TaskEvents(Box<TaskEventsView>),
     TaskResult {
         worker: Option<EntityId>,
         attempts: usize,

@@ -27,12 +27,21 @@ impl Node {
                 BatchId::NONE,
             ),
             Command::Submit(submission) => self.submit(submission, step),
-            Command::Tasks => self.tasks(),
+            Command::Tasks(filter) => self.tasks(&filter),
             Command::Task(task) => self.rested(task, self.task_reply(task)),
             Command::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
                 None => return,
             },
+            Command::TaskEvents { id: task, after } => {
+                self.rested(task, self.events_reply(task, after))
+            }
+            Command::AwaitTaskEvents { id: task, after } => {
+                match self.await_events(id, task, after) {
+                    Some(answer) => answer,
+                    None => return,
+                }
+            }
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::CancelTask(task) => self.cancel_task(task, step),
             Command::Ping(peer) => match self.ping(id, &peer, step) {

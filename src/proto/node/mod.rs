@@ -7,13 +7,14 @@
 //! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
-//! hands on to `tasks`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
+//! hands on to `tasks`, `events`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
 //! it answers with.
 
 mod answers;
 mod command;
 mod commands;
 mod config;
+mod events;
 mod exchange;
 mod gate;
 mod gossip;
@@ -119,6 +120,8 @@ pub struct Node {
     jobs: BTreeMap<JobId, Job>,
     next_job: u64,
     await_task: BTreeMap<TaskId, Vec<CommandId>>,
+    /// Who waits for what happens to a task after which number.
+    await_events: BTreeMap<TaskId, Vec<(CommandId, Option<u64>)>>,
     await_transfer: BTreeMap<TransferId, Vec<CommandId>>,
     await_wake: BTreeMap<WakeId, Vec<(CommandId, Option<WakeStatus>)>>,
     /// Who waits for a message to arrive.
@@ -238,6 +241,7 @@ impl Node {
             jobs: BTreeMap::new(),
             next_job: first_id,
             await_task: BTreeMap::new(),
+            await_events: BTreeMap::new(),
             await_transfer: BTreeMap::new(),
             await_wake: BTreeMap::new(),
             await_inbox: Vec::new(),
@@ -363,6 +367,7 @@ impl Node {
                 break;
             }
         }
+        self.tell_events();
         for (peer, session) in self.sessions.ended() {
             self.out.push(Output::ChannelDown { peer, session });
         }

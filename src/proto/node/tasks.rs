@@ -1,7 +1,9 @@
 //! Tasks as the API sees them: submitted, shown, awaited.
 
 use super::Node;
-use super::command::{CommandError, CommandErrorCode, CommandResult, Reply, Submission};
+use super::command::{
+    CommandError, CommandErrorCode, CommandResult, Reply, Submission, TaskFilter,
+};
 use super::views::{AttemptView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
@@ -75,17 +77,25 @@ impl Node {
         })
     }
 
-    pub(super) fn tasks(&self) -> (CommandResult, BatchId) {
-        let mut after = BatchId::NONE;
-        let views = self
-            .requester
-            .tasks()
-            .map(|(record, written)| {
-                after = after.max(written);
-                task_view(record, self.waits_for(record))
-            })
-            .collect();
-        (Ok(Reply::Tasks(views)), after)
+    pub(super) fn tasks(&self, filter: &TaskFilter) -> (CommandResult, BatchId) {
+        let asked = |record: &TaskRecord| {
+            filter.state.is_none_or(|state| record.state == state)
+                && (filter.capability.as_ref()).is_none_or(|cap| record.capability == *cap)
+        };
+        let (mut after, mut next) = (BatchId::NONE, None);
+        let mut tasks = Vec::new();
+        let found = self.requester.tasks_from(filter.after, filter.newest);
+        for (record, written) in found.filter(|(record, _)| asked(record)) {
+            if tasks.len() >= filter.limit {
+                break;
+            }
+            after = after.max(written);
+            next = Some(record.id);
+            tasks.push(task_view(record, self.waits_for(record)));
+        }
+        // A full page may be the last: then the next one is empty.
+        let next = next.filter(|_| tasks.len() >= filter.limit);
+        (Ok(Reply::Tasks { tasks, next }), after)
     }
 
     pub(super) fn task_reply(&self, id: TaskId) -> CommandResult {
@@ -155,7 +165,7 @@ impl Node {
     }
 
     /// What a waiting task waits for, in words.
-    fn waits_for(&self, record: &TaskRecord) -> Option<String> {
+    pub(super) fn waits_for(&self, record: &TaskRecord) -> Option<String> {
         if record.state != TaskState::Submitted {
             return None;
         }
@@ -172,11 +182,11 @@ impl Node {
     }
 }
 
-fn no_task(id: TaskId) -> CommandError {
+pub(super) fn no_task(id: TaskId) -> CommandError {
     CommandError::new(CommandErrorCode::NotFound, format!("there is no task {id}"))
 }
 
-fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskView {
+pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskView {
     let attempts = record
         .attempts
         .iter()

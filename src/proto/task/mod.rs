@@ -25,8 +25,9 @@
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `TERMINAL_MAX_TASKS`, `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`,
-//! `LIST_MAX_ITEMS`, `ATTEMPTS_MAX` of [`crate::types::limits`].
+//! `LIST_MAX_ITEMS`, `ATTEMPTS_MAX`, `EVENTS_KEPT` of [`crate::types::limits`].
 
+mod events;
 mod queue;
 mod record;
 mod requester;
@@ -35,6 +36,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use events::{Event, EventKind, Told};
 pub use record::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
 pub use requester::{
     Candidate, NewTask, Requester, RequesterConfig, RequesterEffect, SubmitOutcome,

@@ -35,6 +35,7 @@ pub(super) const PAGES: &[Page] = pages![
     "15-messages",
     "16-sending-files",
     "17-peers-without-libp2p",
+    "18-watching-and-mapping",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.

@@ -237,10 +237,61 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
     ] {
         assert_eq!(code(wires.ask(0, command)), CommandErrorCode::NotFound);
     }
-    let Ok(Reply::Tasks(tasks)) = wires.ask(0, Command::Tasks) else {
+    let Ok(Reply::Tasks { tasks, next }) = wires.ask(0, all_tasks()) else {
         panic!("a list")
     };
-    assert!(tasks.is_empty());
+    assert!(tasks.is_empty() && next.is_none());
+}
+
+#[test]
+fn a_list_of_tasks_comes_in_pages() {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    for n in 1..=5 {
+        wires.granted(0, submit(n));
+    }
+    wires.granted(0, Command::CancelTask(task(3)));
+    let mut pages = |filter: TaskFilter| {
+        let (mut pages, mut after) = (Vec::new(), None);
+        loop {
+            let filter = TaskFilter {
+                after,
+                limit: 2,
+                ..filter.clone()
+            };
+            let Ok(Reply::Tasks { tasks, next }) = wires.ask(0, Command::Tasks(filter)) else {
+                panic!("a list")
+            };
+            pages.push(tasks.into_iter().map(|t| t.id).collect::<Vec<String>>());
+            after = next;
+            if after.is_none() {
+                return pages;
+            }
+        }
+    };
+    let ids = |numbers: &[u64]| {
+        numbers
+            .iter()
+            .map(|n| task(*n).to_string())
+            .collect::<Vec<_>>()
+    };
+    let all = pages(TaskFilter::default());
+    assert_eq!(all, [ids(&[1, 2]), ids(&[3, 4]), ids(&[5])]);
+    let newest = pages(TaskFilter {
+        newest: true,
+        ..TaskFilter::default()
+    });
+    assert_eq!(newest, [ids(&[5, 4]), ids(&[3, 2]), ids(&[1])]);
+    let canceled = pages(TaskFilter {
+        state: Some(TaskState::Canceled),
+        ..TaskFilter::default()
+    });
+    assert_eq!(canceled, [ids(&[3])]);
+    let other = pages(TaskFilter {
+        capability: Some("other".parse().expect("a capability")),
+        ..TaskFilter::default()
+    });
+    assert_eq!(other, [ids(&[])]);
 }
 
 #[test]

@@ -69,6 +69,13 @@ fn task(n: u64) -> TaskId {
     TaskId(uuid::Uuid::from_u128(u128::from(n)))
 }
 
+fn all_tasks() -> Command {
+    Command::Tasks(TaskFilter {
+        limit: 1_000,
+        ..TaskFilter::default()
+    })
+}
+
 fn submit(n: u64) -> Command {
     Command::Submit(Submission {
         id: task(n),

@@ -61,9 +61,12 @@ fn the_reply_to_a_submission_waits_for_the_disk() {
     let first = wires.command(0, submit(1));
     let again = wires.command(0, submit(1));
     let looked = wires.command(0, Command::Task(task(1)));
-    let listed = wires.command(0, Command::Tasks);
+    let listed = wires.command(0, all_tasks());
+    let (id, after) = (task(1), None);
+    let told = wires.command(0, Command::TaskEvents { id, after });
+    let watched = wires.command(0, Command::AwaitTaskEvents { id, after });
     wires.run(5 * SECOND_MS);
-    for id in [first, again, looked, listed] {
+    for id in [first, again, looked, listed, told, watched] {
         assert!(
             wires.reply(0, id).is_none(),
             "nor is a duplicate or a reader told"
@@ -220,7 +223,7 @@ fn many_tasks_are_all_done_and_no_worker_is_given_more_than_it_takes() {
         wires.granted(0, submit(n));
     }
     wires.run(60 * SECOND_MS);
-    let Ok(Reply::Tasks(tasks)) = wires.ask(0, Command::Tasks) else {
+    let Ok(Reply::Tasks { tasks, .. }) = wires.ask(0, all_tasks()) else {
         panic!("a list")
     };
     assert_eq!(tasks.len(), 100);
@@ -236,4 +239,27 @@ fn many_tasks_are_all_done_and_no_worker_is_given_more_than_it_takes() {
         .map(|t| t.attempts[0].worker.as_str())
         .collect();
     assert_eq!(workers.len(), 2, "both had a share");
+}
+
+#[test]
+fn who_watches_a_task_is_told_each_event_as_it_happens() {
+    let mut wires = pair();
+    wires.granted(0, submit(1));
+    let (id, mut after, mut kinds) = (task(1), None, Vec::new());
+    loop {
+        let Ok(Reply::TaskEvents(told)) = wires.ask(0, Command::AwaitTaskEvents { id, after })
+        else {
+            panic!("events")
+        };
+        assert!(!told.reset);
+        kinds.extend(told.events.iter().map(|event| event.kind.clone()));
+        after = Some(told.last);
+        if told.over {
+            break;
+        }
+    }
+    assert_eq!(kinds, ["submitted", "offered", "working", "completed"]);
+    let unknown = Command::AwaitTaskEvents { id: task(9), after };
+    let refused = wires.ask(0, unknown).expect_err("no such task");
+    assert_eq!(refused.code, CommandErrorCode::NotFound);
 }

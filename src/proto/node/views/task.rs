@@ -47,3 +47,38 @@ pub struct AttemptView {
     /// `offered`, `working`, `completed`, `failed: …`, `refused: …`, `lost: …`, `canceled`.
     pub outcome: String,
 }
+
+/// What happened to a task, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskEventsView {
+    /// The task as it is now.
+    pub task: TaskView,
+    /// What came after the number asked for is not known any more: these are all that are kept.
+    pub reset: bool,
+    pub events: Vec<TaskEventView>,
+    /// The newest event's number: what to ask for next.
+    pub last: u64,
+    /// Whether nothing will follow.
+    pub over: bool,
+}
+
+/// Something that happened to a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TaskEventView {
+    /// Rises by one from event to event of a task.
+    pub number: u64,
+    /// `submitted`, `offered`, `withdrawn`, `working`, `released`, `lost`, `attempt_failed`,
+    /// `completed`, `failed` or `canceled`.
+    pub kind: String,
+    /// RFC 3339.
+    pub at: String,
+    /// The entity id of the worker it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<String>,
+    /// Of the attempt it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<u64>,
+    /// Why, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}

@@ -68,6 +68,7 @@ impl Requester {
     /// Stores the assignment and its token; the offer may leave once that is durable.
     pub(super) fn open_attempt(&mut self, id: TaskId, worker: EntityId, step: &mut Step<'_>) {
         let lapses = step.now.mono + self.config.offer_lapse_ms;
+        self.offered_event(id, worker, step);
         let task = self
             .tasks
             .get_mut(&id)
@@ -165,6 +166,7 @@ impl Requester {
 
     /// Nobody ran it: the attempt is taken back as if it had not been.
     pub(super) fn withdraw(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
+        self.withdrawn_event(id, step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         task.record.attempts.pop();
         self.rest(id, wait_ms, step);

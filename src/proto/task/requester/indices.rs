@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::queue::Ready;
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
-use super::{Phase, Requester, Task};
+use super::{Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
 use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
 
@@ -35,6 +35,7 @@ impl Requester {
                     due: None,
                     input: Vec::new(),
                     result: None,
+                    events: Log::default(),
                     record,
                 };
                 self.tasks.insert(id(&row.key)?, task);
@@ -64,6 +65,7 @@ impl Requester {
     /// Derives every phase after a start: an open assignment keeps its token and gets a fresh
     /// lease, because the worker may be computing.
     pub fn resume(&mut self, now: Now) {
+        self.first_event = now.wall.0.max(1);
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
             let record = &self.tasks[&id].record;

@@ -1,11 +1,14 @@
 //! The requester's side: queue, assignment, leases, results. See the module's header for the rules.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 mod assign;
+mod events;
 mod indices;
 mod reports;
 
+use super::events::Log;
 use super::queue::Queue;
 use super::record::{Fresh, TaskRecord};
 use crate::proto::Step;
@@ -125,6 +128,7 @@ struct Task {
     written: BatchId,
     /// Where it stands in `Requester::due`.
     due: Option<Mono>,
+    events: Log,
 }
 
 /// A worker that offers a capability, as the caller knows it now.
@@ -153,6 +157,12 @@ pub struct Requester {
     /// Of the results kept.
     result_bytes: usize,
     effects: Vec<RequesterEffect>,
+    /// The number of a task's first event in this life.
+    first_event: u64,
+    /// Tasks whose next event somebody waits for.
+    watched: BTreeSet<TaskId>,
+    /// Those of them that had one.
+    stirred: Vec<TaskId>,
     #[cfg(test)]
     pub(crate) planted: Option<super::Planted>,
 }
@@ -172,6 +182,9 @@ impl Requester {
             input_bytes: 0,
             result_bytes: 0,
             effects: Vec::new(),
+            first_event: 1,
+            watched: BTreeSet::new(),
+            stirred: Vec::new(),
             #[cfg(test)]
             planted: None,
         }
@@ -208,6 +221,7 @@ impl Requester {
             phase: Phase::Over,
             written,
             due: None,
+            events: Log::default(),
         };
         self.tasks.insert(new.id, task);
         self.enter(new.id, Phase::Waiting);
@@ -274,6 +288,7 @@ impl Requester {
         reason: Option<String>,
         step: &mut Step<'_>,
     ) {
+        self.end_event(id, state, reason.as_deref(), step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let told = task
             .phase
@@ -341,6 +356,7 @@ impl Requester {
 
     /// Notes what became of the newest attempt. Stored with the next change of state.
     fn set_outcome(&mut self, id: TaskId, outcome: &str, over: bool, step: &Step<'_>) {
+        self.attempt_event(id, outcome, step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         if let Some(attempt) = task.record.attempts.last_mut()
             && attempt.ended.is_none()
@@ -376,6 +392,25 @@ impl Requester {
     /// Every task's record, in order of submission.
     pub fn tasks(&self) -> impl Iterator<Item = (&TaskRecord, BatchId)> {
         self.tasks.values().map(|task| (&task.record, task.written))
+    }
+
+    /// The tasks behind `after` by their ids, the newest first if `newest`.
+    pub fn tasks_from(
+        &self,
+        after: Option<TaskId>,
+        newest: bool,
+    ) -> impl Iterator<Item = (&TaskRecord, BatchId)> {
+        let behind = |id| (Bound::Excluded(id), Bound::Unbounded);
+        let before = |id| (Bound::Unbounded, Bound::Excluded(id));
+        let all = (Bound::Unbounded, Bound::Unbounded);
+        let (up, down) = match newest {
+            false => (Some(after.map_or(all, behind)), None),
+            true => (None, Some(after.map_or(all, before))),
+        };
+        let up = up.into_iter().flat_map(|range| self.tasks.range(range));
+        let down = down.into_iter();
+        let down = down.flat_map(|range| self.tasks.range(range).rev());
+        up.chain(down).map(|(_, task)| (&task.record, task.written))
     }
 
     /// A task's input.

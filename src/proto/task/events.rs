@@ -1,0 +1,197 @@
+//! What happened to a task, in order and numbered, for those who watch it.
+//!
+//! The events are in memory: what must survive is in the task's record, and after a start the log
+//! is told anew from there. A log begins with what the record says as soon as something new
+//! happens, so a task that only waits costs nothing.
+//!
+//! # Invariants
+//! - **E1** Numbers of a task rise by one from event to event, and an event never changes. A life of
+//!   the node begins at its wall clock in milliseconds, far above what the life before has told.
+//! - **E2** Whoever asks for what came after a number that is not known (cut off, of another life)
+//!   is told so, and gets all that is kept.
+//!
+//! # Bounds
+//! [`EVENTS_KEPT`] a task, the oldest go; [`EVENT_NOTE_MAX_BYTES`] of each reason.
+
+use std::collections::VecDeque;
+
+use super::record::TaskRecord;
+use crate::types::limits::{EVENT_NOTE_MAX_BYTES, EVENTS_KEPT};
+use crate::types::{EntityId, FencingToken, TaskState, Wall};
+
+/// What kind of thing happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EventKind {
+    /// The task was handed over.
+    Submitted,
+    /// A worker was chosen; the offer may have left.
+    Offered,
+    /// The worker refused the offer, or it never left: the attempt is taken back.
+    Withdrawn,
+    /// The worker accepted, or came back with the task it was thought to have lost.
+    Working,
+    /// The worker gave it back without having tried.
+    Released,
+    /// The worker was lost, or did not answer the offer.
+    Lost,
+    /// The worker ran it and failed.
+    AttemptFailed,
+    Completed,
+    Failed,
+    Canceled,
+}
+
+impl EventKind {
+    /// The kind as programs see it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::Submitted => "submitted",
+            EventKind::Offered => "offered",
+            EventKind::Withdrawn => "withdrawn",
+            EventKind::Working => "working",
+            EventKind::Released => "released",
+            EventKind::Lost => "lost",
+            EventKind::AttemptFailed => "attempt_failed",
+            EventKind::Completed => "completed",
+            EventKind::Failed => "failed",
+            EventKind::Canceled => "canceled",
+        }
+    }
+
+    /// What an attempt's outcome tells. An attempt that ends its task has the task's event alone.
+    pub(super) fn of_outcome(outcome: &str) -> Option<(EventKind, Option<&str>)> {
+        let (word, note) = match outcome.split_once(": ") {
+            Some((word, note)) => (word, Some(note)),
+            None => (outcome, None),
+        };
+        let kind = match word {
+            "working" => EventKind::Working,
+            "released" => EventKind::Released,
+            "lost" => EventKind::Lost,
+            "failed" => EventKind::AttemptFailed,
+            _ => return None,
+        };
+        Some((kind, note))
+    }
+
+    /// How a task ends.
+    pub(super) fn of_end(state: TaskState) -> Option<EventKind> {
+        match state {
+            TaskState::Completed => Some(EventKind::Completed),
+            TaskState::Failed => Some(EventKind::Failed),
+            TaskState::Canceled => Some(EventKind::Canceled),
+            _ => None,
+        }
+    }
+}
+
+/// Something that happened to a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    pub at: Wall,
+    /// Of the attempt it belongs to, if it does.
+    pub attempt: Option<(EntityId, FencingToken)>,
+    pub note: Option<Box<str>>,
+}
+
+impl Event {
+    /// An event; of a long note it keeps the beginning.
+    pub(super) fn new(
+        kind: EventKind,
+        at: Wall,
+        attempt: Option<(EntityId, FencingToken)>,
+        note: Option<&str>,
+    ) -> Event {
+        let note = note.map(|note| &note[..note.floor_char_boundary(EVENT_NOTE_MAX_BYTES)]);
+        Event {
+            kind,
+            at,
+            attempt,
+            note: note.map(Into::into),
+        }
+    }
+}
+
+/// Part of a task's events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What came after the number asked for is not known any more: these are all that are kept.
+    pub reset: bool,
+    /// The number of the first of `events`.
+    pub first: u64,
+    pub events: Vec<Event>,
+    /// The newest number, whether its event is among `events` or not.
+    pub last: u64,
+}
+
+/// A task's events. Empty until something happens in this life: then the record says it all.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Log {
+    /// How many were cut off.
+    cut: u64,
+    kept: VecDeque<Event>,
+}
+
+impl Log {
+    /// Adds what happens now. `record` is the task's before it happens.
+    pub(super) fn push(&mut self, record: &TaskRecord, event: Event) {
+        if self.kept.is_empty() {
+            *self = Log::from_record(record);
+        }
+        self.kept.push_back(event);
+        self.trim();
+    }
+
+    /// What came after `after`, where the node's life counts from `base`.
+    pub(super) fn told(&self, record: &TaskRecord, base: u64, after: Option<u64>) -> Told {
+        let told;
+        let log = if self.kept.is_empty() {
+            told = Log::from_record(record);
+            &told
+        } else {
+            self
+        };
+        let first = base.saturating_add(log.cut);
+        let last = (first + log.kept.len() as u64).saturating_sub(1);
+        let after = after.unwrap_or_else(|| base.saturating_sub(1));
+        let reset = after.saturating_add(1) < first || after > last;
+        let from = if reset { first } else { after + 1 };
+        let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
+        Told {
+            reset,
+            first: from,
+            events: log.kept.iter().skip(skip).cloned().collect(),
+            last,
+        }
+    }
+
+    /// The events that a record tells of.
+    fn from_record(record: &TaskRecord) -> Log {
+        let submitted = Event::new(EventKind::Submitted, record.submitted, None, None);
+        let mut kept = VecDeque::from([submitted]);
+        for attempt in &record.attempts {
+            let named = Some((attempt.worker, attempt.token));
+            kept.push_back(Event::new(EventKind::Offered, attempt.started, named, None));
+            if let Some((kind, note)) = EventKind::of_outcome(&attempt.outcome) {
+                let at = attempt.ended.unwrap_or(attempt.started);
+                kept.push_back(Event::new(kind, at, named, note));
+            }
+        }
+        if let Some(kind) = EventKind::of_end(record.state) {
+            let at = record.ended.unwrap_or(record.submitted);
+            let named = record.worker.map(|worker| (worker, record.token));
+            kept.push_back(Event::new(kind, at, named, record.reason.as_deref()));
+        }
+        let mut log = Log { cut: 0, kept };
+        log.trim();
+        log
+    }
+
+    fn trim(&mut self) {
+        while self.kept.len() > EVENTS_KEPT {
+            self.kept.pop_front();
+            self.cut += 1;
+        }
+    }
+}

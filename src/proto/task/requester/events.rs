@@ -1,0 +1,79 @@
+//! What the log tells those who watch a task. Each event is noted before the record changes.
+
+use super::Requester;
+use crate::proto::Step;
+use crate::proto::task::events::{Event, EventKind, Told};
+use crate::types::{EntityId, FencingToken, TaskId, TaskState};
+
+impl Requester {
+    /// A task's events after number `after`, or all that are kept.
+    pub fn events(&self, id: TaskId, after: Option<u64>) -> Option<Told> {
+        let task = self.tasks.get(&id)?;
+        Some(task.events.told(&task.record, self.first_event, after))
+    }
+
+    /// Have [`Requester::stirred`] name the task at its next event.
+    pub fn watch(&mut self, id: TaskId) {
+        self.watched.insert(id);
+    }
+
+    /// The watched tasks that had an event since the last call; they are watched no more.
+    pub fn stirred(&mut self) -> Vec<TaskId> {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// The task is about to end.
+    pub(super) fn end_event(
+        &mut self,
+        id: TaskId,
+        state: TaskState,
+        reason: Option<&str>,
+        step: &Step<'_>,
+    ) {
+        let kind = EventKind::of_end(state).expect("a task ends in a terminal state");
+        let record = &self.tasks[&id].record;
+        let completed = state == TaskState::Completed;
+        let worker = record.worker.filter(|_| completed);
+        let attempt = worker.map(|worker| (worker, record.token));
+        self.event(id, kind, attempt, reason, step);
+    }
+
+    /// The newest attempt is about to get an outcome.
+    pub(super) fn attempt_event(&mut self, id: TaskId, outcome: &str, step: &Step<'_>) {
+        let open = self.tasks[&id].record.attempts.last();
+        let open = open.filter(|attempt| attempt.ended.is_none());
+        let attempt = open.map(|attempt| (attempt.worker, attempt.token));
+        if let (Some(_), Some((kind, note))) = (attempt, EventKind::of_outcome(outcome)) {
+            self.event(id, kind, attempt, note, step);
+        }
+    }
+
+    /// The task is about to be offered to `worker`.
+    pub(super) fn offered_event(&mut self, id: TaskId, worker: EntityId, step: &Step<'_>) {
+        let token = FencingToken(self.tasks[&id].record.token.0 + 1);
+        self.event(id, EventKind::Offered, Some((worker, token)), None, step);
+    }
+
+    /// The newest attempt is about to be taken back.
+    pub(super) fn withdrawn_event(&mut self, id: TaskId, step: &Step<'_>) {
+        let newest = self.tasks[&id].record.attempts.last();
+        let attempt = newest.map(|attempt| (attempt.worker, attempt.token));
+        self.event(id, EventKind::Withdrawn, attempt, None, step);
+    }
+
+    fn event(
+        &mut self,
+        id: TaskId,
+        kind: EventKind,
+        attempt: Option<(EntityId, FencingToken)>,
+        note: Option<&str>,
+        step: &Step<'_>,
+    ) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let event = Event::new(kind, step.now.wall, attempt, note);
+        task.events.push(&task.record, event);
+        if self.watched.remove(&id) {
+            self.stirred.push(id);
+        }
+    }
+}
