@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(again.identity.entity_id, made.identity.entity_id);
         let rotated = rotate_stopped(&home, &options, &mut person(&[])).expect("rotated");
         assert!(rotated.follows(&made.identity));
-        assert_eq!(fake.passphrases(), [passphrase.clone()]);
+        assert_eq!(fake.passphrases(), std::slice::from_ref(passphrase));
         // It is no other than what `--passphrase-file` would give.
         load_or_create(&home, &given(passphrase), &mut person(&[])).expect("opened");
     }
