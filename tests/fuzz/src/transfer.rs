@@ -307,7 +307,7 @@ impl World {
                     OfferAnswer::Refused(RefusedFile::Busy),
                     OfferAnswer::Refused(RefusedFile::TooLarge),
                     OfferAnswer::Accepted {
-                        have_bytes: u64::from(more) << how % 60,
+                        have_bytes: u64::from(more) << (how % 60),
                     },
                 ];
                 let answer = answer[usize::from(how) % 4].clone();
