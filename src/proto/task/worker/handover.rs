@@ -55,9 +55,12 @@ impl Worker {
     }
 
     /// A session with `requester` came up: tell it at once what we hold, and hand over what ended.
+    ///
+    /// Nothing, too, is told, once: an offer that a restarted requester remembers may never have
+    /// left, and it would wait for the lease to run out, after its next restart for another.
     pub fn requester_is_back(&mut self, requester: EntityId, now: Mono) {
-        if let Some(at) = self.renew_at.get_mut(&requester) {
-            *at = now;
+        if !self.config.capabilities.is_empty() || self.renew_at.contains_key(&requester) {
+            self.renew_at.insert(requester, now);
         }
         let ended: Vec<HeldKey> = self
             .live_of(requester)

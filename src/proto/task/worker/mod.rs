@@ -304,9 +304,8 @@ impl Worker {
             .map(|(requester, _)| *requester)
             .collect();
         for requester in due {
-            self.renew_at.insert(requester, now + self.config.renew_ms);
             let mut after = BatchId::NONE;
-            let items = self
+            let items: Vec<RenewItem> = self
                 .live_of(requester)
                 .take(LIST_MAX_ITEMS)
                 .map(|(key, held)| {
@@ -317,6 +316,11 @@ impl Worker {
                     }
                 })
                 .collect();
+            if items.is_empty() {
+                self.renew_at.remove(&requester);
+            } else {
+                self.renew_at.insert(requester, now + self.config.renew_ms);
+            }
             self.effects.push(WorkerEffect::Renew {
                 requester,
                 items,

@@ -108,6 +108,17 @@ fn a_restarted_worker_loses_what_it_does_not_claim() {
     );
 }
 
+#[test]
+fn an_offer_that_a_restart_kept_from_leaving_is_given_again_when_its_worker_holds_nothing() {
+    let (mut ours, a) = (ours(), entity(1));
+    let id = ours.submit(new_task(1));
+    assert_eq!(ours.assign(&[a]), [(a, id, token(1))]);
+    ours.restart();
+    assert_eq!(ours.assign(&[a]), [], "it may have left");
+    assert_eq!(ours.renew(a, boot(1), &[]), []);
+    assert_eq!(ours.assign(&[a]), [(a, id, token(2))]);
+}
+
 /// T6: the new life may hold a live lease on what the old one never heard of.
 #[test]
 fn a_late_renewal_of_a_workers_older_life_takes_nothing_away() {

@@ -60,6 +60,19 @@ fn a_requester_that_is_back_hears_at_once_what_is_held_and_what_ended() {
 }
 
 #[test]
+fn a_requester_that_is_back_hears_once_that_nothing_is_held() {
+    let mut theirs = theirs(1);
+    theirs.core.requester_is_back(US, theirs.now.mono);
+    let effects = theirs.tick(0);
+    assert!(
+        matches!(&effects[..], [WorkerEffect::Renew { items, .. }] if items.is_empty()),
+        "{effects:?}"
+    );
+    assert_eq!(theirs.core.next_deadline(), None);
+    assert!(theirs.tick(60_000).is_empty());
+}
+
+#[test]
 fn worker_restart_reclaims_its_tasks() {
     let mut theirs = theirs(4);
     let ended = theirs.running(1, 7);
