@@ -1,5 +1,7 @@
 //! Ranges: what a single value's form cannot tell.
 
+use std::path::Path;
+
 use super::duration::show_duration_ms;
 use super::error::Fault;
 use super::size::show_size;
@@ -9,7 +11,9 @@ use super::{
 };
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
-use crate::types::limits::{BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES};
+use crate::types::limits::{
+    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, RESULT_MAX_BYTES,
+};
 
 const SECOND_MS: u64 = 1_000;
 const MINUTE_MS: u64 = 60 * SECOND_MS;
@@ -19,6 +23,10 @@ const DAY_MS: u64 = 24 * HOUR_MS;
 const LISTEN_MAX: usize = 16;
 const BOOTSTRAP_MAX: usize = 64;
 const COMMAND_MAX_BYTES: usize = 8 * 1024;
+
+/// Less does not even start a shell and its libraries.
+const MEMORY_MIN_BYTES: u64 = 16 << 20;
+const MEMORY_MAX_BYTES: u64 = 64 << 40;
 
 impl Config {
     /// Whether every value is in its range.
@@ -75,9 +83,37 @@ impl Config {
 
 fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     let key = |last: &str| format!("serve.{name}.{last}");
-    check_command(&key("command"), &serve.command)?;
+    let (command, url) = (serve.command.as_ref(), serve.url.as_ref());
+    if command.is_none() && url.is_none() {
+        let what = "is missing: write a command for /bin/sh, or an address as url";
+        return Err(Fault::new(&key("command"), what));
+    }
+    check_action(&key("command"), command, url)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
-    check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)
+    check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)?;
+    let output_max = RESULT_MAX_BYTES as u64;
+    check_size(&key("output"), serve.output_max_bytes, 1, output_max)?;
+    if let Some(memory) = serve.memory_max_bytes {
+        let (min, max) = (MEMORY_MIN_BYTES, MEMORY_MAX_BYTES);
+        check_size(&key("memory"), memory, min, max)?;
+    }
+    if let Some(dir) = &serve.dir
+        && (!Path::new(dir).is_absolute() || dir.contains('\0'))
+    {
+        let what = format!("{dir:?} is not the full path of a folder, such as /srv/work");
+        return Err(Fault::new(&key("dir"), what));
+    }
+    // Limits of processes say nothing about a program elsewhere.
+    for (last, set) in [
+        ("dir", serve.dir.is_some()),
+        ("memory", serve.memory_max_bytes.is_some()),
+    ] {
+        if set && command.is_none() {
+            let what = "is for commands only: leave it out beside url";
+            return Err(Fault::new(&key(last), what));
+        }
+    }
+    Ok(())
 }
 
 fn check_agent(agent: &AgentSection) -> Result<(), Fault> {
@@ -116,12 +152,7 @@ fn check_allow(key: &str, allow: Option<&[String]>) -> Result<(), Fault> {
 
 fn check_transfer(transfer: &TransferSection) -> Result<(), Fault> {
     check_allow("transfer.allow", transfer.allow.as_deref())?;
-    if transfer.max_bytes > FILE_MAX_BYTES {
-        let (value, max) = (show_size(transfer.max_bytes), show_size(FILE_MAX_BYTES));
-        let what = format!("{value} is out of range: use 0 to {max}");
-        return Err(Fault::new("transfer.max_size", what));
-    }
-    Ok(())
+    check_size("transfer.max_size", transfer.max_bytes, 0, FILE_MAX_BYTES)
 }
 
 fn check_task(task: &TaskSection) -> Result<(), Fault> {
@@ -202,6 +233,22 @@ fn check_count(key: &str, value: u32, min: u32, max: u32) -> Result<(), Fault> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
+    Err(Fault::new(
+        key,
+        format!("{value} is out of range: use {min} to {max}"),
+    ))
+}
+
+fn check_size(key: &str, value: u64, min: u64, max: u64) -> Result<(), Fault> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let min = if min == 0 {
+        String::from("0")
+    } else {
+        show_size(min)
+    };
+    let (value, max) = (show_size(value), show_size(max));
     Err(Fault::new(
         key,
         format!("{value} is out of range: use {min} to {max}"),

@@ -120,6 +120,11 @@ impl Home {
         self.path.join("junto.lock")
     }
 
+    /// What commands work in; emptied at each start.
+    pub fn work_dir(&self) -> PathBuf {
+        self.path.join("work")
+    }
+
     /// The files that others sent.
     pub fn incoming_dir(&self) -> PathBuf {
         self.path.join("incoming")

@@ -14,7 +14,7 @@ use serde::Deserialize;
 
 use crate::crypto::Identity;
 use crate::proto::node::NodeConfig;
-use crate::runtime::{CommandSpec, FilesConfig, RuntimeConfig};
+use crate::runtime::{FilesConfig, RuntimeConfig};
 use crate::types::{Capability, NodeName, PeerId};
 use crate::wire::Offer;
 
@@ -173,24 +173,18 @@ impl Config {
         }
     }
 
-    /// What the runtime is told. `guard_exe` is the program that guards the commands; received
-    /// files go to `incoming`.
+    /// What the runtime is told. `guard_exe` is the program that guards the commands, which work
+    /// in folders below `work_dir`; received files go to `incoming`.
     pub fn runtime_config(
         &self,
         identity: Identity,
         guard_exe: Option<PathBuf>,
+        work_dir: Option<PathBuf>,
         incoming: PathBuf,
     ) -> RuntimeConfig {
         let node = self.node_config(self.node_name(&identity.peer_id));
-        let command = |(name, serve): (&Capability, &ServeSection)| {
-            let command = serve.command.clone();
-            (
-                name.clone(),
-                CommandSpec {
-                    command,
-                    timeout_ms: serve.timeout_ms,
-                },
-            )
+        let done = |(name, serve): (&Capability, &ServeSection)| {
+            serve.to_runtime().map(|serve| (name.clone(), serve))
         };
         RuntimeConfig {
             identity,
@@ -198,11 +192,12 @@ impl Config {
             listen: self.net.listen.clone(),
             mdns: self.net.mdns,
             jitter: self.security.to_runtime(),
-            serve: self.serve.iter().map(command).collect(),
+            serve: self.serve.iter().filter_map(done).collect(),
             agent: self.agent.to_runtime(),
             on_wake: self.wake.on_wake(),
             on_restart: self.wake.on_restart(),
             guard_exe,
+            work_dir,
             files: FilesConfig {
                 incoming,
                 keep_free_bytes: self.transfer.keep_free_bytes,

@@ -3,6 +3,7 @@
 //! Fields that hold a time end in `_ms`; their keys do not, because a person writes the unit.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -11,8 +12,9 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::SessionConfig;
-use crate::runtime::HookAction;
 use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
+use crate::runtime::{CommandSpec, HookAction, ServeHow, ServeSpec};
+use crate::types::limits::RESULT_MAX_BYTES;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 use crate::wire::MsgClass;
 
@@ -82,28 +84,61 @@ impl Default for ApiSection {
 
 /// `[serve.CAPABILITY]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "a table with a command")]
+#[serde(deny_unknown_fields, default, expecting = "a table with a command")]
 pub struct ServeSection {
     /// Given to `/bin/sh -c`.
-    #[serde(deserialize_with = "value::text")]
-    pub command: String,
+    #[serde(deserialize_with = "value::some_text")]
+    pub command: Option<String>,
+    /// In place of `command`.
+    #[serde(deserialize_with = "value::some_text")]
+    pub url: Option<String>,
     /// How many run at once.
-    #[serde(default = "default_slots", deserialize_with = "value::count")]
+    #[serde(deserialize_with = "value::count")]
     pub slots: u32,
-    #[serde(
-        rename = "timeout",
-        default = "default_timeout_ms",
-        deserialize_with = "value::duration_ms"
-    )]
+    #[serde(rename = "timeout", deserialize_with = "value::duration_ms")]
     pub timeout_ms: u64,
+    /// Where the command runs; without it, each run in an empty folder of its own.
+    #[serde(deserialize_with = "value::some_text")]
+    pub dir: Option<String>,
+    /// How much memory each process of the command may have.
+    #[serde(rename = "memory", deserialize_with = "value::some_size")]
+    pub memory_max_bytes: Option<u64>,
+    /// A larger result is none.
+    #[serde(rename = "output", deserialize_with = "value::size")]
+    pub output_max_bytes: u64,
 }
 
-fn default_slots() -> u32 {
-    4
+impl Default for ServeSection {
+    fn default() -> ServeSection {
+        ServeSection {
+            command: None,
+            url: None,
+            slots: 4,
+            timeout_ms: 3_600_000,
+            dir: None,
+            memory_max_bytes: None,
+            output_max_bytes: RESULT_MAX_BYTES as u64,
+        }
+    }
 }
 
-fn default_timeout_ms() -> u64 {
-    3_600_000
+impl ServeSection {
+    /// None where neither a command nor an address is named, which `check` refuses.
+    pub(super) fn to_runtime(&self) -> Option<ServeSpec> {
+        let command = self.command.as_ref().map(|command| {
+            ServeHow::Command(CommandSpec {
+                command: command.clone(),
+                dir: self.dir.as_ref().map(PathBuf::from),
+                memory_max_bytes: self.memory_max_bytes,
+            })
+        });
+        let how = command.or_else(|| self.url.clone().map(ServeHow::Url))?;
+        Some(ServeSpec {
+            how,
+            timeout_ms: self.timeout_ms,
+            output_max_bytes: usize::try_from(self.output_max_bytes).unwrap_or(RESULT_MAX_BYTES),
+        })
+    }
 }
 
 /// `[agent]`

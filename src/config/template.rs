@@ -45,6 +45,10 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # command = "wc -w"     # run by /bin/sh -c: input on stdin, result on stdout
 # slots = 4             # how many run at once, 1 to 256
 # timeout = "1h"
+# output = "1MiB"       # a larger result is a failure
+# (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
+# that each run gets an empty folder of its own. Or url = "http://127.0.0.1:9000/wc": the input is
+# posted there, the result is the body of the answer.)
 
 [agent]
 # Who answers what others say to this node's agent; without anything: `junto inbox` keeps it.

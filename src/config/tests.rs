@@ -70,8 +70,8 @@ fn every_kind_of_value_can_come_from_the_environment() {
     assert_eq!(config.task.lease_ms, 60_000);
     let wc = &config.serve[&"wc".parse().expect("a capability")];
     assert_eq!(
-        (wc.command.as_str(), wc.slots, wc.timeout_ms),
-        ("wc -w", 7, 3_600_000)
+        (wc.command.as_deref(), wc.slots, wc.timeout_ms),
+        (Some("wc -w"), 7, 3_600_000)
     );
     assert_eq!(config.log.format, LogFormat::Json);
     assert!(!config.net.mdns && config.net.bootstrap.is_empty());
@@ -239,7 +239,7 @@ fn flags_add_capabilities_even_with_dots_to_those_of_the_file() {
     let config = load(text, &[], flags).expect("valid");
     assert_eq!(config.serve.len(), 3);
     let wc = &config.serve[&"wc".parse().expect("a capability")];
-    assert_eq!((wc.command.as_str(), wc.slots), ("wc -l", 9));
+    assert_eq!((wc.command.as_deref(), wc.slots), (Some("wc -l"), 9));
 }
 
 #[test]

@@ -368,10 +368,10 @@ impl Driver {
                 }
             }
             Output::Run { run, spec } => {
-                if let Some(command) = self.config.serve.get(&spec.capability) {
+                if let Some(serve) = self.config.serve.get(&spec.capability) {
                     self.running.insert(run);
                     self.executor
-                        .spawn_run(run, spec, command, self.exec_done.clone());
+                        .spawn_run(run, spec, serve, self.exec_done.clone());
                 }
             }
             Output::Kill { run } => {

@@ -1,13 +1,33 @@
-//! Calls to a program on this machine that speaks HTTP: the wake hook, or the agent itself.
+//! Calls to a program on this machine that speaks HTTP: the wake hook, the agent itself, or whoever
+//! does tasks.
 
 use std::time::Duration;
 
-use reqwest::Client;
+use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
+use reqwest::{Client, Response, StatusCode};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Posts JSON documents. No proxy and no redirect is followed: the call goes where the
+/// How much of a refusal's body is read.
+const REFUSAL_MAX_BYTES: usize = 64 * 1024;
+
+/// What came of posting a task's input.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Result(Vec<u8>),
+    TooLarge,
+    /// No connection could be made: nothing of it arrived.
+    NotReached(String),
+    /// It arrived, or may have; there is no whole answer.
+    Broken(String),
+    Refused {
+        status: StatusCode,
+        tail: Vec<u8>,
+    },
+}
+
+/// Posts documents. No proxy and no redirect is followed: the call goes where the
 /// configuration says, and nowhere else. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct HttpCaller {
@@ -43,19 +63,66 @@ impl HttpCaller {
             .body(document.to_string())
             .timeout(limit)
             .send();
-        let mut response = call.await.map_err(|error| root_cause(&error))?;
+        let response = call.await.map_err(|error| root_cause(&error))?;
         if !response.status().is_success() {
             return Err(format!("{url} answered with {}", response.status()));
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| root_cause(&error))? {
-            if body.len() + chunk.len() > max_bytes {
-                return Err(format!("the answer of {url} is over {max_bytes} bytes"));
-            }
-            body.extend_from_slice(&chunk);
+        match read_body(response, max_bytes).await {
+            Ok((body, true)) => Ok(body),
+            Ok(_) => Err(format!("the answer of {url} is over {max_bytes} bytes")),
+            Err(error) => Err(root_cause(&error)),
         }
-        Ok(body)
     }
+
+    /// Posts a task's input as it is. Dropping the future closes the connection.
+    pub(super) async fn post_input(
+        &self,
+        url: &str,
+        headers: &[(&'static str, String)],
+        input: Bytes,
+        max_bytes: usize,
+    ) -> Answer {
+        let mut call = self
+            .client
+            .post(url)
+            .header(CONTENT_TYPE, "application/octet-stream")
+            .body(input);
+        for (name, value) in headers {
+            call = call.header(*name, value);
+        }
+        let response = match call.send().await {
+            Ok(response) => response,
+            Err(error) if error.is_connect() => return Answer::NotReached(root_cause(&error)),
+            Err(error) => return Answer::Broken(root_cause(&error)),
+        };
+        let status = response.status();
+        if !status.is_success() {
+            // A refusal without a whole body is still one.
+            let read = read_body(response, REFUSAL_MAX_BYTES).await;
+            let tail = read.map(|(body, _)| body).unwrap_or_default();
+            return Answer::Refused { status, tail };
+        }
+        match read_body(response, max_bytes).await {
+            Ok((body, true)) => Answer::Result(body),
+            Ok(_) => Answer::TooLarge,
+            Err(error) => Answer::Broken(root_cause(&error)),
+        }
+    }
+}
+
+/// The body up to `max_bytes`, and whether that is all of it.
+async fn read_body(
+    mut response: Response,
+    max_bytes: usize,
+) -> Result<(Vec<u8>, bool), reqwest::Error> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > max_bytes {
+            return Ok((body, false));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok((body, true))
 }
 
 /// The innermost error says what happened; those around it say where in the client.

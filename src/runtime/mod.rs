@@ -12,6 +12,7 @@ mod http;
 mod keys;
 mod log;
 mod persist;
+mod serve;
 mod tools;
 mod transfer;
 
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use handle::Handle;
 pub use keys::{KeyKeeper, KeyKeeperError};
+pub use serve::{CommandSpec, ServeHow, ServeSpec};
 pub use tools::{AliveView, RESTART_ATTEMPTS_MAX, ReportOptions, WakeOptions};
 
 use self::channel::{Agent, AgentConfig, Channels, Outside};
@@ -51,7 +53,8 @@ pub struct RuntimeConfig {
     pub mdns: bool,
     /// Which verifications are followed by a random delay.
     pub jitter: Jitter,
-    pub serve: BTreeMap<Capability, CommandSpec>,
+    /// Who does what we offer.
+    pub serve: BTreeMap<Capability, ServeSpec>,
     /// Who answers what others say to us.
     pub agent: AgentConfig,
     /// The wake hook.
@@ -61,6 +64,9 @@ pub struct RuntimeConfig {
     /// The program that ends the commands' processes when this one dies: ourselves, by our path.
     /// None: only a clean stop ends them.
     pub guard_exe: Option<PathBuf>,
+    /// Commands work in folders below it; it is emptied at the start. None: below the system's
+    /// folder for temporary files.
+    pub work_dir: Option<PathBuf>,
     pub files: FilesConfig,
 }
 
@@ -80,6 +86,7 @@ impl RuntimeConfig {
             on_wake: None,
             on_restart: None,
             guard_exe: None,
+            work_dir: None,
             files,
         }
     }
@@ -92,15 +99,6 @@ pub struct FilesConfig {
     pub incoming: PathBuf,
     /// What they must leave free on the disk.
     pub keep_free_bytes: u64,
-}
-
-/// How a capability's command is run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandSpec {
-    /// Given to `/bin/sh -c`.
-    pub command: String,
-    /// A run that takes longer is cut, whatever the task's deadline.
-    pub timeout_ms: u64,
 }
 
 /// What a hook does.
@@ -153,7 +151,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
     })
     .await?;
     let listen = net.local_addrs().to_vec();
-    let executor = Executor::start(config.guard_exe.clone());
+    let executor = Executor::start(config.guard_exe.clone(), config.work_dir.clone());
     let outside = match &config.agent {
         AgentConfig::Outside(agent) => Some(Outside::new(agent.clone(), executor.runner())),
         AgentConfig::Inbox | AgentConfig::Echo | AgentConfig::Custom(_) => None,

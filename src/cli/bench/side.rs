@@ -253,7 +253,8 @@ impl Host {
         bootstrap: Option<Multiaddr>,
     ) -> Result<Host, Failure> {
         let peer_id = identity.peer_id;
-        let mut config = Config::default().runtime_config(identity, None, store.join("incoming"));
+        let mut config =
+            Config::default().runtime_config(identity, None, None, store.join("incoming"));
         config.node.network = NETWORK.parse().expect("a valid name");
         config.node.bootstrap = bootstrap.into_iter().collect();
         config.listen = vec![LISTEN.parse().expect("a valid address")];

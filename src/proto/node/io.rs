@@ -10,8 +10,9 @@ use crate::proto::registry::KeyNews;
 use crate::proto::session::StreamSecrets;
 pub use crate::types::Received;
 use crate::types::{
-    BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, GossipId, HookId, InboundId,
-    JobId, MessageId, Multiaddr, PeerId, Priority, RunId, SessionId, TaskId, WakeId, WriteBatch,
+    BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId,
+    HookId, InboundId, JobId, MessageId, Multiaddr, PeerId, Priority, RunId, SessionId, TaskId,
+    WakeId, WriteBatch,
 };
 use crate::wire::{WakeRequest, WireError};
 
@@ -196,6 +197,8 @@ pub struct RunSpec {
     pub task_id: TaskId,
     pub requester: EntityId,
     pub capability: Capability,
+    /// Under which the task is held as the run begins.
+    pub token: FencingToken,
     pub input: Vec<u8>,
     /// What is left until the task's deadline.
     pub timeout_ms: u64,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::pin::{Pin, pin};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
 use super::stderr::StderrTail;
-use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
+use crate::types::limits::REASON_MAX_BYTES;
 
 /// What of the node's environment a command sees.
 const ENV_KEPT: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER"];
@@ -25,7 +26,9 @@ const ENV_KEPT: [&str; 6] = ["PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "USER"]
 /// knows the group: if the node dies before, `read` meets the end of the pipe and nothing runs. So
 /// there is no moment at which a command runs and nobody would kill it. POSIX has `read` take no
 /// byte behind the newline from a pipe; the command finds its input untouched.
-const GATE: &str = r#"IFS= read -r go && exec /bin/sh -c "$1""#;
+const GATE: &str = "IFS= read -r go";
+/// What stands behind the gate.
+const BEGIN: &str = r#"exec /bin/sh -c "$1""#;
 
 /// Once the group is dead its pipes end, unless a process that left the group holds them.
 const PIPES_GRACE: Duration = Duration::from_secs(1);
@@ -37,8 +40,12 @@ pub(super) struct Job {
     pub(super) command: String,
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) input: Vec<u8>,
-    /// Whether stdout is the result; otherwise it is not read at all.
-    pub(super) keep_output: bool,
+    /// How much of stdout is a result; none: it is not read at all.
+    pub(super) output_max_bytes: Option<usize>,
+    /// Where it runs; none: where the node does.
+    pub(super) dir: Option<PathBuf>,
+    /// How much each of its processes may have of address space.
+    pub(super) memory_max_bytes: Option<u64>,
     pub(super) timeout: Duration,
 }
 
@@ -79,7 +86,11 @@ impl Job {
     ) -> Ended {
         let mut child = match self.spawn() {
             Ok(child) => child,
-            Err(error) => return Ended::Failed(format!("the command cannot be started: {error}")),
+            Err(error) => {
+                // Where is for the log: the requester gets to see the reason.
+                tracing::warn!(dir = ?self.dir, %error, "a command cannot be started");
+                return Ended::Failed(format!("the command cannot be started: {error}"));
+            }
         };
         let Some(mut group) = Group::of(&child, guard) else {
             return Ended::Failed(String::from("the command ended before it began"));
@@ -87,7 +98,8 @@ impl Job {
         let mut written = Written::default();
         let stopped = {
             let pipes = Pipes::of(&mut child);
-            let mut pumping = pin!(pipes.pump(self.input, &mut written, on_progress));
+            let max_bytes = self.output_max_bytes.unwrap_or(0);
+            let mut pumping = pin!(pipes.pump(self.input, max_bytes, &mut written, on_progress));
             let (stopped, pumped) = watch(&mut child, pumping.as_mut(), self.timeout, stop).await;
             // Also after the shell ended by itself: what it left in the background goes too. Its
             // number cannot be another's by now: while a member lives it is taken, and the kernel
@@ -107,27 +119,46 @@ impl Job {
             // Past the grace, tokio reaps it whenever it goes.
             let _ = timeout(REAP_GRACE, child.wait()).await;
         }
-        judge(stopped, written, self.timeout)
+        judge(
+            stopped,
+            written,
+            self.timeout,
+            self.output_max_bytes.unwrap_or(0),
+        )
     }
 
     fn spawn(&self) -> io::Result<Child> {
         let kept = ENV_KEPT
             .iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        Command::new("/bin/sh")
-            .args(["-c", GATE, "sh", &self.command])
+        let mut command = Command::new("/bin/sh");
+        if let Some(dir) = &self.dir {
+            command.current_dir(dir);
+        }
+        command
+            .args(["-c", &self.gate(), "sh", &self.command])
             .env_clear()
             .envs(kept)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .process_group(0)
             .stdin(Stdio::piped())
-            .stdout(if self.keep_output {
+            .stdout(if self.output_max_bytes.is_some() {
                 Stdio::piped()
             } else {
                 Stdio::null()
             })
             .stderr(Stdio::piped())
             .spawn()
+    }
+
+    /// The gate, and the limits that hold for all that comes behind it. They are set by the shell:
+    /// doing it between fork and exec needs unsafe code.
+    fn gate(&self) -> String {
+        let limit = self
+            .memory_max_bytes
+            .map(|bytes| format!(" && ulimit -v {}", bytes.div_ceil(1024)))
+            .unwrap_or_default();
+        format!("{GATE}{limit} && {BEGIN}")
     }
 }
 
@@ -156,7 +187,7 @@ async fn watch(
     }
 }
 
-fn judge(stopped: Stop, written: Written, limit: Duration) -> Ended {
+fn judge(stopped: Stop, written: Written, limit: Duration, max_bytes: usize) -> Ended {
     let (what, errors) = match stopped {
         Stop::Killed => return Ended::Killed,
         Stop::Exited(Ok(status)) if status.success() => return Ended::Completed(written.result),
@@ -164,10 +195,7 @@ fn judge(stopped: Stop, written: Written, limit: Duration) -> Ended {
         Stop::Exited(Err(error)) => {
             return Ended::Failed(format!("the command's end cannot be awaited: {error}"));
         }
-        Stop::TooLarge => {
-            let mib = RESULT_MAX_BYTES / (1024 * 1024);
-            return Ended::Failed(format!("the result is larger than {mib} MiB"));
-        }
+        Stop::TooLarge => return Ended::Failed(too_large(max_bytes)),
         Stop::TimedOut => (
             format!("ran longer than {}, was stopped", text_of(limit)),
             written.errors,
@@ -192,7 +220,17 @@ fn describe(status: ExitStatus) -> String {
     }
 }
 
-fn text_of(limit: Duration) -> String {
+/// What is said of a result over the limit.
+pub(super) fn too_large(max_bytes: usize) -> String {
+    let units = [("MiB", 1024 * 1024), ("KiB", 1024), ("bytes", 1)];
+    let exact = units
+        .iter()
+        .find(|(_, unit)| max_bytes.is_multiple_of(*unit));
+    let (name, unit) = exact.expect("every number is a multiple of one");
+    format!("the result is larger than {} {name}", max_bytes / unit)
+}
+
+pub(super) fn text_of(limit: Duration) -> String {
     let ms = limit.as_millis();
     if ms.is_multiple_of(1000) {
         format!("{} s", ms / 1000)
@@ -264,6 +302,7 @@ impl Pipes {
     async fn pump(
         self,
         input: Vec<u8>,
+        max_bytes: usize,
         written: &mut Written,
         on_progress: impl FnMut(u8),
     ) -> Result<(), TooLarge> {
@@ -275,7 +314,7 @@ impl Pipes {
             read_errors(self.stderr, &mut written.errors, on_progress).await;
             Ok(())
         };
-        let result = read_result(self.stdout, &mut written.result);
+        let result = read_result(self.stdout, max_bytes, &mut written.result);
         tokio::try_join!(feed, errors, result).map(|_| ())
     }
 }
@@ -291,15 +330,13 @@ async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
 
 async fn read_result(
     stdout: Option<impl AsyncRead + Unpin>,
+    max_bytes: usize,
     result: &mut Vec<u8>,
 ) -> Result<(), TooLarge> {
     let Some(stdout) = stdout else { return Ok(()) };
     // A read that fails ends the output as its end would.
-    let _ = stdout
-        .take(RESULT_MAX_BYTES as u64 + 1)
-        .read_to_end(result)
-        .await;
-    if result.len() > RESULT_MAX_BYTES {
+    let _ = stdout.take(max_bytes as u64 + 1).read_to_end(result).await;
+    if result.len() > max_bytes {
         Err(TooLarge)
     } else {
         Ok(())

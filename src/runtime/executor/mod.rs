@@ -1,6 +1,7 @@
-//! Runs the commands behind capabilities and the wake hook.
+//! Does what is behind capabilities, and runs the wake hook.
 //!
-//! Each command runs in `/bin/sh -c`, in a process group of its own, with an environment that holds
+//! A task is done by a command, by a program that is posted to (`http`), or by a piece of this
+//! process (`work`). Each command runs in `/bin/sh -c`, in a process group of its own, with an environment that holds
 //! nothing of the node's. Its input comes on stdin, its result is what it writes to stdout.
 //!
 //! Invariants
@@ -12,14 +13,20 @@
 //!    its pipes) makes the executor wait more than two seconds beyond the timeout, or hold more
 //!    than one result and one stderr tail in memory.
 //!
+//! 5. A capability's command works in a folder of its own (`folder`), new and empty, which goes when
+//!    the run has ended; unless its settings name one.
+//!
 //! A process that leaves its group (`setsid`) is out of reach: a command does that only on purpose.
 //! How many commands run at a time is the core's decision; the executor starts what it is told.
 
 mod command;
+mod folder;
 mod guard;
+mod http;
 mod stderr;
 #[cfg(test)]
 mod tests;
+mod work;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,11 +38,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::command::{Ended, Job};
+use self::folder::{Folders, RunFolder};
 use self::guard::Guard;
 pub use self::guard::guard_main;
+use self::http::Post;
+pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
-use super::{CommandSpec, HookAction};
+use super::{CommandSpec, HookAction, ServeHow, ServeSpec};
 use crate::proto::node::{HookSpec, RunOutcome, RunSpec};
+use crate::types::limits::RESULT_MAX_BYTES;
 use crate::types::{HookId, RunId, TaskId};
 
 /// The hidden subcommand under which this program becomes the guard ([`guard_main`]).
@@ -57,6 +68,8 @@ pub enum ExecDone {
 /// Starts and stops commands. Dropping it kills them all.
 pub struct Executor {
     guard: Arc<Guard>,
+    folders: Arc<Folders>,
+    http: Result<HttpCaller, String>,
     runs: Arc<Runs>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -92,50 +105,53 @@ impl Runs {
 
 impl Executor {
     /// Starts the guard, `guard_exe` with [`GUARD_SUBCOMMAND`]. Without one (or if it cannot be
-    /// started, which is logged) commands outlive a node that is killed with SIGKILL.
-    pub fn start(guard_exe: Option<PathBuf>) -> Executor {
+    /// started, which is logged) commands outlive a node that is killed with SIGKILL. Runs get
+    /// their folders below `work_dir`, which is this node's alone and is emptied; without one,
+    /// below the system's folder for temporary files.
+    pub fn start(guard_exe: Option<PathBuf>, work_dir: Option<PathBuf>) -> Executor {
         Executor {
             guard: Arc::new(Guard::start(guard_exe)),
+            folders: Arc::new(Folders::new(work_dir)),
+            http: HttpCaller::new(),
             runs: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
     }
 
-    /// Runs a capability's command; how it ended goes to `done`. Call it within a tokio runtime.
+    /// Does a task; how that ended goes to `done`. Call it within a tokio runtime.
     pub fn spawn_run(
         &self,
         run: RunId,
         spec: RunSpec,
-        command: &CommandSpec,
+        serve: &ServeSpec,
         done: mpsc::Sender<ExecDone>,
     ) {
-        let job = Job {
-            command: command.command.clone(),
-            env: vec![
-                ("JUNTO_TASK_ID", spec.task_id.to_string()),
-                ("JUNTO_REQUESTER", spec.requester.to_string()),
-                ("JUNTO_CAPABILITY", spec.capability.to_string()),
-                ("JUNTO_TRACEPARENT", traceparent(spec.task_id)),
-            ],
-            input: spec.input,
-            keep_output: true,
-            timeout: Duration::from_millis(spec.timeout_ms.min(command.timeout_ms)),
-        };
         let stop = self.stop.child_token();
         self.runs.table().insert(run, stop.clone());
-        let (runs, guard) = (Arc::clone(&self.runs), Arc::clone(&self.guard));
+        let runs = Arc::clone(&self.runs);
+        let doing = Doing {
+            guard: Arc::clone(&self.guard),
+            folders: Arc::clone(&self.folders),
+            http: self.http.clone(),
+            timeout: Duration::from_millis(spec.timeout_ms.min(serve.timeout_ms)),
+            output_max_bytes: serve.output_max_bytes,
+        };
+        let how = serve.how.clone();
         self.tasks.spawn(async move {
-            let task = spec.task_id;
-            let on_progress = |percent| tracing::debug!(%task, percent, "progress");
-            let ended = job.run(&guard, &stop, on_progress).await;
+            let (ended, folder) = doing.run(spec, how, &stop).await;
             runs.forget(run, &stop);
             let outcome = match ended {
-                Ended::Completed(result) => RunOutcome::Completed { result },
-                Ended::Failed(reason) => RunOutcome::Failed { reason },
-                Ended::Killed => return,
+                Ended::Completed(result) => Some(RunOutcome::Completed { result }),
+                Ended::Failed(reason) => Some(RunOutcome::Failed { reason }),
+                Ended::Killed => None,
             };
-            tell(&done, ExecDone::Run { run, outcome }, &stop).await;
+            if let Some(outcome) = outcome {
+                tell(&done, ExecDone::Run { run, outcome }, &stop).await;
+            }
+            if let Some(folder) = folder {
+                let _ = tokio::task::spawn_blocking(|| folder.remove()).await;
+            }
         });
     }
 
@@ -209,6 +225,113 @@ impl Drop for Executor {
     }
 }
 
+/// What a run needs of the executor.
+struct Doing {
+    guard: Arc<Guard>,
+    folders: Arc<Folders>,
+    http: Result<HttpCaller, String>,
+    timeout: Duration,
+    output_max_bytes: usize,
+}
+
+impl Doing {
+    /// Does the task, and says which folder is to be removed now.
+    async fn run(
+        self,
+        spec: RunSpec,
+        how: ServeHow,
+        stop: &CancellationToken,
+    ) -> (Ended, Option<RunFolder>) {
+        let ended = match how {
+            ServeHow::Command(command) => return self.run_command(spec, command, stop).await,
+            ServeHow::Url(url) => {
+                let post = Post {
+                    url,
+                    headers: self.headers(&spec),
+                    input: spec.input,
+                    output_max_bytes: self.output_max_bytes,
+                    timeout: self.timeout,
+                };
+                post.run(self.http, stop).await
+            }
+            ServeHow::Work(work) => {
+                let job = WorkJob {
+                    task_id: spec.task_id,
+                    requester: spec.requester,
+                    capability: spec.capability,
+                    token: spec.token,
+                    input: spec.input,
+                    timeout_ms: whole_ms(self.timeout),
+                };
+                work::run(work, job, self.timeout, self.output_max_bytes, stop).await
+            }
+        };
+        (ended, None)
+    }
+
+    async fn run_command(
+        self,
+        spec: RunSpec,
+        command: CommandSpec,
+        stop: &CancellationToken,
+    ) -> (Ended, Option<RunFolder>) {
+        let mut env = self.env(&spec);
+        let folder = match command.dir {
+            Some(_) => None,
+            None => match self.folders.make() {
+                Ok(folder) => Some(folder),
+                Err(error) => {
+                    let why = format!("there is no folder to work in: {error}");
+                    return (Ended::Failed(why), None);
+                }
+            },
+        };
+        let dir = folder.as_ref().map(|folder| folder.path().to_owned());
+        if let Some(dir) = &dir {
+            env.push(("TMPDIR", dir.display().to_string()));
+        }
+        let job = Job {
+            command: command.command,
+            env,
+            input: spec.input,
+            output_max_bytes: Some(self.output_max_bytes),
+            dir: dir.or(command.dir),
+            memory_max_bytes: command.memory_max_bytes,
+            timeout: self.timeout,
+        };
+        let task = spec.task_id;
+        let on_progress = |percent| tracing::debug!(%task, percent, "progress");
+        (job.run(&self.guard, stop, on_progress).await, folder)
+    }
+
+    fn env(&self, spec: &RunSpec) -> Vec<(&'static str, String)> {
+        vec![
+            ("JUNTO_TASK_ID", spec.task_id.to_string()),
+            ("JUNTO_REQUESTER", spec.requester.to_string()),
+            ("JUNTO_CAPABILITY", spec.capability.to_string()),
+            ("JUNTO_TOKEN", spec.token.0.to_string()),
+            ("JUNTO_TIMEOUT_MS", whole_ms(self.timeout).to_string()),
+            ("JUNTO_TRACEPARENT", traceparent(spec.task_id)),
+        ]
+    }
+
+    /// The same for a program that is posted to.
+    fn headers(&self, spec: &RunSpec) -> Vec<(&'static str, String)> {
+        vec![
+            ("x-junto-task-id", spec.task_id.to_string()),
+            ("x-junto-requester", spec.requester.to_string()),
+            ("x-junto-capability", spec.capability.to_string()),
+            ("x-junto-token", spec.token.0.to_string()),
+            ("x-junto-timeout-ms", whole_ms(self.timeout).to_string()),
+            ("traceparent", traceparent(spec.task_id)),
+        ]
+    }
+}
+
+fn whole_ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Runs the agent's command, beside what the core asks for. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct AgentRunner {
@@ -234,7 +357,9 @@ impl AgentRunner {
             command,
             env,
             input,
-            keep_output: true,
+            output_max_bytes: Some(RESULT_MAX_BYTES),
+            dir: None,
+            memory_max_bytes: None,
             timeout: limit,
         };
         let (guard, stop) = (Arc::clone(&self.guard), self.stop.clone());
@@ -265,7 +390,9 @@ fn hook_job(command: String, spec: HookSpec) -> Job {
             ),
         ],
         input: Vec::new(),
-        keep_output: false,
+        output_max_bytes: None,
+        dir: None,
+        memory_max_bytes: None,
         timeout: Duration::from_millis(spec.timeout_ms),
     }
 }

@@ -1,13 +1,15 @@
 //! Real processes. Every wait is bounded; whatever a test starts is gone at its end.
 
 mod guard;
+mod isolation;
+mod ways;
 
 use std::path::Path;
 use std::time::Instant;
 
 use super::*;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES, STDERR_TAIL_BYTES};
-use crate::types::{EntityId, Priority, TaskId, WakeId};
+use crate::types::{EntityId, FencingToken, Priority, TaskId, WakeId};
 use crate::wire::WakeRequest;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -22,7 +24,7 @@ struct Bench {
 fn bench(guard_exe: Option<PathBuf>) -> Bench {
     let (sender, done) = mpsc::channel(16);
     Bench {
-        executor: Executor::start(guard_exe),
+        executor: Executor::start(guard_exe, None),
         sender,
         done,
     }
@@ -33,19 +35,25 @@ fn spec(input: &[u8]) -> RunSpec {
         task_id: TaskId(uuid::Uuid::from_u128(0xabcd)),
         requester: EntityId([7; 32]),
         capability: "wc".parse().unwrap(),
+        token: FencingToken(3),
         input: input.to_vec(),
         timeout_ms: 60_000,
     }
 }
 
+fn by_command(command: &str, timeout_ms: u64) -> ServeSpec {
+    let command = CommandSpec {
+        command: command.to_owned(),
+        ..CommandSpec::default()
+    };
+    ServeSpec::new(ServeHow::Command(command), timeout_ms)
+}
+
 impl Bench {
     fn start(&self, run: u64, command: &str, input: &[u8], timeout_ms: u64) {
-        let command = CommandSpec {
-            command: command.to_owned(),
-            timeout_ms,
-        };
+        let serve = by_command(command, timeout_ms);
         self.executor
-            .spawn_run(RunId(run), spec(input), &command, self.sender.clone());
+            .spawn_run(RunId(run), spec(input), &serve, self.sender.clone());
     }
 
     async fn next(&mut self) -> ExecDone {
@@ -297,10 +305,7 @@ async fn a_command_past_its_timeout_is_killed_with_its_children() {
 #[tokio::test]
 async fn the_shorter_of_the_two_timeouts_counts() {
     let mut bench = bench(None);
-    let command = CommandSpec {
-        command: String::from("sleep 1000"),
-        timeout_ms: 60_000,
-    };
+    let command = by_command("sleep 1000", 60_000);
     let spec = RunSpec {
         timeout_ms: 50,
         ..spec(b"")
@@ -444,6 +449,8 @@ async fn the_environment_holds_the_task_and_nothing_of_the_node() {
             "JUNTO_TASK_ID" => assert_eq!(value, "00000000-0000-0000-0000-00000000abcd"),
             "JUNTO_REQUESTER" => assert_eq!(value, EntityId([7; 32]).to_string()),
             "JUNTO_CAPABILITY" => assert_eq!(value, "wc"),
+            "JUNTO_TOKEN" => assert_eq!(value, "3"),
+            "JUNTO_TIMEOUT_MS" => assert_eq!(value, "60000"),
             "JUNTO_TRACEPARENT" => {
                 assert!(
                     value.starts_with("00-0000000000000000000000000000abcd-"),
@@ -454,7 +461,7 @@ async fn the_environment_holds_the_task_and_nothing_of_the_node() {
             name => assert!(allowed.contains(&name), "{name} came through"),
         }
     }
-    assert_eq!(text.matches("JUNTO_").count(), 4);
+    assert_eq!(text.matches("JUNTO_").count(), 6);
     bench.executor.shutdown().await;
 }
 

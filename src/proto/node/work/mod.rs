@@ -69,8 +69,9 @@ impl Node {
                 run,
                 key,
                 capability,
+                token,
                 timeout_ms,
-            } => self.start_run(run, key, capability, timeout_ms),
+            } => self.start_run(run, key, capability, token, timeout_ms),
             WorkerEffect::Kill { run } => self.out.push(Output::Kill { run }),
             WorkerEffect::Renew {
                 requester,

@@ -5,7 +5,7 @@ use crate::proto::node::Node;
 use crate::proto::node::io::{Output, RunOutcome, RunSpec};
 use crate::proto::task::HeldKey;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
-use crate::types::{Capability, RunId};
+use crate::types::{Capability, FencingToken, RunId};
 use crate::wire::TaskOutcome;
 
 impl Node {
@@ -14,6 +14,7 @@ impl Node {
         run: RunId,
         key: HeldKey,
         capability: Capability,
+        token: FencingToken,
         timeout_ms: u64,
     ) {
         let input = self
@@ -29,6 +30,7 @@ impl Node {
             task_id,
             requester,
             capability,
+            token,
             input,
             timeout_ms,
         };

@@ -31,6 +31,7 @@ pub enum WorkerEffect {
         run: RunId,
         key: HeldKey,
         capability: Capability,
+        token: FencingToken,
         timeout_ms: u64,
     },
     Kill {
@@ -183,10 +184,12 @@ impl Worker {
         self.runs.insert(run, key);
         let timeout_ms = now.until(held.deadline);
         let capability = held.record.capability.clone();
+        let token = held.record.token;
         self.effects.push(WorkerEffect::Run {
             run,
             key,
             capability,
+            token,
             timeout_ms,
         });
     }

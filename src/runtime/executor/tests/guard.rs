@@ -87,7 +87,9 @@ async fn a_guard_that_died_is_replaced_and_told_of_what_runs() {
         command,
         env: vec![],
         input: vec![],
-        keep_output: true,
+        output_max_bytes: Some(1024),
+        dir: None,
+        memory_max_bytes: None,
         timeout: PATIENCE,
     };
     let stop = CancellationToken::new();

@@ -1,0 +1,60 @@
+//! How what a node offers is done: by a command, by a program that is posted to, or by a piece of
+//! this process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::executor::Work;
+use crate::types::limits::RESULT_MAX_BYTES;
+
+/// How one capability is done.
+#[derive(Debug, Clone)]
+pub struct ServeSpec {
+    pub how: ServeHow,
+    /// A run that takes longer is cut, whatever the task's deadline.
+    pub timeout_ms: u64,
+    /// A larger result is none, and the run is cut; at most [`RESULT_MAX_BYTES`].
+    pub output_max_bytes: usize,
+}
+
+/// Who does it.
+#[derive(Clone)]
+pub enum ServeHow {
+    Command(CommandSpec),
+    /// Each task's input is posted to this address; the body of the answer is the result.
+    Url(String),
+    /// A piece of this process.
+    Work(Arc<dyn Work>),
+}
+
+impl std::fmt::Debug for ServeHow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ServeHow::Command(command) => f.debug_tuple("Command").field(command).finish(),
+            ServeHow::Url(url) => f.debug_tuple("Url").field(url).finish(),
+            ServeHow::Work(_) => f.write_str("Work"),
+        }
+    }
+}
+
+impl ServeSpec {
+    /// Done so, for at most `timeout_ms`, with a result of any size that one may have.
+    pub fn new(how: ServeHow, timeout_ms: u64) -> ServeSpec {
+        ServeSpec {
+            how,
+            timeout_ms,
+            output_max_bytes: RESULT_MAX_BYTES,
+        }
+    }
+}
+
+/// A command and what it may take.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandSpec {
+    /// Given to `/bin/sh -c`.
+    pub command: String,
+    /// Where it runs. None: each run in a folder of its own, which is empty and goes with it.
+    pub dir: Option<PathBuf>,
+    /// How much each of its processes may have of address space.
+    pub memory_max_bytes: Option<u64>,
+}

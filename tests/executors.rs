@@ -1,0 +1,220 @@
+//! How a worker does its tasks, with nodes that are processes of their own: what a cancel reaches,
+//! what a run finds around it, what is posted to a program.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use support::{eventually, junto, run_at};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// A node with a home of its own.
+struct Node {
+    home: tempfile::TempDir,
+    process: Child,
+}
+
+impl Node {
+    /// Starts one with these settings, which knows `first`.
+    fn start(name: &str, first: Option<&Node>, settings: &str) -> Node {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("junto.toml"), settings).unwrap();
+        let process = spawn(home.path(), name, first);
+        let node = Node { home, process };
+        eventually("the node is up", SOON, || {
+            let up = node.cli(&["status"]).status.success();
+            up.then_some(())
+        });
+        node
+    }
+
+    fn addr(&self) -> String {
+        let text = std::fs::read(self.home.path().join("node.json")).unwrap();
+        let file: Value = serde_json::from_slice(&text).unwrap();
+        file["listen"][0].as_str().unwrap().to_owned()
+    }
+
+    fn cli(&self, args: &[&str]) -> Output {
+        run_at(self.home.path(), args)
+    }
+
+    fn text(&self, args: &[&str]) -> String {
+        let output = self.cli(args);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{args:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(home: &Path, name: &str, first: Option<&Node>) -> Child {
+    let mut command = junto();
+    command.arg("--home").arg(home);
+    command.args(["up", "--name", name, "--no-mdns", "--no-passphrase"]);
+    command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
+    if let Some(first) = first {
+        command.args(["--bootstrap", &first.addr()]);
+    }
+    command.stdin(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().unwrap()
+}
+
+/// Bob with these settings, and alice who knows him.
+fn pair(settings: &str) -> (Node, Node) {
+    let bob = Node::start("bob", None, settings);
+    let alice = Node::start("alice", Some(&bob), "");
+    eventually("the peers know each other", SOON, || {
+        let there = alice.cli(&["alive", "bob"]).status.success();
+        there.then_some(())
+    });
+    (alice, bob)
+}
+
+/// Whether the process runs; a zombie does not.
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ")
+        .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+fn pid_in(file: &Path) -> u32 {
+    eventually("the process has begun", SOON, || {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.strip_suffix('\n')?.parse().ok()
+    })
+}
+
+#[test]
+fn a_cancel_reaches_the_command_and_its_grandchildren_within_two_seconds() {
+    let notes = tempfile::tempdir().unwrap();
+    let files: Vec<PathBuf> = ["shell", "child", "grandchild"]
+        .map(|name| notes.path().join(name))
+        .to_vec();
+    let [shell, child, grandchild] = [0, 1, 2].map(|at| files[at].display());
+    let settings = format!(
+        "[serve.nap]\ncommand = '''echo $$ > {shell}\n\
+         sh -c 'echo $$ > {child}; sh -c \"echo \\$\\$ > {grandchild}; exec sleep 600\" & wait' &\n\
+         wait'''"
+    );
+    let (alice, bob) = pair(&settings);
+    let task = alice.text(&["task", "submit", "nap", "--text", "x"]);
+    let pids: Vec<u32> = files.iter().map(|file| pid_in(file)).collect();
+    assert!(pids.iter().all(|pid| runs(*pid)));
+    let begin = Instant::now();
+    alice.text(&["task", "cancel", task.trim()]);
+    eventually("all three are gone", Duration::from_secs(10), || {
+        let gone = !pids.iter().any(|pid| runs(*pid));
+        gone.then_some(())
+    });
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(2), "gone after {took:?}");
+    // The folder it worked in went, too.
+    eventually("no folder is left", SOON, || {
+        let work = bob.home.path().join("work");
+        let lives = std::fs::read_dir(work).ok()?.flatten();
+        let left: usize = lives
+            .map(|life| std::fs::read_dir(life.path()).unwrap().count())
+            .sum();
+        (left == 0).then_some(())
+    });
+}
+
+#[test]
+fn each_run_has_a_folder_of_its_own_and_its_limits() {
+    let (alice, bob) = pair(
+        "[serve.here]\ncommand = 'pwd; ls -A; touch left'\n\
+         [serve.hungry]\ncommand = 'dd if=/dev/zero of=/dev/null bs=256M count=1'\nmemory = '64MiB'\n\
+         [serve.long]\ncommand = 'head -c 2000 /dev/zero'\noutput = '1KiB'\n\
+         [serve.etc]\ncommand = 'pwd'\ndir = '/etc'\n\
+         [task]\nfailures_max = 1",
+    );
+    let dirs: Vec<String> = (0..2)
+        .map(|_| alice.text(&["task", "submit", "here", "--text", "x", "--wait"]))
+        .collect();
+    assert_ne!(dirs[0], dirs[1]);
+    for dir in &dirs {
+        assert_eq!(dir.lines().count(), 1, "the folder was not empty: {dir}");
+        let work = bob.home.path().join("work");
+        assert!(Path::new(dir.trim()).starts_with(&work), "{dir}");
+    }
+    let etc = alice.text(&["task", "submit", "etc", "--text", "x", "--wait"]);
+    assert_eq!(etc, "/etc\n");
+    let failing = |capability: &str| {
+        let submit = ["task", "submit", capability, "--text", "x", "--wait"];
+        let wait = [&submit[..], &["--deadline", "20s"]].concat();
+        let output = alice.cli(&wait);
+        assert!(!output.status.success(), "{capability}");
+        let id = {
+            let list: Value =
+                serde_json::from_str(&alice.text(&["--json", "task", "list"])).unwrap();
+            let of_it = |task: &&Value| task["capability"] == capability;
+            let task = list.as_array().unwrap().iter().find(of_it).unwrap().clone();
+            task["id"].as_str().unwrap().to_owned()
+        };
+        alice.text(&["--json", "task", "show", &id])
+    };
+    assert!(failing("hungry").contains("exit status 1"));
+    assert!(failing("long").contains("the result is larger than 1 KiB"));
+    // The node was not harmed by either.
+    assert!(bob.cli(&["status"]).status.success());
+}
+
+#[test]
+fn a_capability_may_be_a_program_that_is_posted_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = format!(
+        "[serve.shout]\nurl = 'http://{}/shout'",
+        listener.local_addr().unwrap()
+    );
+    let program = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut said = Vec::new();
+        let mut chunk = [0; 4_096];
+        while !said.ends_with(b"quietly") {
+            let read = stream.read(&mut chunk).unwrap();
+            assert!(read > 0);
+            said.extend_from_slice(&chunk[..read]);
+        }
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nQUIETLY";
+        stream.write_all(answer.as_bytes()).unwrap();
+        // Its second task is canceled: the connection ends under it.
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all);
+        String::from_utf8(all).unwrap()
+    });
+    let (alice, _bob) = pair(&settings);
+    let said = alice.text(&["task", "submit", "shout", "--text", "quietly", "--wait"]);
+    assert_eq!(said.trim_end(), "QUIETLY");
+    let task = alice.text(&["task", "submit", "shout", "--text", "never"]);
+    eventually("it runs", SOON, || {
+        let shown = alice.text(&["--json", "task", "show", task.trim()]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        (shown["state"] == "working").then_some(())
+    });
+    let begin = Instant::now();
+    alice.text(&["task", "cancel", task.trim()]);
+    let heard = program.join().unwrap();
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(2), "heard of it after {took:?}");
+    assert!(
+        heard.is_empty() || heard.contains("x-junto-task-id"),
+        "{heard}"
+    );
+}
