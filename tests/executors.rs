@@ -11,7 +11,7 @@ use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::{eventually, junto, run_at};
 
@@ -52,6 +52,64 @@ impl Node {
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{args:?}: {errors}");
         String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+/// An agent that speaks the API of a node.
+struct Fetcher {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+    tokio: tokio::runtime::Runtime,
+}
+
+impl Fetcher {
+    fn new(node: &Node) -> Fetcher {
+        let read = |name: &str| std::fs::read_to_string(node.home.path().join(name)).unwrap();
+        let file: Value = serde_json::from_str(&read("node.json")).unwrap();
+        let tokio = tokio::runtime::Builder::new_current_thread();
+        Fetcher {
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            base: format!("http://{}/v1/tasks", file["api"].as_str().unwrap()),
+            token: read("api.token").trim().to_owned(),
+            tokio: { tokio }.enable_all().build().unwrap(),
+        }
+    }
+
+    /// The status, and the body if there is one.
+    fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let url = format!("{}/{path}", self.base);
+        let call = self.http.post(url).bearer_auth(&self.token).json(body);
+        self.tokio.block_on(async {
+            let response = call.send().await.unwrap();
+            let status = response.status().as_u16();
+            let bytes = response.bytes().await.unwrap();
+            (
+                status,
+                serde_json::from_slice(&bytes).unwrap_or(Value::Null),
+            )
+        })
+    }
+
+    fn claim(&self, body: &Value) -> Vec<Value> {
+        let (status, tasks) = self.post("claim", body);
+        assert_eq!(status, 200, "{tasks}");
+        tasks.as_array().unwrap().clone()
+    }
+
+    /// Waits for one task.
+    fn claim_one(&self, lease_ms: u64) -> Value {
+        let ask = json!({"capabilities": ["think"], "wait_ms": 30_000, "lease_ms": lease_ms});
+        let tasks = self.claim(&ask);
+        assert_eq!(tasks.len(), 1);
+        tasks[0].clone()
+    }
+
+    /// Says something of a claimed task.
+    fn say(&self, what: &str, task: &Value, more: Value) -> (u16, Value) {
+        let mut body = more;
+        body["claim"] = task["claim"].clone();
+        self.post(&format!("{}/{what}", task["id"].as_str().unwrap()), &body)
     }
 }
 
@@ -217,4 +275,83 @@ fn a_capability_may_be_a_program_that_is_posted_to() {
         heard.is_empty() || heard.contains("x-junto-task-id"),
         "{heard}"
     );
+}
+
+#[test]
+fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
+    let (alice, bob) = pair("[serve.think]\npull = true\nslots = 8\n[serve.wc]\ncommand = 'wc -w'");
+    let agent = Fetcher::new(&bob);
+    assert!(agent.claim(&json!({})).is_empty(), "nothing is there yet");
+    let id = alice.text(&["task", "submit", "think", "--text", "what is it"]);
+    let first = agent.claim_one(1_000);
+    assert_eq!(first["id"], id.trim());
+    assert_eq!(first["input_text"], "what is it");
+    assert_eq!(
+        (&first["capability"], &first["lease_ms"]),
+        (&json!("think"), &json!(1_000))
+    );
+    assert!(agent.claim(&json!({})).is_empty(), "somebody has it");
+    // It is silent for too long, and the next one gets it.
+    let second = agent.claim_one(60_000);
+    assert_eq!(second["id"], first["id"]);
+    assert_ne!(second["claim"], first["claim"]);
+    for (what, more) in [
+        ("extend", json!({})),
+        ("complete", json!({"result_text": "wrong"})),
+        ("fail", json!({"reason": "wrong"})),
+    ] {
+        let (status, problem) = agent.say(what, &first, more);
+        assert_eq!(
+            (status, &problem["code"]),
+            (409, &json!("conflict")),
+            "{what}"
+        );
+    }
+    assert_eq!(
+        agent.say("extend", &second, json!({"lease_ms": 2_000})).0,
+        204
+    );
+    let result = json!({"result_text": "right"});
+    assert_eq!(agent.say("complete", &second, result.clone()).0, 204);
+    assert_eq!(agent.say("complete", &second, result).0, 204, "said again");
+    assert_eq!(agent.say("extend", &second, json!({})).0, 409);
+    let shown: Value = eventually("alice has the result", SOON, || {
+        let shown = alice.text(&["--json", "task", "show", id.trim()]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        (shown["state"] == "completed").then_some(shown)
+    });
+    assert_eq!(alice.text(&["task", "result", id.trim()]), "right");
+    assert_eq!(shown["attempts"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_cancel_reaches_the_agent_and_a_kept_result_survives_a_kill() {
+    let (alice, mut bob) = pair("[serve.think]\npull = true\n[task]\nlease = '5s'\nrenew = '1s'");
+    let agent = Fetcher::new(&bob);
+    let canceled = alice.text(&["task", "submit", "think", "--text", "a"]);
+    let task = agent.claim_one(60_000);
+    alice.text(&["task", "cancel", canceled.trim()]);
+    let begin = Instant::now();
+    eventually(
+        "the agent hears of it",
+        Duration::from_secs(10),
+        || match agent.say("extend", &task, json!({})) {
+            (204, _) => None,
+            (410, problem) if problem["code"] == "gone" => Some(()),
+            other => panic!("{other:?}"),
+        },
+    );
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    assert_eq!(agent.say("complete", &task, json!({})).0, 410);
+    let kept = alice.text(&["task", "submit", "think", "--text", "b"]);
+    let task = agent.claim_one(60_000);
+    let result = json!({"result": "AAEC"});
+    assert_eq!(agent.say("complete", &task, result).0, 204);
+    bob.process.kill().unwrap();
+    bob.process.wait().unwrap();
+    bob.process = spawn(bob.home.path(), "bob", Some(&alice));
+    eventually("alice has the result", Duration::from_secs(60), || {
+        let output = alice.cli(&["task", "result", kept.trim()]);
+        (output.status.success() && output.stdout == [0, 1, 2]).then_some(())
+    });
 }

@@ -56,6 +56,8 @@ pub(super) enum Refusal {
     /// What came to `POST /message` was not taken.
     Message(WireError),
     Timeout,
+    /// What the caller works on was taken away.
+    Gone,
     Internal,
 }
 
@@ -115,6 +117,7 @@ impl Refusal {
                 StatusCode::GATEWAY_TIMEOUT,
                 "The node did not answer in time",
             ),
+            Refusal::Gone => (StatusCode::GONE, "It was taken away"),
             Refusal::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "The node made a mistake"),
         };
         (status, self.code(), title)
@@ -133,6 +136,7 @@ impl Refusal {
             Refusal::BodyTooLarge => "body_too_large",
             Refusal::Message(_) => "message_refused",
             Refusal::Timeout => "timeout",
+            Refusal::Gone => "gone",
             Refusal::Internal => "internal",
         }
     }

@@ -84,9 +84,13 @@ impl Config {
 fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     let key = |last: &str| format!("serve.{name}.{last}");
     let (command, url) = (serve.command.as_ref(), serve.url.as_ref());
-    if command.is_none() && url.is_none() {
-        let what = "is missing: write a command for /bin/sh, or an address as url";
+    if command.is_none() && url.is_none() && !serve.pull {
+        let what = "is missing: write a command for /bin/sh, an address as url, or pull = true";
         return Err(Fault::new(&key("command"), what));
+    }
+    if serve.pull && (command.is_some() || url.is_some()) {
+        let what = "command or url is set, too: leave one of them out";
+        return Err(Fault::new(&key("pull"), what));
     }
     check_action(&key("command"), command, url)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
@@ -109,7 +113,7 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
         ("memory", serve.memory_max_bytes.is_some()),
     ] {
         if set && command.is_none() {
-            let what = "is for commands only: leave it out beside url";
+            let what = "is for commands only: leave it out here";
             return Err(Fault::new(&key(last), what));
         }
     }

@@ -92,6 +92,9 @@ pub struct ServeSection {
     /// In place of `command`.
     #[serde(deserialize_with = "value::some_text")]
     pub url: Option<String>,
+    /// In place of both: agents fetch the tasks over the API.
+    #[serde(deserialize_with = "value::flag")]
+    pub pull: bool,
     /// How many run at once.
     #[serde(deserialize_with = "value::count")]
     pub slots: u32,
@@ -113,6 +116,7 @@ impl Default for ServeSection {
         ServeSection {
             command: None,
             url: None,
+            pull: false,
             slots: 4,
             timeout_ms: 3_600_000,
             dir: None,
@@ -123,7 +127,7 @@ impl Default for ServeSection {
 }
 
 impl ServeSection {
-    /// None where neither a command nor an address is named, which `check` refuses.
+    /// None where nobody is named who does it, which `check` refuses.
     pub(super) fn to_runtime(&self) -> Option<ServeSpec> {
         let command = self.command.as_ref().map(|command| {
             ServeHow::Command(CommandSpec {
@@ -132,7 +136,9 @@ impl ServeSection {
                 memory_max_bytes: self.memory_max_bytes,
             })
         });
-        let how = command.or_else(|| self.url.clone().map(ServeHow::Url))?;
+        let how = command
+            .or_else(|| self.url.clone().map(ServeHow::Url))
+            .or_else(|| self.pull.then_some(ServeHow::Pull))?;
         Some(ServeSpec {
             how,
             timeout_ms: self.timeout_ms,

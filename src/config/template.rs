@@ -48,7 +48,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # output = "1MiB"       # a larger result is a failure
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
 # that each run gets an empty folder of its own. Or url = "http://127.0.0.1:9000/wc": the input is
-# posted there, the result is the body of the answer.)
+# posted there, the result is the body of the answer. Or pull = true: agents fetch the tasks with
+# POST /v1/tasks/claim.)
 
 [agent]
 # Who answers what others say to this node's agent; without anything: `junto inbox` keeps it.

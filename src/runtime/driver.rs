@@ -189,6 +189,9 @@ impl Driver {
         }
         self.replies.insert(id, call.reply);
         self.take_keys(&call.command);
+        if let Command::EndRun { run, .. } = &call.command {
+            self.running.remove(run);
+        }
         self.feed(Input::Command {
             id,
             command: call.command,

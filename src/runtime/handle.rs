@@ -5,9 +5,13 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{Channel, ChannelCounts, Channels};
+use super::executor::{Desk, Settled};
 use super::keys::KeyKeeper;
 use crate::metrics::Metrics;
-use crate::proto::node::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
+use crate::proto::node::{
+    Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply, RunOutcome,
+};
+use crate::types::RunId;
 
 /// A command on its way to the driver, and where its answer goes.
 pub(super) struct Call {
@@ -21,6 +25,7 @@ pub struct Handle {
     calls: mpsc::Sender<Call>,
     metrics: Metrics,
     pub(super) channels: Arc<Channels>,
+    desk: Arc<Desk>,
     keeper: Option<Arc<dyn KeyKeeper>>,
 }
 
@@ -29,11 +34,13 @@ impl Handle {
         calls: mpsc::Sender<Call>,
         metrics: Metrics,
         channels: Arc<Channels>,
+        desk: Arc<Desk>,
     ) -> Handle {
         Handle {
             calls,
             metrics,
             channels,
+            desk,
             keeper: None,
         }
     }
@@ -84,6 +91,31 @@ impl Handle {
         })
     }
 
+    /// Where tasks wait for the agents that fetch them.
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    /// Ends a run with what its agent came to, and tells the desk what became of that; also when
+    /// nobody awaits this any more.
+    ///
+    /// # Errors
+    /// As [`Handle::call`]; `not_found` when the run was taken away meanwhile.
+    pub async fn end_run(&self, run: RunId, outcome: RunOutcome) -> CommandResult {
+        let handle = self.clone();
+        let ending = tokio::spawn(async move {
+            let result = handle.call(Command::EndRun { run, outcome }).await;
+            let settled = match &result {
+                Ok(_) => Settled::Kept,
+                Err(error) if error.code == CommandErrorCode::NotFound => Settled::Gone,
+                Err(_) => Settled::Again,
+            };
+            handle.desk.settle(run, settled);
+            result
+        });
+        ending.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
     /// What went over all channels.
     pub fn channel_totals(&self) -> ChannelCounts {
         self.channels.totals()
@@ -124,6 +156,11 @@ impl Handle {
                 });
             }
         });
-        Handle::new(calls, Metrics::default(), Channels::detached())
+        Handle::new(
+            calls,
+            Metrics::default(),
+            Channels::detached(),
+            Arc::default(),
+        )
     }
 }

@@ -156,6 +156,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
         AgentConfig::Outside(agent) => Some(Outside::new(agent.clone(), executor.runner())),
         AgentConfig::Inbox | AgentConfig::Echo | AgentConfig::Custom(_) => None,
     };
+    let desk = executor.desk();
     let answering = outside.clone().map(|outside| outside as Arc<dyn Agent>);
     let metrics = Metrics::default();
     let (events, channel_events) = mpsc::channel(CHANNEL_EVENTS_MAX);
@@ -169,7 +170,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
         Driver::start(config, open, net, executor, metrics.clone(), streams).await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
-    let handle = Handle::new(calls, metrics, channels);
+    let handle = Handle::new(calls, metrics, channels, desk);
     if let Some(outside) = outside {
         tokio::spawn(outside.take_reports(handle.clone(), stop.clone()));
     }

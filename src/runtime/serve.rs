@@ -1,5 +1,5 @@
-//! How what a node offers is done: by a command, by a program that is posted to, or by a piece of
-//! this process.
+//! How what a node offers is done: by a command, by a program that is posted to, by a piece of
+//! this process, or by agents that fetch it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +25,8 @@ pub enum ServeHow {
     Url(String),
     /// A piece of this process.
     Work(Arc<dyn Work>),
+    /// Whoever claims it over the API.
+    Pull,
 }
 
 impl std::fmt::Debug for ServeHow {
@@ -33,6 +35,7 @@ impl std::fmt::Debug for ServeHow {
             ServeHow::Command(command) => f.debug_tuple("Command").field(command).finish(),
             ServeHow::Url(url) => f.debug_tuple("Url").field(url).finish(),
             ServeHow::Work(_) => f.write_str("Work"),
+            ServeHow::Pull => f.write_str("Pull"),
         }
     }
 }

@@ -12,6 +12,7 @@ mod talk;
 mod tasks;
 mod transfers;
 mod wake;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,6 +107,9 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(work::extend))
+        .routes(routes!(work::complete))
+        .routes(routes!(work::fail))
         .routes(routes!(transfers::send, transfers::list))
         .routes(routes!(transfers::cancel))
         .routes(routes!(wake::wake, wake::received))
@@ -128,6 +132,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(talk::report))
         .routes(routes!(tasks::show))
         .routes(routes!(events::events))
+        .routes(routes!(work::claim))
         .routes(routes!(transfers::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));

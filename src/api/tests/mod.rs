@@ -209,9 +209,10 @@ fn answer(command: Command) -> CommandResult {
             entry: vec![1],
             message: vec![2],
         })),
-        Command::AwaitInbox { .. } | Command::ReplyTo { .. } | Command::Acknowledge(_) => {
-            Reply::Done
-        }
+        Command::AwaitInbox { .. }
+        | Command::ReplyTo { .. }
+        | Command::Acknowledge(_)
+        | Command::EndRun { .. } => Reply::Done,
         // The echo is as good as any answer.
         Command::Envelope(bytes) => Reply::Envelope(bytes),
         Command::Identity => Reply::Identity(Box::new(IdentityView {

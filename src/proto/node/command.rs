@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::io::RunOutcome;
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
     EntryView, FingerprintView, IdentityView, MessageView, PeerView, PongView, StatusView,
@@ -11,7 +12,7 @@ use super::views::{
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
 use crate::types::{
-    Capability, EntityId, MessageId, NodeName, PeerId, TaskId, TextError, TransferId, WakeId,
+    Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TextError, TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
 pub use crate::wire::WakeRequest;
@@ -128,6 +129,11 @@ pub enum Command {
     },
     TaskResult(TaskId),
     CancelTask(TaskId),
+    /// An agent that fetched a task says how it ended; answered once that is durable.
+    EndRun {
+        run: RunId,
+        outcome: RunOutcome,
+    },
     Ping(PeerRef),
     /// How a peer is, from its own mouth.
     PeerStatus(PeerRef),

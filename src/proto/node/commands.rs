@@ -44,6 +44,7 @@ impl Node {
             }
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::CancelTask(task) => self.cancel_task(task, step),
+            Command::EndRun { run, outcome } => self.end_run(run, outcome, step),
             Command::Ping(peer) => match self.ping(id, &peer, step) {
                 Ok(()) => return,
                 Err(error) => (Err(error), BatchId::NONE),

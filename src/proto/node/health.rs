@@ -86,6 +86,7 @@ impl Node {
             command,
             Command::Submit(_)
                 | Command::CancelTask(_)
+                | Command::EndRun { .. }
                 | Command::Wake { .. }
                 | Command::Resumed { .. }
                 | Command::Message(_)

@@ -1,7 +1,7 @@
 //! Does what is behind capabilities, and runs the wake hook.
 //!
 //! A task is done by a command, by a program that is posted to (`http`), or by a piece of this
-//! process (`work`). Each command runs in `/bin/sh -c`, in a process group of its own, with an environment that holds
+//! process (`work`), or waits for an agent that fetches it (`pull`). Each command runs in `/bin/sh -c`, in a process group of its own, with an environment that holds
 //! nothing of the node's. Its input comes on stdin, its result is what it writes to stdout.
 //!
 //! Invariants
@@ -23,6 +23,7 @@ mod command;
 mod folder;
 mod guard;
 mod http;
+mod pull;
 mod stderr;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use self::folder::{Folders, RunFolder};
 use self::guard::Guard;
 pub use self::guard::guard_main;
 use self::http::Post;
+pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
 use super::{CommandSpec, HookAction, ServeHow, ServeSpec};
@@ -70,6 +72,7 @@ pub struct Executor {
     guard: Arc<Guard>,
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
+    desk: Arc<Desk>,
     runs: Arc<Runs>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -113,6 +116,7 @@ impl Executor {
             guard: Arc::new(Guard::start(guard_exe)),
             folders: Arc::new(Folders::new(work_dir)),
             http: HttpCaller::new(),
+            desk: Arc::default(),
             runs: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -134,12 +138,13 @@ impl Executor {
             guard: Arc::clone(&self.guard),
             folders: Arc::clone(&self.folders),
             http: self.http.clone(),
+            desk: Arc::clone(&self.desk),
             timeout: Duration::from_millis(spec.timeout_ms.min(serve.timeout_ms)),
             output_max_bytes: serve.output_max_bytes,
         };
         let how = serve.how.clone();
         self.tasks.spawn(async move {
-            let (ended, folder) = doing.run(spec, how, &stop).await;
+            let (ended, folder) = doing.run(run, spec, how, &stop).await;
             runs.forget(run, &stop);
             let outcome = match ended {
                 Ended::Completed(result) => Some(RunOutcome::Completed { result }),
@@ -188,6 +193,11 @@ impl Executor {
         });
     }
 
+    /// Where runs wait for the agents that fetch them.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        Arc::clone(&self.desk)
+    }
+
     /// What an agent's command is run with.
     pub(crate) fn runner(&self) -> AgentRunner {
         AgentRunner {
@@ -230,6 +240,7 @@ struct Doing {
     guard: Arc<Guard>,
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
+    desk: Arc<Desk>,
     timeout: Duration,
     output_max_bytes: usize,
 }
@@ -238,6 +249,7 @@ impl Doing {
     /// Does the task, and says which folder is to be removed now.
     async fn run(
         self,
+        run: RunId,
         spec: RunSpec,
         how: ServeHow,
         stop: &CancellationToken,
@@ -264,6 +276,10 @@ impl Doing {
                     timeout_ms: whole_ms(self.timeout),
                 };
                 work::run(work, job, self.timeout, self.output_max_bytes, stop).await
+            }
+            ServeHow::Pull => {
+                let (limit, max_bytes) = (self.timeout, self.output_max_bytes);
+                self.desk.hold(run, spec, limit, max_bytes, stop).await
             }
         };
         (ended, None)

@@ -2,10 +2,11 @@
 
 use crate::proto::Step;
 use crate::proto::node::Node;
+use crate::proto::node::command::{CommandError, CommandErrorCode, CommandResult, Reply};
 use crate::proto::node::io::{Output, RunOutcome, RunSpec};
 use crate::proto::task::HeldKey;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
-use crate::types::{Capability, FencingToken, RunId};
+use crate::types::{BatchId, Capability, FencingToken, RunId};
 use crate::wire::TaskOutcome;
 
 impl Node {
@@ -35,6 +36,21 @@ impl Node {
             timeout_ms,
         };
         self.out.push(Output::Run { run, spec });
+    }
+
+    /// As [`Node::run_ended`], for somebody who waits until that is durable.
+    pub(in crate::proto::node) fn end_run(
+        &mut self,
+        run: RunId,
+        outcome: RunOutcome,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        let Some(key) = self.worker.held_by(run) else {
+            let error = CommandError::new(CommandErrorCode::NotFound, "there is no such run");
+            return (Err(error), BatchId::NONE);
+        };
+        self.run_ended(run, outcome, step);
+        (Ok(Reply::Done), self.worker.written(key))
     }
 
     pub(in crate::proto::node) fn run_ended(

@@ -194,6 +194,17 @@ impl Worker {
         });
     }
 
+    /// The task that a run is for.
+    pub fn held_by(&self, run: RunId) -> Option<HeldKey> {
+        self.runs.get(&run).copied()
+    }
+
+    /// The batch that last wrote a held task.
+    pub fn written(&self, key: HeldKey) -> BatchId {
+        let held = self.held.get(&key);
+        held.map_or(BatchId::NONE, |held| held.written)
+    }
+
     /// A run ended by itself.
     pub fn run_ended(&mut self, run: RunId, outcome: TaskOutcome, step: &mut Step<'_>) {
         if let Some(key) = self.runs.remove(&run) {

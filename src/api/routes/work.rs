@@ -1,0 +1,295 @@
+//! Work that agents fetch: claimed, extended, completed, failed.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use data_encoding::BASE64;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::ApiState;
+use crate::api::extract::{JsonBody, PathId};
+use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
+use crate::proto::node::{CommandErrorCode, RunOutcome};
+use crate::runtime::executor::{Ask, ClaimError, Claimed};
+use crate::types::{Capability, TaskId};
+
+const MAX_DEFAULT: usize = 1;
+const MAX_MAX: usize = 16;
+const LEASE_DEFAULT_MS: u64 = 30_000;
+const LEASE_MIN_MS: u64 = 1_000;
+const LEASE_MAX_MS: u64 = 600_000;
+const CAPABILITIES_ASKED_MAX: usize = 64;
+
+/// What an agent can do.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"capabilities": ["summarise"], "wait_ms": 30_000}))]
+pub(super) struct ClaimBody {
+    /// Only tasks of these. Default: of all that are served by `pull`.
+    capabilities: Option<Vec<String>>,
+    /// How many at most: 1 to 16, 1 by default.
+    #[schema(minimum = 1, maximum = 16, default = 1)]
+    max: Option<usize>,
+    /// How long to wait while there is none, up to 60000. Default: not at all.
+    #[schema(maximum = 60_000)]
+    wait_ms: Option<u64>,
+    /// How long a claim holds unless it is extended: 1000 to 600000, 30000 by default.
+    #[schema(minimum = 1_000, maximum = 600_000, default = 30_000)]
+    lease_ms: Option<u64>,
+}
+
+/// A task to do.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ClaimedTask {
+    /// The task's id; stands in the path of what is said of it.
+    id: Uuid,
+    /// What shows that it is yours; stands in the body of what is said of it.
+    claim: Uuid,
+    /// Whose task it is: an entity id.
+    requester: String,
+    capability: String,
+    /// Grows with each attempt at the task.
+    token: u64,
+    /// The input in base64.
+    input: String,
+    /// The input as text, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_text: Option<String>,
+    /// How long the claim holds.
+    lease_ms: u64,
+    /// When the task is out of time, however often the claim is extended.
+    timeout_ms: u64,
+}
+
+/// An agent is still at it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ExtendBody {
+    claim: Uuid,
+    /// How long the claim holds from now on: 1000 to 600000, 30000 by default.
+    #[schema(minimum = 1_000, maximum = 600_000, default = 30_000)]
+    lease_ms: Option<u64>,
+}
+
+/// What a task came to.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CompleteBody {
+    claim: Uuid,
+    /// The result in base64; in place of `result_text`.
+    result: Option<String>,
+    /// The result as text; in place of `result`. Neither: empty.
+    result_text: Option<String>,
+}
+
+/// Why a task came to nothing.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FailBody {
+    claim: Uuid,
+    /// What its requester gets to read.
+    reason: String,
+}
+
+/// Take tasks to do
+///
+/// For capabilities that are served by `pull`. The oldest go first; each is yours until the claim
+/// lapses. Extend it before that, and hand over what the task came to.
+#[utoipa::path(post, path = "/v1/tasks/claim", tag = "tasks", request_body = ClaimBody,
+    responses((status = 200, description = "The tasks; none if none came in time",
+        body = [ClaimedTask])))]
+pub(super) async fn claim(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<ClaimBody>,
+) -> Result<Json<Vec<ClaimedTask>>, Refused> {
+    let max = body.max.unwrap_or(MAX_DEFAULT);
+    if !(1..=MAX_MAX).contains(&max) {
+        let why = format!("{max} is not within 1 and {MAX_MAX}");
+        return Err(Refused::invalid("max", why));
+    }
+    let lease = lease(body.lease_ms)?;
+    let ask = Ask {
+        capabilities: body.capabilities.map(capabilities).transpose()?,
+        max,
+        lease,
+    };
+    let desk = state.handle.desk();
+    let claimed = match body.wait_ms.filter(|wait_ms| *wait_ms > 0) {
+        None => desk.claim_now(&ask),
+        Some(wait_ms) => match state.wait(Some(wait_ms), desk.claim(&ask)).await {
+            Some(claimed) => claimed.map_err(refused)?,
+            None => Vec::new(),
+        },
+    };
+    let shown = claimed.into_iter().map(|task| shown(task, lease));
+    Ok(Json(shown.collect()))
+}
+
+/// Keep a task
+///
+/// Say it before the claim lapses; the lease counts from now.
+#[utoipa::path(post, path = "/v1/tasks/{id}/extend", tag = "tasks", request_body = ExtendBody,
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 204, description = "It is still yours"),
+        (status = 409, description = "The claim has lapsed (`conflict`): somebody else may have \
+            the task", body = Problem, content_type = PROBLEM_JSON),
+        (status = 410, description = "The task was canceled, taken away or is out of time \
+            (`gone`): stop", body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn extend(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+    JsonBody(body): JsonBody<ExtendBody>,
+) -> Result<StatusCode, Refused> {
+    let lease = lease(body.lease_ms)?;
+    let extended = state.handle.desk().extend(id, body.claim, lease);
+    extended.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Hand over a result
+///
+/// Answered once it is durable: from then on the node brings it to the requester, whatever
+/// happens. If the answer was lost, say it again.
+#[utoipa::path(post, path = "/v1/tasks/{id}/complete", tag = "tasks", request_body = CompleteBody,
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 204, description = "It is durable"),
+        (status = 409, description = "The claim has lapsed (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 410, description = "The task was canceled, taken away or is out of time \
+            (`gone`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 413, description = "The result is over its limit (`too_large`), or the whole \
+            body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 507, description = "The disk refuses writes (`storage`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn complete(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+    JsonBody(body): JsonBody<CompleteBody>,
+) -> Result<StatusCode, Refused> {
+    let result = match (body.result, body.result_text) {
+        (Some(_), Some(_)) => {
+            let why = "result_text stands beside it: send one";
+            return Err(Refused::invalid("result", why));
+        }
+        (Some(base64), None) => BASE64
+            .decode(base64.as_bytes())
+            .map_err(|error| Refused::invalid("result", format!("it is not base64: {error}")))?,
+        (None, text) => text.unwrap_or_default().into_bytes(),
+    };
+    end(&state, id, body.claim, RunOutcome::Completed { result }).await
+}
+
+/// Say that a task failed
+///
+/// It counts as a failed attempt; the requester decides whether there is another one.
+#[utoipa::path(post, path = "/v1/tasks/{id}/fail", tag = "tasks", request_body = FailBody,
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 204, description = "It is durable"),
+        (status = 409, description = "The claim has lapsed (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 410, description = "The task was canceled, taken away or is out of time \
+            (`gone`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 507, description = "The disk refuses writes (`storage`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn fail(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+    JsonBody(body): JsonBody<FailBody>,
+) -> Result<StatusCode, Refused> {
+    let reason = body.reason;
+    end(&state, id, body.claim, RunOutcome::Failed { reason }).await
+}
+
+async fn end(
+    state: &ApiState,
+    id: TaskId,
+    claim: Uuid,
+    outcome: RunOutcome,
+) -> Result<StatusCode, Refused> {
+    let bytes = match &outcome {
+        RunOutcome::Completed { result } => result.len(),
+        RunOutcome::Failed { .. } => 0,
+    };
+    let run = match state.handle.desk().begin_end(id, claim, bytes) {
+        Ok(run) => run,
+        // The answer to the first time was lost.
+        Err(ClaimError::Kept) => return Ok(StatusCode::NO_CONTENT),
+        Err(error) => return Err(refused(error)),
+    };
+    let ended = state.handle.end_run(run, outcome).await;
+    match ended {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(error) if error.code == CommandErrorCode::NotFound => Err(refused(ClaimError::Gone)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn capabilities(names: Vec<String>) -> Result<BTreeSet<Capability>, Refused> {
+    if names.is_empty() || names.len() > CAPABILITIES_ASKED_MAX {
+        let why = format!("name 1 to {CAPABILITIES_ASKED_MAX}, or leave it out");
+        return Err(Refused::invalid("capabilities", why));
+    }
+    let read = |name: String| {
+        let read = name.parse();
+        read.map_err(|error| Refused::invalid("capabilities", error))
+    };
+    names.into_iter().map(read).collect()
+}
+
+fn lease(lease_ms: Option<u64>) -> Result<Duration, Refused> {
+    let lease_ms = lease_ms.unwrap_or(LEASE_DEFAULT_MS);
+    if !(LEASE_MIN_MS..=LEASE_MAX_MS).contains(&lease_ms) {
+        let why = format!("{lease_ms} is not within {LEASE_MIN_MS} and {LEASE_MAX_MS}");
+        return Err(Refused::invalid("lease_ms", why));
+    }
+    Ok(Duration::from_millis(lease_ms))
+}
+
+fn shown(task: Claimed, lease: Duration) -> ClaimedTask {
+    ClaimedTask {
+        id: task.task_id.0,
+        claim: task.claim,
+        requester: task.requester.to_string(),
+        capability: task.capability.to_string(),
+        token: task.token.0,
+        input: BASE64.encode(&task.input),
+        input_text: String::from_utf8(task.input).ok(),
+        lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
+        timeout_ms: task.timeout_ms,
+    }
+}
+
+fn refused(error: ClaimError) -> Refused {
+    let because = |code: CommandErrorCode, why: &str| Refusal::Command(code).because(why);
+    match error {
+        ClaimError::Lapsed => because(
+            CommandErrorCode::Conflict,
+            "this claim has lapsed, or is not this task's: claim tasks anew",
+        ),
+        ClaimError::Kept => because(
+            CommandErrorCode::Conflict,
+            "what this task came to is kept already: claim tasks anew",
+        ),
+        ClaimError::Gone => Refusal::Gone
+            .because("the task was canceled, taken away or is out of time: stop working on it"),
+        ClaimError::Busy => because(
+            CommandErrorCode::Busy,
+            "many agents wait for tasks already: try again",
+        ),
+        ClaimError::TooLarge(max) => because(
+            CommandErrorCode::TooLarge,
+            &format!("the result is over {max} bytes: hand over less, or fail the task"),
+        ),
+    }
+}
