@@ -355,3 +355,57 @@ fn a_cancel_reaches_the_agent_and_a_kept_result_survives_a_kill() {
         (output.status.success() && output.stdout == [0, 1, 2]).then_some(())
     });
 }
+
+/// Ends a node as a person does.
+fn stop(node: &mut Node) {
+    let pid = i32::try_from(node.process.id()).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    node.process.wait().unwrap();
+}
+
+#[test]
+fn nodes_that_are_drained_and_restarted_one_after_the_other_run_no_task_twice() {
+    let notes = tempfile::tempdir().unwrap();
+    let runs = notes.path().join("runs");
+    let settings = format!(
+        "[serve.nap]\ncommand = 'echo $JUNTO_TASK_ID >> {}; sleep 0.5'\nslots = 2",
+        runs.display()
+    );
+    let (alice, bob) = pair(&settings);
+    let carol = Node::start("carol", Some(&alice), &settings);
+    eventually("alice knows carol", SOON, || {
+        let there = alice.cli(&["alive", "carol"]).status.success();
+        there.then_some(())
+    });
+    let count = 30;
+    let submit = ["task", "submit", "nap", "--text", "x"];
+    let tasks: Vec<String> = (0..count).map(|_| alice.text(&submit)).collect();
+    let mut nodes = [("bob", bob), ("carol", carol)];
+    for (name, node) in &mut nodes {
+        let said = node.text(&["drain"]);
+        assert!(said.starts_with("Nothing runs here"), "{said}");
+        let view: Value = serde_json::from_str(&node.text(&["--json", "drain"])).unwrap();
+        assert_eq!(
+            (&view["draining"], &view["running"]),
+            (&json!(true), &json!(0))
+        );
+        stop(node);
+        node.process = spawn(node.home.path(), name, Some(&alice));
+        eventually("it is back", SOON, || {
+            let there = alice.cli(&["alive", name]).status.success();
+            there.then_some(())
+        });
+    }
+    for task in &tasks {
+        eventually("every task completes", Duration::from_secs(90), || {
+            let shown = alice.text(&["--json", "task", "show", task.trim()]);
+            let shown: Value = serde_json::from_str(&shown).unwrap();
+            (shown["state"] == "completed").then_some(())
+        });
+    }
+    let ran = std::fs::read_to_string(&runs).unwrap();
+    let ran: Vec<&str> = ran.lines().collect();
+    let once: std::collections::BTreeSet<&str> = ran.iter().copied().collect();
+    assert_eq!((ran.len(), once.len()), (count, count));
+}

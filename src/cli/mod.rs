@@ -16,6 +16,7 @@ mod backup;
 mod bench;
 mod client;
 mod doctor;
+mod drain;
 mod exit;
 mod harden;
 mod inbox;
@@ -71,6 +72,8 @@ enum Command {
         after_help = "Example:\n  junto doctor --json | jq '.checks[] | select(.level != \"ok\")'"
     )]
     Doctor,
+    /// Take no more work and finish what runs, before the node is stopped.
+    Drain(drain::DrainArgs),
     /// The peers this node knows.
     #[command(
         after_help = "Example:\n  junto peers --json | jq -r '.[] | select(.state == \"connected\").name'"
@@ -148,6 +151,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Doctor => client::block_on(doctor::run(&home, json)),
         Command::Testnet(args) => testnet::run(args, json),
         Command::Status => client::block_on(status::status(&home, json)),
+        Command::Drain(args) => client::block_on(drain::run(&home, args, json)),
         Command::Peers(args) => client::block_on(status::peers(&home, &args, json)),
         Command::Registry(command) => client::block_on(status::registry(&home, command, json)),
         Command::Ping(args) => client::block_on(reach::ping(&home, args, json)),

@@ -4,7 +4,8 @@ use super::http::{ANSWER_TIMEOUT, PING_TIMEOUT};
 use super::{ApiClient, ClientError};
 use crate::api::body::{AliveBody, BenchBody, HealthView, PingBody, RotateBody, StatsView};
 use crate::proto::node::{
-    EntryView, FingerprintView, IdentityView, PeerStatusView, PeerView, PongView, StatusView,
+    DrainView, EntryView, FingerprintView, IdentityView, PeerStatusView, PeerView, PongView,
+    StatusView,
 };
 use crate::runtime::AliveView;
 use crate::runtime::bench::Measured;
@@ -40,6 +41,27 @@ impl ApiClient {
     /// See [`ClientError`].
     pub async fn status(&self) -> Result<StatusView, ClientError> {
         self.fetch(&["v1", "status"], &[]).await
+    }
+
+    /// Tells the node to take no more tasks of others, or to take them again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drain(&self, on: bool, timeout_ms: Option<u64>) -> Result<DrainView, ClientError> {
+        let mut body = serde_json::json!({ "on": on });
+        if let Some(timeout_ms) = timeout_ms {
+            body["timeout_ms"] = timeout_ms.into();
+        }
+        self.post(&["v1", "drain"], Some(&body), ANSWER_TIMEOUT)
+            .await
+    }
+
+    /// How far that is.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn drained(&self) -> Result<DrainView, ClientError> {
+        self.fetch(&["v1", "drain"], &[]).await
     }
 
     /// The node in numbers.

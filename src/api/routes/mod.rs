@@ -2,6 +2,7 @@
 //! node's.
 
 mod bench;
+mod drain;
 mod events;
 mod inbox;
 mod key;
@@ -107,6 +108,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(drain::drain, drain::drained))
         .routes(routes!(work::extend))
         .routes(routes!(work::complete))
         .routes(routes!(work::fail))

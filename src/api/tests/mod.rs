@@ -19,9 +19,10 @@ use uuid::Uuid;
 use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
-    AttemptView, Command, CommandResult, CountView, Direction, EntryView, FingerprintView,
-    IdentityView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView, PeerView,
-    PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, TransferView, WakeView,
+    AttemptView, Command, CommandResult, CountView, Direction, DrainView, EntryView,
+    FingerprintView, IdentityView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView,
+    PeerView, PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, TransferView,
+    WakeView,
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, PeerId, TaskId};
@@ -213,6 +214,11 @@ fn answer(command: Command) -> CommandResult {
         | Command::ReplyTo { .. }
         | Command::Acknowledge(_)
         | Command::EndRun { .. } => Reply::Done,
+        Command::Drain { .. } | Command::Undrain | Command::Drained => Reply::Drain(DrainView {
+            draining: true,
+            running: 2,
+            undelivered: 1,
+        }),
         // The echo is as good as any answer.
         Command::Envelope(bytes) => Reply::Envelope(bytes),
         Command::Identity => Reply::Identity(Box::new(IdentityView {

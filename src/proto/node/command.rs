@@ -6,8 +6,8 @@ use std::str::FromStr;
 use super::io::RunOutcome;
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
-    EntryView, FingerprintView, IdentityView, MessageView, PeerView, PongView, StatusView,
-    TaskEventsView, TaskView, TransferView, WakeView,
+    DrainView, EntryView, FingerprintView, IdentityView, MessageView, PeerView, PongView,
+    StatusView, TaskEventsView, TaskView, TransferView, WakeView,
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
@@ -129,6 +129,14 @@ pub enum Command {
     },
     TaskResult(TaskId),
     CancelTask(TaskId),
+    /// Take no more tasks of others, and give back after `timeout_ms` what still runs then.
+    Drain {
+        timeout_ms: u64,
+    },
+    /// Take tasks of others again.
+    Undrain,
+    /// How far that is.
+    Drained,
     /// An agent that fetched a task says how it ended; answered once that is durable.
     EndRun {
         run: RunId,
@@ -239,6 +247,7 @@ pub enum Reply {
     Transfer(Box<TransferView>),
     Transfers(Vec<TransferView>),
     Fingerprint(FingerprintView),
+    Drain(DrainView),
     Done,
 }
 

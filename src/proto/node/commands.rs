@@ -44,6 +44,15 @@ impl Node {
             }
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::CancelTask(task) => self.cancel_task(task, step),
+            Command::Drain { timeout_ms } => {
+                self.worker.drain(step.now.mono + timeout_ms);
+                (Ok(self.drain_reply()), BatchId::NONE)
+            }
+            Command::Undrain => {
+                self.worker.undrain();
+                (Ok(self.drain_reply()), BatchId::NONE)
+            }
+            Command::Drained => (Ok(self.drain_reply()), BatchId::NONE),
             Command::EndRun { run, outcome } => self.end_run(run, outcome, step),
             Command::Ping(peer) => match self.ping(id, &peer, step) {
                 Ok(()) => return,

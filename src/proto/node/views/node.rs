@@ -39,6 +39,18 @@ pub struct StatusView {
     pub pool: PoolView,
 }
 
+/// How far a node is that was told to take no more tasks of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DrainView {
+    /// Whether it takes none.
+    pub draining: bool,
+    /// Tasks of others that run here.
+    pub running: usize,
+    /// What tasks of others came to and their requesters have not acknowledged yet. It is on the
+    /// disk: a node that is stopped now hands it over when it is back.
+    pub undelivered: usize,
+}
+
 /// Who a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct IdentityView {

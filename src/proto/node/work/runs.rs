@@ -4,6 +4,7 @@ use crate::proto::Step;
 use crate::proto::node::Node;
 use crate::proto::node::command::{CommandError, CommandErrorCode, CommandResult, Reply};
 use crate::proto::node::io::{Output, RunOutcome, RunSpec};
+use crate::proto::node::views::DrainView;
 use crate::proto::task::HeldKey;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
 use crate::types::{BatchId, Capability, FencingToken, RunId};
@@ -36,6 +37,15 @@ impl Node {
             timeout_ms,
         };
         self.out.push(Output::Run { run, spec });
+    }
+
+    /// How far this node has emptied itself.
+    pub(in crate::proto::node) fn drain_reply(&self) -> Reply {
+        Reply::Drain(DrainView {
+            draining: self.worker.is_draining(),
+            running: self.worker.running(),
+            undelivered: self.worker.undelivered(),
+        })
     }
 
     /// As [`Node::run_ended`], for somebody who waits until that is durable.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod drain;
 mod handover;
 mod offers;
 
@@ -92,6 +93,7 @@ pub struct Worker {
     tombstones: BTreeSet<(Mono, HeldKey)>,
     /// Of inputs and outcomes.
     bytes: usize,
+    draining: Option<drain::Drain>,
     effects: Vec<WorkerEffect>,
     #[cfg(test)]
     pub(crate) planted: Option<super::Planted>,
@@ -109,6 +111,7 @@ impl Worker {
             resend: BTreeSet::new(),
             tombstones: BTreeSet::new(),
             bytes: 0,
+            draining: None,
             effects: Vec::new(),
             #[cfg(test)]
             planted: None,
@@ -341,6 +344,7 @@ impl Worker {
                 after,
             });
         }
+        self.give_back(step);
         self.send_results(step);
         self.prune(step);
     }
@@ -376,7 +380,8 @@ impl Worker {
     pub fn next_deadline(&self) -> Option<Mono> {
         let renew = self.renew_at.values().min().copied();
         let resend = self.resend.first().map(|(at, _)| *at);
-        [renew, resend].into_iter().flatten().min()
+        let give_back = self.give_back_at();
+        [renew, resend, give_back].into_iter().flatten().min()
     }
 
     /// A held task's input.
@@ -411,9 +416,12 @@ impl Worker {
             .map(|offer| FreeSlots {
                 name: offer.name.clone(),
                 slots: offer.slots,
-                free: offer
-                    .slots
-                    .saturating_sub(running.get(&offer.name).copied().unwrap_or(0)),
+                free: match self.is_draining() {
+                    true => 0,
+                    false => offer
+                        .slots
+                        .saturating_sub(running.get(&offer.name).copied().unwrap_or(0)),
+                },
             })
             .collect()
     }

@@ -108,6 +108,9 @@ impl Worker {
         let Some(slots) = self.slots(&item.capability) else {
             return Judgement::Refuse(RefuseReason::UnknownCapability);
         };
+        if self.is_draining() {
+            return Judgement::Refuse(RefuseReason::Busy);
+        }
         if item.input.len() > INPUT_MAX_BYTES {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
