@@ -249,7 +249,7 @@ fn a_capability_may_be_a_program_that_is_posted_to() {
             assert!(read > 0);
             said.extend_from_slice(&chunk[..read]);
         }
-        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nQUIETLY";
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\nQUIETLY";
         stream.write_all(answer.as_bytes()).unwrap();
         // Its second task is canceled: the connection ends under it.
         let (mut stream, _) = listener.accept().unwrap();
