@@ -27,7 +27,9 @@ impl Metrics {
 pub struct StoreMetrics {
     /// Write batches that became durable.
     pub batches: Counter,
-    /// How long each flush took. Its count is that of the flushes.
+    /// Flushes that made them so: many batches share one.
+    pub flushes: Counter,
+    /// How long each flush took.
     pub flush_seconds: Histogram,
     /// Writes that the disk refused.
     pub failures: Counter,
@@ -37,6 +39,7 @@ impl Default for StoreMetrics {
     fn default() -> StoreMetrics {
         StoreMetrics {
             batches: Counter::default(),
+            flushes: Counter::default(),
             flush_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 14)),
             failures: Counter::default(),
         }
@@ -50,6 +53,11 @@ impl StoreMetrics {
             "batches",
             "Write batches made durable",
             self.batches.clone(),
+        );
+        store.register(
+            "flushes",
+            "Flushes that made batches durable",
+            self.flushes.clone(),
         );
         store.register(
             "flush_seconds",

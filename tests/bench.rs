@@ -32,7 +32,7 @@ fn sound(document: &Value, workload: &str) {
 
 #[test]
 fn every_workload_is_measured_beside_its_baseline() {
-    for workload in ["talk", "pipeline", "report", "bulk", "connect"] {
+    for workload in ["talk", "pipeline", "report", "bulk", "connect", "task"] {
         let output = junto()
             .args(["bench", workload, "--seconds", "1", "--size", "32MiB"])
             .arg("--json")
@@ -40,7 +40,10 @@ fn every_workload_is_measured_beside_its_baseline() {
             .unwrap();
         let complaints = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{workload}: {complaints}");
-        sound(&serde_json::from_slice(&output.stdout).unwrap(), workload);
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        sound(&document, workload);
+        assert_eq!(document["disk_per_s"].is_f64(), workload == "bulk");
+        assert_eq!(document["flushes_per_task"].is_f64(), workload == "task");
     }
 }
 

@@ -17,8 +17,10 @@ use uuid::Uuid;
 
 use super::Handle;
 use super::channel::{Channel, ChannelError};
-use crate::proto::node::{Command, CommandError, CommandErrorCode, NewTransfer, PeerRef, Reply};
-use crate::types::{Priority, TransferId};
+use crate::proto::node::{
+    Command, CommandError, CommandErrorCode, NewTransfer, PeerRef, Reply, Submission,
+};
+use crate::types::{Capability, Priority, TaskId, TaskState, TransferId};
 
 /// The longest measurement.
 pub const SPAN_MAX: Duration = Duration::from_secs(20);
@@ -28,6 +30,8 @@ const BODY: [u8; 256] = [0x5a; 256];
 const IN_FLIGHT: usize = 64;
 /// A message that takes longer ends the measurement.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// A task that takes longer ends the measurement.
+const TASK_LIMIT: Duration = Duration::from_secs(60);
 /// Between two reports whose way is timed, among the many that are only counted.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 
@@ -72,6 +76,9 @@ pub enum BenchError {
     /// A file did not arrive; why.
     #[error("the file did not arrive: {0}")]
     File(String),
+    /// A task did not complete; why.
+    #[error("a task did not complete: {0}")]
+    Task(String),
 }
 
 /// Collects latencies. Shared by the loops of one measurement.
@@ -168,6 +175,63 @@ pub async fn send_file(
         }
         let seen = Some(view.revision);
         command = Command::AwaitTransfer { id, seen };
+    }
+}
+
+/// Hands tasks of `capability` to `peer` for `span`, 64 at once. Each counts from its submission to
+/// its end, both on this node's disk.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn tasks(
+    handle: &Handle,
+    peer: PeerRef,
+    capability: Capability,
+    span: Duration,
+) -> Result<Measured, BenchError> {
+    let recorder = Recorder::default();
+    let (began, end) = (Instant::now(), Instant::now() + span.min(SPAN_MAX));
+    let handing_over = || async {
+        let mut count = 0_u64;
+        while Instant::now() < end {
+            let asked = Instant::now();
+            one_task(handle, peer.clone(), capability.clone()).await?;
+            recorder.record(asked.elapsed());
+            count += 1;
+        }
+        Ok::<u64, BenchError>(count)
+    };
+    let counts = try_join_all((0..IN_FLIGHT).map(|_| handing_over())).await?;
+    let elapsed = began.elapsed();
+    Ok(recorder.finish(counts.iter().sum(), elapsed))
+}
+
+async fn one_task(
+    handle: &Handle,
+    peer: PeerRef,
+    capability: Capability,
+) -> Result<(), BenchError> {
+    let id = TaskId(Uuid::now_v7());
+    let submission = Submission {
+        id,
+        capability,
+        input: BODY.to_vec(),
+        to: Some(peer),
+        priority: Priority::Normal,
+        deadline_ms: TASK_LIMIT.as_millis() as u64,
+    };
+    let submitted = handle.call(Command::Submit(submission)).await;
+    submitted.map_err(BenchError::Reach)?;
+    let ended = handle.call(Command::AwaitTask(id)).await;
+    match ended.map_err(BenchError::Reach)? {
+        Reply::Task(task) if task.state == TaskState::Completed => Ok(()),
+        Reply::Task(task) => {
+            let why = task
+                .reason
+                .unwrap_or_else(|| task.state.as_str().to_owned());
+            Err(BenchError::Task(why))
+        }
+        _ => Err(BenchError::Task(String::from("the node answers oddly"))),
     }
 }
 

@@ -158,6 +158,7 @@ impl Worker {
             let failure = match applied {
                 Ok(Ok(())) => {
                     self.metrics.batches.inc_by(group.len() as u64);
+                    self.metrics.flushes.inc();
                     let took = begun.elapsed().as_secs_f64();
                     self.metrics.flush_seconds.observe(took);
                     self.say(PersistDone::Upto(newest));

@@ -56,7 +56,8 @@ fn refused(error: BenchError) -> Refused {
             Refusal::Command(CommandErrorCode::Unreachable).because(error.to_string())
         }
         BenchError::Channel(ChannelError::Refused(_) | ChannelError::TooLarge)
-        | BenchError::File(_) => {
+        | BenchError::File(_)
+        | BenchError::Task(_) => {
             Refusal::Command(CommandErrorCode::Conflict).because(error.to_string())
         }
     }

@@ -183,6 +183,24 @@ struct Round {
     measured: Measured,
     cpu_s: f64,
     peak_rss_bytes: u64,
+    /// Of both nodes, where tasks were measured.
+    flushes: u64,
+}
+
+impl Round {
+    fn new(measured: Measured, before: [Cost; 2], after: [Cost; 2]) -> Round {
+        let cpu_s = |costs: &[Cost; 2]| costs.iter().map(|cost| cost.cpu_s).sum::<f64>();
+        Round {
+            measured,
+            cpu_s: cpu_s(&after) - cpu_s(&before),
+            peak_rss_bytes: after
+                .map(|cost| cost.peak_rss_bytes)
+                .into_iter()
+                .max()
+                .unwrap_or(0),
+            flushes: 0,
+        }
+    }
 }
 
 /// Two processes: one answers, one drives.
@@ -223,6 +241,12 @@ impl Pair {
     }
 
     async fn round(&mut self, mut order: Order) -> Result<Round, Failure> {
+        if order.work == Work::Task {
+            return match self.dirs {
+                Some(_) => self.task_round(order).await,
+                None => self.flush_round(order).await,
+            };
+        }
         let file = match (&self.dirs, order.work) {
             (Some((_, dir)), Work::Bulk) => Some(random_file(dir, order.bytes)?),
             _ => None,
@@ -232,17 +256,43 @@ impl Pair {
             .map(|file| file.path().to_string_lossy().into_owned());
         let before = self.costs()?;
         let measured = self.driving.order(order).await?;
-        let after = self.costs()?;
-        Ok(Round {
-            measured,
-            cpu_s: after.iter().map(|cost| cost.cpu_s).sum::<f64>()
-                - before.iter().map(|cost| cost.cpu_s).sum::<f64>(),
-            peak_rss_bytes: after
-                .map(|cost| cost.peak_rss_bytes)
-                .into_iter()
-                .max()
-                .unwrap_or(0),
-        })
+        Ok(Round::new(measured, before, self.costs()?))
+    }
+
+    /// Tasks, and how often both nodes flushed for them.
+    async fn task_round(&mut self, order: Order) -> Result<Round, Failure> {
+        let flushed = self.flushes(&order).await?;
+        let before = self.costs()?;
+        let measured = self.driving.order(order.clone()).await?;
+        let mut round = Round::new(measured, before, self.costs()?);
+        round.flushes = self.flushes(&order).await? - flushed;
+        Ok(round)
+    }
+
+    /// How often both nodes have flushed so far.
+    async fn flushes(&mut self, order: &Order) -> Result<u64, Failure> {
+        let order = Order {
+            span_ms: 0,
+            ..order.clone()
+        };
+        let answered = self.answering.order(order.clone()).await?.count;
+        Ok(answered + self.driving.order(order).await?.count)
+    }
+
+    /// What two processes at once get out of the disk that the nodes use.
+    async fn flush_round(&mut self, mut order: Order) -> Result<Round, Failure> {
+        let dir = tempfile::tempdir()?;
+        order.file = Some(dir.path().to_string_lossy().into_owned());
+        let before = self.costs()?;
+        let both = tokio::try_join!(
+            self.answering.order(order.clone()),
+            self.driving.order(order)
+        );
+        let (one, mut other) = both?;
+        other.count += one.count;
+        other.elapsed_us = other.elapsed_us.max(one.elapsed_us);
+        other.latency_ns.extend(one.latency_ns);
+        Ok(Round::new(other, before, self.costs()?))
     }
 
     fn costs(&self) -> Result<[Cost; 2], Failure> {
@@ -306,6 +356,10 @@ impl Remote {
                 let what = "the file would stay with the peer";
                 return Err(Failure::usage(what).hint("`junto send` shows how fast a file goes"));
             }
+            Work::Task => {
+                let what = "the peer would be handed real tasks";
+                return Err(Failure::usage(what).hint("run `junto bench task` without --peer"));
+            }
             Work::Connect => {
                 let what = "the running node keeps its session with a peer, so it cannot begin one";
                 return Err(Failure::usage(what).hint("run `junto bench connect` without --peer"));
@@ -333,6 +387,7 @@ impl Remote {
             measured,
             cpu_s: after.cpu_s - before.cpu_s,
             peak_rss_bytes: after.peak_rss_bytes,
+            flushes: 0,
         })
     }
 }

@@ -106,6 +106,7 @@ pub(super) async fn run(to: Option<Multiaddr>) -> Outcome {
             return Ok(Exit::Done);
         };
         let outcome = match &to {
+            _ if order.work == Work::Task => flushes(order).await,
             Some(to) => drive(&mut node, to, order).await,
             None => Err(String::from("this side only answers")),
         };
@@ -177,6 +178,7 @@ async fn drive(node: &mut Node, to: &Multiaddr, order: Order) -> Result<Measured
         Work::Report => signatures(span),
         Work::Bulk => send(node, to, peer, order.bytes).await,
         Work::Connect => connects(to, peer, span).await,
+        Work::Task => Err(String::from("both sides do this")),
     }
 }
 
@@ -307,6 +309,27 @@ async fn send(
             () = echo(node) => {}
         }
     }
+}
+
+/// Appends 256 bytes to a file and flushes it, again and again.
+async fn flushes(order: Order) -> Result<Measured, String> {
+    let flush = move || {
+        let dir = order.file.unwrap_or_default();
+        let mut file = tempfile::tempfile_in(dir)?;
+        let (recorder, span) = (Recorder::default(), Duration::from_millis(order.span_ms));
+        let (began, mut count) = (Instant::now(), 0);
+        while began.elapsed() < span {
+            let one = Instant::now();
+            io::Write::write_all(&mut file, &[0x5a; 256])?;
+            file.sync_all()?;
+            recorder.record(one.elapsed());
+            count += 1;
+        }
+        Ok::<Measured, io::Error>(recorder.finish(count, began.elapsed()))
+    };
+    let flushed = tokio::task::spawn_blocking(flush).await;
+    let flushed = flushed.map_err(io::Error::other).flatten();
+    flushed.map_err(|error| format!("the disk alone could not be measured: {error}"))
 }
 
 /// What a core can do if every message has a signature of its own, which is verified strictly.

@@ -21,6 +21,9 @@ pub(super) struct Report {
     /// arrives faster than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_per_s: Option<f64>,
+    /// How often both nodes together flushed for one task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flushes_per_task: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,6 +54,7 @@ pub(super) struct Tally {
     latency_ns: Vec<(u64, u64)>,
     cpu_s: f64,
     peak_rss_bytes: u64,
+    flushes: u64,
 }
 
 impl Tally {
@@ -60,6 +64,7 @@ impl Tally {
         self.latency_ns.extend(round.measured.latency_ns);
         self.cpu_s += round.cpu_s;
         self.peak_rss_bytes = self.peak_rss_bytes.max(round.peak_rss_bytes);
+        self.flushes += round.flushes;
     }
 
     fn figures(mut self) -> Figures {
@@ -93,16 +98,19 @@ fn rounded(number: f64) -> f64 {
 
 impl Report {
     pub(super) fn new(workload: Work, ours: Tally, baseline: Tally) -> Report {
+        let flushes_per_task = (workload == Work::Task)
+            .then(|| (ours.flushes as f64 * 1e3 / ours.count.max(1) as f64).round() / 1e3);
         let (ours, figures) = (ours.figures(), baseline.figures());
         let ratio = match workload {
             Work::Talk | Work::Connect => figures.p50_us / ours.p50_us,
-            Work::Pipeline | Work::Report | Work::Bulk => ours.per_s / figures.per_s,
+            Work::Pipeline | Work::Report | Work::Bulk | Work::Task => ours.per_s / figures.per_s,
         };
         let name = match workload {
             Work::Talk | Work::Pipeline | Work::Connect => {
                 "libp2p request-response (TCP, Noise, Yamux)"
             }
             Work::Bulk => "bytes from memory over one libp2p stream (TCP, Noise, Yamux)",
+            Work::Task => "flushes of 256 bytes, two processes at once",
             Work::Report => {
                 "one Ed25519 signature and one strict verification per message, one core"
             }
@@ -113,6 +121,7 @@ impl Report {
             baseline: Baseline { name, figures },
             ratio: (ratio * 1e3).round() / 1e3,
             disk_per_s: None,
+            flushes_per_task,
         }
     }
 
@@ -150,6 +159,11 @@ impl Report {
             let rate = output::show_bytes(per_s as u64);
             output::line(&format!("this disk alone, written and flushed: {rate}/s"))?;
         }
+        if let Some(flushes) = self.flushes_per_task {
+            output::line(&format!(
+                "{flushes:.3} flushes for each task, of both nodes together"
+            ))?;
+        }
         output::line(&format!("{:.2} times the baseline", self.ratio))
     }
 }
@@ -178,6 +192,7 @@ mod tests {
                 },
                 cpu_s: 0.5,
                 peak_rss_bytes: count,
+                flushes: count / 2,
             });
         }
         tally
@@ -205,6 +220,8 @@ mod tests {
         assert_eq!(ratio(Work::Connect), 4.0);
         assert_eq!(ratio(Work::Pipeline), 2.0);
         assert_eq!(ratio(Work::Report), 2.0);
+        let tasks = Report::new(Work::Task, fast(), slow());
+        assert_eq!((tasks.ratio, tasks.flushes_per_task), (2.0, Some(0.5)));
     }
 
     #[test]

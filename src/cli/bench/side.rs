@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Subcommand, ValueEnum};
+use futures::future::BoxFuture;
 use libp2p::multiaddr::Protocol;
 use rand::SeedableRng;
 use serde::{Deserialize, Serialize};
@@ -22,11 +23,15 @@ use crate::crypto::{Identity, Rng, Seeds};
 use crate::proto::node::PeerRef;
 use crate::runtime::bench::{self, Measured, Recorder, Taker, Traffic};
 use crate::runtime::channel::AgentConfig;
-use crate::runtime::{self, Running, StoreOpener};
+use crate::runtime::executor::{self, WorkJob};
+use crate::runtime::{self, Running, ServeHow, ServeSpec, StoreOpener};
 use crate::store::SledStore;
-use crate::types::{Multiaddr, PeerId};
+use crate::types::{Capability, Multiaddr, PeerId};
+use crate::wire::Offer;
 
 const NETWORK: &str = "bench";
+/// Twice what is under way at once.
+const SLOTS: u32 = 128;
 pub(super) const LISTEN: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// What a side is.
@@ -45,7 +50,7 @@ pub(super) struct Order {
     pub(super) span_ms: u64,
     /// How much is to be sent in bulk.
     pub(super) bytes: u64,
-    /// The file that holds it, where it is a file.
+    /// The file that holds it, where it is a file; the folder to flush in.
     pub(super) file: Option<String>,
 }
 
@@ -63,6 +68,8 @@ pub(in crate::cli) enum Work {
     Bulk,
     /// From the first packet to the first answer.
     Connect,
+    /// A task of 256 bytes and its result, each kept on both disks, 64 at once; beside it flushes.
+    Task,
 }
 
 /// The first line a side writes.
@@ -133,7 +140,9 @@ async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
     let mut newcomer = None;
     while let Some(order) = orders.next().await? {
         let outcome = match (&to, &host) {
-            (None, _) => Err(String::from("this side only answers")),
+            // What it is asked for is how often it has flushed.
+            (None, Some(host)) => Ok(host.flushes()),
+            (None, None) => Err(String::from("this side only answers")),
             (Some(to), _) if order.work == Work::Connect => {
                 // Only two are to be there: a third would shake hands with both meanwhile, on the
                 // same processors.
@@ -166,6 +175,11 @@ async fn drive(host: &Host, to: &Multiaddr, order: Order) -> Result<Measured, St
             let path = order.file.ok_or("there is no file to be sent")?;
             let sent = bench::send_file(&host.running.handle(), peer, path).await;
             return sent.map_err(|error| error.to_string());
+        }
+        Work::Task if order.span_ms == 0 => return Ok(host.flushes()),
+        Work::Task => {
+            let done = bench::tasks(&host.running.handle(), peer, echo(), span).await;
+            return done.map_err(|error| error.to_string());
         }
         Work::Connect => return Err(String::from("a connection is made by a node of its own")),
     };
@@ -240,6 +254,19 @@ impl Newcomer {
     }
 }
 
+/// The capability that gives back what it is given.
+fn echo() -> Capability {
+    "echo".parse().expect("a valid name")
+}
+
+struct Echo;
+
+impl executor::Work for Echo {
+    fn run(&self, job: WorkJob) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move { Ok(job.input) })
+    }
+}
+
 /// A node in this process, on loopback.
 struct Host {
     running: Running,
@@ -260,6 +287,12 @@ impl Host {
         config.listen = vec![LISTEN.parse().expect("a valid address")];
         config.mdns = false;
         config.agent = AgentConfig::Echo;
+        let serve = ServeSpec::new(ServeHow::Work(Arc::new(Echo)), 60_000);
+        config.serve.insert(echo(), serve);
+        config.node.capabilities = vec![Offer {
+            name: echo(),
+            slots: SLOTS,
+        }];
         config.files.incoming = store.join("incoming");
         let store = store.to_owned();
         let open: StoreOpener = Arc::new(move || Ok(Box::new(SledStore::open(&store)?)));
@@ -267,6 +300,12 @@ impl Host {
             .await
             .map_err(|error| Failure::failed(error.to_string()))?;
         Ok(Host { running, peer_id })
+    }
+
+    /// How often it has flushed so far.
+    fn flushes(&self) -> Measured {
+        let count = self.running.handle().metrics().store.flushes.get();
+        Recorder::default().finish(count, Duration::ZERO)
     }
 
     fn addr(&self) -> Result<String, Failure> {
