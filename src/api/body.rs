@@ -417,6 +417,25 @@ pub struct EventParams {
     pub wait_ms: Option<u64>,
 }
 
+/// Whom to tell that a task has ended.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"url": "http://127.0.0.1:9000/done"}))]
+pub struct WebhookBody {
+    /// `http://`, on this machine unless the settings allow others.
+    pub url: String,
+    /// What is posted is signed with it: `X-Junto-Signature: sha256=` and the HMAC in hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(format = Password)]
+    pub secret: Option<String>,
+}
+
+impl fmt::Debug for WebhookBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WebhookBody(…)")
+    }
+}
+
 /// How long to hold a request open for a wake-up's next phase.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]

@@ -291,6 +291,9 @@ pub struct TaskSection {
     pub backoff_ms: u64,
     #[serde(rename = "backoff_max", deserialize_with = "value::duration_ms")]
     pub backoff_max_ms: u64,
+    /// Whether webhooks may go to other machines.
+    #[serde(deserialize_with = "value::flag")]
+    pub remote_webhooks: bool,
 }
 
 impl Default for TaskSection {
@@ -304,6 +307,7 @@ impl Default for TaskSection {
             losses_max: task.losses_max,
             backoff_ms: task.backoff_ms,
             backoff_max_ms: task.backoff_max_ms,
+            remote_webhooks: task.remote_webhooks,
         }
     }
 }
@@ -520,6 +524,7 @@ impl TaskSection {
             losses_max: self.losses_max,
             backoff_ms: self.backoff_ms,
             backoff_max_ms: self.backoff_max_ms,
+            remote_webhooks: self.remote_webhooks,
         }
     }
 }

@@ -96,6 +96,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # Between attempts; doubles up to the maximum.
 # backoff = "500ms"
 # backoff_max = "30s"
+# Let webhooks go to other machines, too; what is posted is not encrypted.
+# remote_webhooks = false
 
 [health]
 # How often each peer in session is sent a sign of life.

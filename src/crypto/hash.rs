@@ -27,6 +27,13 @@ pub fn hmac(key: &[u8; 32], message: &[u8]) -> Digest {
     mac(key, message).finalize().into_bytes().into()
 }
 
+/// HMAC-SHA256 under a key of any length, for those who check it by other programs.
+pub fn hmac_text(key: &str, message: &[u8]) -> Digest {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any length is a key");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
 /// Checks a tag in constant time.
 pub fn hmac_verify(key: &[u8; 32], message: &[u8], tag: &Digest) -> bool {
     mac(key, message).verify_slice(tag).is_ok()

@@ -17,6 +17,7 @@ mod step;
 pub mod task;
 pub mod transfer;
 pub mod wake;
+pub mod webhook;
 
 pub use row::RowError;
 pub use step::Step;

@@ -22,7 +22,7 @@ use super::executor::{ExecDone, Executor};
 use super::handle::Call;
 use super::persist::{PersistDone, Persister};
 use super::transfer::Files;
-use super::{RuntimeConfig, StartError, StoreOpener, clock, log};
+use super::{RuntimeConfig, StartError, StoreOpener, clock, log, webhook};
 use crate::crypto::{Rng, WorkOutput};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
@@ -228,6 +228,9 @@ impl Driver {
                 self.feed(Input::RunEnded { run, outcome });
             }
             ExecDone::Hook { hook, ok } => self.feed(Input::HookEnded { hook, ok }),
+            ExecDone::Webhook { number, heard } => {
+                self.feed(Input::WebhookCalled { number, heard });
+            }
         }
     }
 
@@ -382,6 +385,7 @@ impl Driver {
                 self.executor.kill(run);
             }
             Output::File(job) => self.files.run(job),
+            Output::Webhook(call) => webhook::spawn(*call, self.exec_done.clone()),
             Output::Hook { hook, spec } => {
                 let action = match spec.request {
                     WakeRequest::Resume => &self.config.on_wake,

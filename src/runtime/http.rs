@@ -56,20 +56,37 @@ impl HttpCaller {
         limit: Duration,
         max_bytes: usize,
     ) -> Result<Vec<u8>, String> {
-        let call = self
-            .client
-            .post(url)
+        self.post_text(url, document.to_string(), &[], limit, max_bytes)
+            .await
+            .map_err(|why| format!("{url}: {why}"))
+    }
+
+    /// The same with a JSON text and headers of the caller's. What goes wrong is told without the
+    /// address: it may hold what only the other end should know.
+    pub(super) async fn post_text(
+        &self,
+        url: &str,
+        document: String,
+        headers: &[(&'static str, String)],
+        limit: Duration,
+        max_bytes: usize,
+    ) -> Result<Vec<u8>, String> {
+        let call = self.client.post(url);
+        let call = headers
+            .iter()
+            .fold(call, |call, (name, value)| call.header(*name, value));
+        let call = call
             .header(CONTENT_TYPE, "application/json")
-            .body(document.to_string())
+            .body(document)
             .timeout(limit)
             .send();
         let response = call.await.map_err(|error| root_cause(&error))?;
         if !response.status().is_success() {
-            return Err(format!("{url} answered with {}", response.status()));
+            return Err(format!("the answer was {}", response.status()));
         }
         match read_body(response, max_bytes).await {
             Ok((body, true)) => Ok(body),
-            Ok(_) => Err(format!("the answer of {url} is over {max_bytes} bytes")),
+            Ok(_) => Err(format!("the answer is over {max_bytes} bytes")),
             Err(error) => Err(root_cause(&error)),
         }
     }

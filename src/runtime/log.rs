@@ -31,6 +31,9 @@ pub(super) fn note(note: &Note) {
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
         Note::TaskEnded { task, state } => info!(%task, state, "task ended"),
         Note::LeaseLost { task, worker, why } => warn!(%task, %worker, why, "worker lost"),
+        Note::WebhookGivenUp { task } => {
+            warn!(%task, "nobody heard that the task has ended: its webhook is given up");
+        }
         Note::MessageExpired { message, from } => {
             warn!(%message, %from, "a message in the inbox expired: nobody took it");
         }

@@ -15,6 +15,7 @@ mod persist;
 mod serve;
 mod tools;
 mod transfer;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -39,6 +39,8 @@ pub enum Keyspace {
     InboxProof = 22,
     /// The entry of who sent one of them, by entity id.
     InboxSender = 23,
+    /// Whom to tell that a task of ours has ended, by task id.
+    Webhook = 25,
     /// A file we send, by transfer id.
     SentFile = 40,
     /// The hashes of its chunks.
@@ -53,7 +55,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 18] = [
+    pub const ALL: [Keyspace; 19] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -67,6 +69,7 @@ impl Keyspace {
         Keyspace::InboxBody,
         Keyspace::InboxProof,
         Keyspace::InboxSender,
+        Keyspace::Webhook,
         Keyspace::SentFile,
         Keyspace::SentChunks,
         Keyspace::ReceivedFile,

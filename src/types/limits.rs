@@ -32,6 +32,12 @@ pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 pub const TOMBSTONES_MAX: usize = 20_000;
 /// Items in one list message (delegate, renew, result, cancel).
 pub const LIST_MAX_ITEMS: usize = 256;
+/// Webhooks kept, each until it was heard or given up.
+pub const WEBHOOKS_MAX: usize = 10_000;
+/// A webhook's address.
+pub const WEBHOOK_URL_MAX_BYTES: usize = 1_024;
+/// What signs a webhook.
+pub const WEBHOOK_SECRET_MAX_BYTES: usize = 256;
 /// Events kept of a task, for those who watch it.
 pub const EVENTS_KEPT: usize = 64;
 /// What of a reason an event keeps.

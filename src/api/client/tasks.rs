@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::http::{ANSWER_TIMEOUT, json, read};
 use super::{ApiClient, ClientError};
-use crate::api::body::{SubmitBody, TaskListParams};
+use crate::api::body::{SubmitBody, TaskListParams, WebhookBody};
 use crate::api::{ATTEMPTS_HEADER, NEXT_HEADER, WORKER_HEADER};
 use crate::proto::node::{TaskEventsView, TaskView};
 
@@ -107,6 +107,19 @@ impl ApiClient {
             attempts,
             result: read(response).await?,
         })
+    }
+
+    /// Has an address told when a task has ended. May be repeated.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn webhook(
+        &self,
+        id: impl Display,
+        webhook: &WebhookBody,
+    ) -> Result<(), ClientError> {
+        let path = ["v1", "tasks", &id.to_string(), "webhook"];
+        self.tell(&path, Some(webhook), ANSWER_TIMEOUT).await
     }
 
     /// Gives a task up.

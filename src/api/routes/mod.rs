@@ -13,6 +13,7 @@ mod talk;
 mod tasks;
 mod transfers;
 mod wake;
+mod webhook;
 mod work;
 
 use std::sync::Arc;
@@ -112,6 +113,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(work::extend))
         .routes(routes!(work::complete))
         .routes(routes!(work::fail))
+        .routes(routes!(webhook::webhook))
         .routes(routes!(transfers::send, transfers::list))
         .routes(routes!(transfers::cancel))
         .routes(routes!(wake::wake, wake::received))

@@ -1,5 +1,6 @@
 //! A task's events as a document and as a stream.
 
+use super::super::body::WebhookBody;
 use super::*;
 use crate::proto::node::{CommandError, CommandErrorCode, TaskEventView, TaskEventsView};
 
@@ -151,5 +152,28 @@ async fn an_open_stream_does_not_hold_up_the_end_of_the_node() {
         .header("accept", "text/event-stream");
     let mut open = open.send().await.unwrap();
     assert!(open.chunk().await.unwrap().is_some());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_handed_on_and_what_is_no_address_is_refused() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let id = Uuid::now_v7();
+    let webhook = WebhookBody {
+        url: "http://127.0.0.1:9/done".into(),
+        secret: Some("hidden".into()),
+    };
+    served.client().webhook(id, &webhook).await.unwrap();
+    let Command::Notify { id: task, target } = asked.last() else {
+        panic!("not a webhook")
+    };
+    assert_eq!((task.0, target.url()), (id, "http://127.0.0.1:9/done"));
+    assert!(!format!("{webhook:?}{target:?}").contains("hidden"));
+    for url in ["https://127.0.0.1/", "http://me@127.0.0.1/", "done"] {
+        let body = serde_json::json!({ "url": url });
+        let path = format!("/v1/tasks/{id}/webhook");
+        assert_eq!(served.post(&path, body).await.1["code"], "invalid", "{url}");
+    }
     served.stop().await;
 }

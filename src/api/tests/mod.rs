@@ -157,6 +157,7 @@ fn answer(command: Command) -> CommandResult {
         Command::TaskEvents { id, after } | Command::AwaitTaskEvents { id, after } => {
             return events::told(id, after, 3);
         }
+        Command::Notify { .. } => Reply::Done,
         Command::TaskResult(_) => Reply::TaskResult {
             worker: Some(WORKER),
             attempts: 2,

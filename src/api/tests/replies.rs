@@ -434,6 +434,7 @@ async fn the_description_lists_every_route() {
             "POST /v1/tasks/{id}/complete",
             "POST /v1/tasks/{id}/extend",
             "POST /v1/tasks/{id}/fail",
+            "POST /v1/tasks/{id}/webhook",
             "POST /v1/transfers",
             "POST /v1/transfers/{id}/cancel",
             "POST /v1/wake",

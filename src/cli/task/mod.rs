@@ -14,11 +14,13 @@ use crate::types::TaskId;
 
 mod list;
 mod map;
+mod notify;
 mod submit;
 mod watch;
 
 use list::ListArgs;
 use map::MapArgs;
+use notify::NotifyArgs;
 use submit::SubmitArgs;
 use watch::WatchArgs;
 
@@ -35,6 +37,8 @@ pub(super) enum TaskCommand {
     Show { id: TaskId },
     /// What happens to tasks, as it happens, until they have ended.
     Watch(WatchArgs),
+    /// Have an address told when a task has ended.
+    Notify(NotifyArgs),
     /// Give a task up.
     #[command(after_help = "Example:\n  junto task cancel 01980000-0000-7000-8000-000000000000")]
     Cancel { id: TaskId },
@@ -71,6 +75,7 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::List(args) => list::run(home, args, json).await,
         TaskCommand::Show { id } => show(&connect(home)?.task(id).await?, json),
         TaskCommand::Watch(args) => watch::run(home, args, json).await,
+        TaskCommand::Notify(args) => notify::run(home, args, json).await,
         TaskCommand::Cancel { id } => cancel(home, id, json).await,
         TaskCommand::Result { id } => result(home, id, json).await,
     }

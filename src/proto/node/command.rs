@@ -11,6 +11,7 @@ use super::views::{
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
+pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
     Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TextError, TransferId, WakeId,
 };
@@ -126,6 +127,11 @@ pub enum Command {
     AwaitTaskEvents {
         id: TaskId,
         after: Option<u64>,
+    },
+    /// Have an address told when the task has ended; it is kept until it was heard or given up.
+    Notify {
+        id: TaskId,
+        target: Target,
     },
     TaskResult(TaskId),
     CancelTask(TaskId),

@@ -42,6 +42,7 @@ impl Node {
                     None => return,
                 }
             }
+            Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::CancelTask(task) => self.cancel_task(task, step),
             Command::Drain { timeout_ms } => {

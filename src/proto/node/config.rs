@@ -61,6 +61,8 @@ pub struct TaskConfig {
     /// The first delay between attempts; doubles up to `backoff_max_ms`, with full jitter.
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,
+    /// Whether webhooks may go to other machines.
+    pub remote_webhooks: bool,
 }
 
 impl Default for TaskConfig {
@@ -73,6 +75,7 @@ impl Default for TaskConfig {
             losses_max: 20,
             backoff_ms: 500,
             backoff_max_ms: 30_000,
+            remote_webhooks: false,
         }
     }
 }

@@ -4,10 +4,12 @@
 
 use super::command::{Command, CommandResult};
 use super::transfers::{FileJob, FileNews};
+use super::views::TaskView;
 use crate::crypto::{Work, WorkOutput};
 pub use crate::proto::inbox::Settled;
 use crate::proto::registry::KeyNews;
 use crate::proto::session::StreamSecrets;
+use crate::proto::webhook::Target;
 pub use crate::types::Received;
 use crate::types::{
     BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId,
@@ -86,6 +88,8 @@ pub enum Input {
         from: EntityId,
         message: Received,
     },
+    /// An [`Output::Webhook`] was answered with 2xx (`heard`), or was not.
+    WebhookCalled { number: u64, heard: bool },
     /// The runtime's word on a file.
     File(FileNews),
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
@@ -160,6 +164,8 @@ pub enum Output {
     Kill { run: RunId },
     /// Run the wake hook.
     Hook { hook: HookId, spec: HookSpec },
+    /// Tell an address that a task has ended; the answer is [`Input::WebhookCalled`].
+    Webhook(Box<WebhookCall>),
     /// What becomes of a message that was handed in.
     Settle {
         delivery: DeliveryId,
@@ -216,6 +222,14 @@ pub struct HookSpec {
     pub timeout_ms: u64,
 }
 
+/// One try to tell an address that a task has ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookCall {
+    pub number: u64,
+    pub task: TaskView,
+    pub target: Target,
+}
+
 /// News for the log: what happened, without secrets or payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -259,6 +273,10 @@ pub enum Note {
     TaskEnded {
         task: TaskId,
         state: &'static str,
+    },
+    /// Nobody heard that it has ended.
+    WebhookGivenUp {
+        task: TaskId,
     },
     LeaseLost {
         task: TaskId,

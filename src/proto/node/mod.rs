@@ -7,7 +7,7 @@
 //! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
-//! hands on to `tasks`, `events`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
+//! hands on to `tasks`, `events`, `notify`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
 //! it answers with.
 
 mod answers;
@@ -25,6 +25,7 @@ mod io;
 mod keys;
 mod meeting;
 mod message;
+mod notify;
 mod outbox;
 mod reach;
 mod stats;
@@ -64,6 +65,7 @@ use crate::proto::session::Sessions;
 use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
 use crate::proto::transfer::{Receives, ReceivesConfig, Sends};
 use crate::proto::wake::{WakeRules, Wakes};
+use crate::proto::webhook::Webhooks;
 use crate::proto::{RowError, Step, Violation};
 use crate::types::{
     BatchId, BootId, Capability, CommandId, EntityId, ExchangeId, JobId, Mono, Multiaddr, Now,
@@ -102,6 +104,7 @@ pub struct Node {
     requester: Requester,
     worker: Worker,
     wakes: Wakes,
+    webhooks: Webhooks,
     inbox: Inbox,
     sends: Sends,
     receives: Receives,
@@ -178,6 +181,7 @@ impl Node {
         let mut clear = Clear::new(&identity, config.allow_v1_0.clone());
         // Small enough for every reader of JSON.
         let first_revision = first_id >> 8;
+        let mut webhooks = Webhooks::new(first_id);
         let mut sends = Sends::new(first_revision);
         let mut receives = Receives::new(ReceivesConfig {
             max_bytes: config.transfer.max_bytes,
@@ -190,6 +194,7 @@ impl Node {
             inbox.load(row, now)?;
             sends.load(row, now)?;
             receives.load(row, now)?;
+            webhooks.load(row)?;
             registry.load(row, now);
         }
         requester.resume(now);
@@ -226,6 +231,7 @@ impl Node {
             requester,
             worker,
             wakes: Wakes::new(rules),
+            webhooks,
             inbox,
             sends,
             receives,
@@ -255,6 +261,9 @@ impl Node {
         };
         let outputs = node.step(now, |node, step| {
             node.registry.issue(step);
+            let requester = &node.requester;
+            let over = |id| Some(requester.task(id)?.0.state.is_terminal());
+            node.webhooks.resume(step, over);
             node.worker.resume(step);
         });
         Ok((node, outputs))
@@ -338,6 +347,7 @@ impl Node {
                 from,
                 message,
             } => self.received(delivery, peer, from, message, step),
+            Input::WebhookCalled { number, heard } => self.webhook_called(number, heard, step),
             Input::File(news) => self.file_news(news, step),
             Input::Deadline => {}
         }
@@ -368,6 +378,7 @@ impl Node {
             }
         }
         self.tell_events();
+        self.call_webhooks(step);
         for (peer, session) in self.sessions.ended() {
             self.out.push(Output::ChannelDown { peer, session });
         }
@@ -484,6 +495,7 @@ impl Node {
             self.requester.next_deadline(),
             self.worker.next_deadline(),
             self.wakes.next_deadline(),
+            self.webhooks.next_deadline(),
             self.health.next_deadline(),
             self.inbox.next_deadline(),
             self.sends.next_deadline(),
@@ -512,6 +524,7 @@ impl Node {
         self.requester.check()?;
         self.worker.check()?;
         self.inbox.check()?;
+        self.webhooks.check()?;
         self.receives.check()
     }
 

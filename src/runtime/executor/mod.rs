@@ -63,8 +63,19 @@ const HOOK_ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// A command ended by itself, or was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecDone {
-    Run { run: RunId, outcome: RunOutcome },
-    Hook { hook: HookId, ok: bool },
+    Run {
+        run: RunId,
+        outcome: RunOutcome,
+    },
+    Hook {
+        hook: HookId,
+        ok: bool,
+    },
+    /// A webhook's call ended.
+    Webhook {
+        number: u64,
+        heard: bool,
+    },
 }
 
 /// Starts and stops commands. Dropping it kills them all.

@@ -124,7 +124,7 @@ impl World {
             Output::Note(note) => self.heard(from.host, &note)?,
             // Streams carry nothing here: what the cores promise does not rest on them.
             // Its clients send no files.
-            Output::File(_) => {}
+            Output::File(_) | Output::Webhook(_) => {}
             Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
             // The simulated network has exchanges only: no messages come in by a stream.
             Output::Settle { .. } | Output::Answer { .. } => {}

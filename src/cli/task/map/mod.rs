@@ -137,6 +137,10 @@ fn check(args: &MapArgs) -> Result<(), Failure> {
         let text = format!("{} files are more than {FILES_MAX}", args.files.len());
         return Err(Failure::usage(text).hint("map them in several runs"));
     }
+    if args.gather != Gather::All && args.allow_failed > 0 {
+        let text = "--allow-failed is for --gather all: the others take what completes";
+        return Err(Failure::usage(text));
+    }
     for path in &args.files {
         let name = path.display();
         let about = std::fs::metadata(path)
@@ -270,6 +274,33 @@ fn task_id(map: Uuid, digest: &[u8; 32]) -> Uuid {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::exit::Exit;
+
+    #[derive(Debug, clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        map: MapArgs,
+    }
+
+    fn checked(args: &[&str]) -> Result<(), Failure> {
+        let line = [&["map", "wc", "/dev/null"], args].concat();
+        check(&<Line as clap::Parser>::parse_from(line).map)
+    }
+
+    #[test]
+    fn an_option_that_would_do_nothing_is_wrong_usage() {
+        let odd = checked(&["--gather", "first", "--allow-failed", "1"]);
+        assert_eq!(odd.expect_err("refused").exit, Exit::Usage);
+        let device = checked(&["--allow-failed", "1"]);
+        assert_eq!(device.expect_err("no file").exit, Exit::Failed);
+        for odd in [
+            ["--into", "d", "--gather", "first"],
+            ["--into", "d", "--reduce", "wc"],
+        ] {
+            let line = [&["map", "wc", "f"][..], &odd].concat();
+            assert!(<Line as clap::Parser>::try_parse_from(line).is_err());
+        }
+    }
 
     #[test]
     fn ids_of_a_map_repeat_and_differ_by_what_was_chosen() {

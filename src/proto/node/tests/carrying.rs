@@ -54,6 +54,7 @@ impl Wires {
             | Output::DhtProvide { .. }
             | Output::DhtFind { .. }
             | Output::File(_)
+            | Output::Webhook(_)
             | Output::ChannelUp(_)
             | Output::ChannelDown { .. } => {}
         }

@@ -55,6 +55,7 @@ impl Node {
                 self.send_cancel(worker, items, after, step);
             }
             RequesterEffect::Finished { task, after } => {
+                self.webhooks.ended(task, step.now.mono);
                 self.task_finished(task, after);
             }
             RequesterEffect::Lost { task, worker, why } => {
