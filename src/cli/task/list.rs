@@ -82,7 +82,7 @@ async fn fetch(home: &Home, args: &ListArgs) -> Result<Vec<TaskView>, Failure> {
     let mut tasks: Vec<TaskView> = Vec::new();
     let mut after = None;
     loop {
-        let left = limit.map_or(TASKS_PAGE_MAX, |limit| limit - tasks.len());
+        let left = limit.map_or(TASKS_PAGE_MAX, |limit| limit.saturating_sub(tasks.len()));
         let params = TaskListParams {
             state: args.state,
             capability: args.capability.as_ref().map(ToString::to_string),
