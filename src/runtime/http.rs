@@ -80,14 +80,16 @@ impl HttpCaller {
             .body(document)
             .timeout(limit)
             .send();
-        let response = call.await.map_err(|error| root_cause(&error))?;
+        let response = call
+            .await
+            .map_err(|error| root_cause(&error.without_url()))?;
         if !response.status().is_success() {
             return Err(format!("the answer was {}", response.status()));
         }
         match read_body(response, max_bytes).await {
             Ok((body, true)) => Ok(body),
             Ok(_) => Err(format!("the answer is over {max_bytes} bytes")),
-            Err(error) => Err(root_cause(&error)),
+            Err(error) => Err(root_cause(&error.without_url())),
         }
     }
 
