@@ -36,6 +36,8 @@ pub(super) const PAGES: &[Page] = pages![
     "16-sending-files",
     "17-peers-without-libp2p",
     "18-watching-and-mapping",
+    "19-other-ways-to-serve",
+    "20-keychain-and-backups",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.
