@@ -157,6 +157,7 @@ impl Config {
         let offer = |(name, serve): (&Capability, &ServeSection)| Offer {
             name: name.clone(),
             slots: serve.slots,
+            price: 0,
         };
         NodeConfig {
             network: self.node.network.clone(),

@@ -20,7 +20,11 @@ use std::io;
 use crate::types::{Keyspace, Row, WriteBatch, WriteOp};
 
 /// The layout of rows this program writes. A store with a higher number is refused by name.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// - 1: the first.
+/// - 2: rows of tasks have version 2 and more tables may have rows. Nothing is rewritten: rows of
+///   version 1 are read as they are.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// The row in [`Keyspace::Meta`] that holds the schema version: `u32`, big-endian.
 const SCHEMA_KEY: &[u8] = b"schema";

@@ -188,7 +188,14 @@ fn open_and_scan(dir: &Path) -> Result<(sled::Db, Scan), Fault> {
         let (space, rest) = split_key(&key)?;
         if is_own_row(space, rest) {
             match rest {
-                SCHEMA_KEY => scan.schema = Some(decode_schema(&value)?),
+                SCHEMA_KEY => {
+                    let schema = decode_schema(&value)?;
+                    if schema > SCHEMA_VERSION {
+                        // Its row comes before all others, whose tables may be unknown here.
+                        return Err(Fault::Newer(schema));
+                    }
+                    scan.schema = Some(schema);
+                }
                 TALLY_KEY => scan.tally = Tally::decode(&value)?,
                 _ => {}
             }
@@ -199,9 +206,7 @@ fn open_and_scan(dir: &Path) -> Result<(sled::Db, Scan), Fault> {
             scan.blobs.insert(key.to_vec(), blob.hash);
         }
     }
-    // What a newer program counts, and how, is not known here.
-    let ours = scan.schema.is_none_or(|schema| schema <= SCHEMA_VERSION);
-    if ours && !found.agrees_with(&scan.tally) {
+    if !found.agrees_with(&scan.tally) {
         return Err(Fault::Damaged(String::from(
             "its rows are not those that were written",
         )));

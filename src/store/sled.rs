@@ -120,6 +120,10 @@ impl SledStore {
             .open(dir.join("db"))?;
         let floor = match judge(&scan, floor)? {
             Found::Complete(floor) => floor,
+            Found::Older(floor) => {
+                raise(&db, &log)?;
+                floor
+            }
             Found::Unfinished => create(dir, &db, &log, scan.tally)?,
         };
         let blobs = Blobs::open(dir, scan.blobs)?;
@@ -253,6 +257,8 @@ impl Drop for SledStore {
 /// What is in the folder.
 enum Found {
     Complete(Floor),
+    /// Written by an older program.
+    Older(Floor),
     /// Nothing, or no floor: it is new, or the process that created it died before the last step.
     Unfinished,
 }
@@ -261,11 +267,7 @@ enum Found {
 fn judge(scan: &Scan, floor: Option<Floor>) -> Result<Found, Fault> {
     let damaged = |what: String| Err(Fault::Damaged(what));
     match (scan.schema, floor) {
-        (Some(found), _) if found > SCHEMA_VERSION => Err(Fault::Newer(found)),
-        // Migrations from older schemas go here. There is none yet: 1 is the first.
-        (Some(found), _) if found < SCHEMA_VERSION => {
-            damaged(format!("it claims schema {found}, which never was"))
-        }
+        (Some(0), _) => damaged(String::from("it claims schema 0, which never was")),
         (Some(_), Some(floor)) if scan.tally.groups < floor.groups() => {
             let lost = floor.groups() - scan.tally.groups;
             damaged(format!(
@@ -273,10 +275,20 @@ fn judge(scan: &Scan, floor: Option<Floor>) -> Result<Found, Fault> {
                 floor.groups()
             ))
         }
+        (Some(found), Some(floor)) if found < SCHEMA_VERSION => Ok(Found::Older(floor)),
         (Some(_), Some(floor)) => Ok(Found::Complete(floor)),
         (None, Some(_)) => damaged(String::from("everything in its log is lost")),
         (_, None) => Ok(Found::Unfinished),
     }
+}
+
+/// Makes the schema this program's, before a row of it is written. From 1 to 2 that is all; what
+/// else a migration has to do goes here, in front, and must bear to be cut off and begun again.
+fn raise(db: &sled::Db, log: &File) -> Result<(), Fault> {
+    let key = stored_key(Keyspace::Meta, SCHEMA_KEY);
+    guarded(|| Ok(db.insert(key.clone(), &SCHEMA_VERSION.to_be_bytes())?))?;
+    guarded(|| Ok(db.flush()?))?;
+    Ok(log.sync_all()?)
 }
 
 /// Writes the store's own rows, and makes them and the files they stand in durable; the floor

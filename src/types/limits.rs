@@ -44,6 +44,11 @@ pub const EVENTS_KEPT: usize = 64;
 pub const EVENT_NOTE_MAX_BYTES: usize = 512;
 /// Attempts kept with a task.
 pub const ATTEMPTS_MAX: usize = 64;
+/// Labels of a node, of a task, or asked for by one.
+pub const LABELS_MAX: usize = 16;
+/// What a run says of how far it is, in words, and what it has written since the last time.
+pub const PROGRESS_NOTE_MAX_BYTES: usize = 256;
+pub const PROGRESS_DATA_MAX_BYTES: usize = 32 * 1024;
 /// How long a terminal task and a worker's tombstone are kept: 8 days.
 pub const TERMINAL_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
 

@@ -78,6 +78,14 @@ checked_text!(
     |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
 );
 checked_text!(
+    /// What a node says of itself, or a task of its kind: `gpu=a100`, `batch`.
+    Label,
+    "the label",
+    64,
+    "1 to 64 of a-z, A-Z, 0-9, '.', '_', '-', '/', ':' and '='",
+    |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=')
+);
+checked_text!(
     /// The network a node belongs to; part of every protocol id.
     NetworkName,
     "the network name",

@@ -9,9 +9,9 @@ use crate::crypto::{
     Chain, ChainError, Digest, Identity, KeyPair, PublicKey, SigCheck, Signature, hash,
 };
 use crate::types::limits::{
-    ADDRESSES_MAX, CAPABILITIES_MAX, ENTRY_MAX_BYTES, ENTRY_MAX_LIFE_MS, SLOTS_MAX,
+    ADDRESSES_MAX, CAPABILITIES_MAX, ENTRY_MAX_BYTES, ENTRY_MAX_LIFE_MS, LABELS_MAX, SLOTS_MAX,
 };
-use crate::types::{Capability, EntityId, Multiaddr, NodeName, PeerId, Wall};
+use crate::types::{Capability, EntityId, Label, Multiaddr, NodeName, PeerId, Wall};
 
 const PURPOSE: &str = "registry entry";
 const PEER_IDS_MAX: usize = 4;
@@ -23,6 +23,13 @@ pub struct Offer {
     pub name: Capability,
     /// How many tasks of it the node runs at once.
     pub slots: u32,
+    /// What it asks for one task of it, in the unit of rewards; nothing where it is left out.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub price: u64,
 }
 
 /// A transport identity of the entity, with that identity's own word for it.
@@ -56,6 +63,13 @@ pub struct EntryBody {
     pub expires: Wall,
     pub name: NodeName,
     pub capabilities: Vec<Offer>,
+    /// What it says of itself, such as `gpu=a100`: its own word, and nobody else's.
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "left_out::list"
+    )]
+    pub labels: Vec<Label>,
     pub addresses: Vec<Multiaddr>,
     pub peers: Vec<PeerBinding>,
     pub versions: Vec<String>,
@@ -123,6 +137,11 @@ impl SignedEntry {
         rule(
             body.capabilities.iter().all(slots),
             "1 to 256 slots are allowed",
+        )?;
+        rule(body.labels.len() <= LABELS_MAX, "too many labels")?;
+        rule(
+            body.labels.is_sorted_by(|a, b| a < b),
+            "its labels do not ascend",
         )?;
         rule(body.addresses.len() <= ADDRESSES_MAX, "too many addresses")?;
         rule(

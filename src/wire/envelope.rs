@@ -37,6 +37,12 @@ pub enum MsgType {
     TaskResultAck,
     TaskCancel,
     TaskCancelAck,
+    /// What was committed to may be told.
+    TaskReveal,
+    TaskRevealAck,
+    /// How far runs are.
+    TaskProgress,
+    TaskProgressAck,
     /// A numbered sign of life.
     Heartbeat,
     HeartbeatAck,
@@ -113,7 +119,11 @@ impl MsgType {
             | MsgType::TaskResult
             | MsgType::TaskResultAck
             | MsgType::TaskCancel
-            | MsgType::TaskCancelAck => MsgClass::Task,
+            | MsgType::TaskCancelAck
+            | MsgType::TaskReveal
+            | MsgType::TaskRevealAck
+            | MsgType::TaskProgress
+            | MsgType::TaskProgressAck => MsgClass::Task,
             _ => MsgClass::Other,
         }
     }
@@ -141,6 +151,10 @@ impl MsgType {
             MsgType::TaskResultAck => "task_result_ack",
             MsgType::TaskCancel => "task_cancel",
             MsgType::TaskCancelAck => "task_cancel_ack",
+            MsgType::TaskReveal => "task_reveal",
+            MsgType::TaskRevealAck => "task_reveal_ack",
+            MsgType::TaskProgress => "task_progress",
+            MsgType::TaskProgressAck => "task_progress_ack",
             MsgType::Heartbeat => "heartbeat",
             MsgType::HeartbeatAck => "heartbeat_ack",
             MsgType::StatusReport => "status_report",
@@ -173,7 +187,9 @@ impl MsgType {
             | MsgType::TaskResult
             | MsgType::TaskResultAck
             | MsgType::TaskCancel
-            | MsgType::TaskCancelAck => Priority::High,
+            | MsgType::TaskCancelAck
+            | MsgType::TaskReveal
+            | MsgType::TaskRevealAck => Priority::High,
             MsgType::Ping
             | MsgType::Pong
             | MsgType::RegistrySync
@@ -185,7 +201,9 @@ impl MsgType {
             | MsgType::ChunkOffer
             | MsgType::ChunkAnswer
             | MsgType::ChunkCancel
-            | MsgType::ChunkCancelAck => Priority::Normal,
+            | MsgType::ChunkCancelAck
+            | MsgType::TaskProgress
+            | MsgType::TaskProgressAck => Priority::Normal,
             MsgType::Heartbeat | MsgType::HeartbeatAck => Priority::Low,
         }
     }

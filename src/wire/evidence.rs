@@ -174,6 +174,7 @@ mod tests {
             expires: Wall(2),
             name: "sender".parse().expect("a name"),
             capabilities: Vec::new(),
+            labels: Vec::new(),
             addresses: Vec::new(),
             peers: vec![PeerBinding {
                 peer_id: identity.peer_id,

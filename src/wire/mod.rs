@@ -38,9 +38,10 @@ pub use status::{
     HeartbeatAck, Load, NodeStatus, StatusReport,
 };
 pub use task::{
-    AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,
-    ResultItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskRenew,
-    TaskRenewAck, TaskResult, TaskResultAck,
+    AcceptAnswer, AckAnswer, AgreePart, Budget, CancelItem, DelegateItem, Orphan, OutputPart,
+    ProgressAnswer, ProgressItem, RefuseReason, RenewAnswer, RenewItem, ResultItem, RevealAnswer,
+    RevealItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskProgress,
+    TaskProgressAck, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck,
 };
 pub use transfer::{
     ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, OfferAnswer, RefusedFile,

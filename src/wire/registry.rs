@@ -15,7 +15,7 @@ pub struct RegistryHave {
     /// How often its key was rotated: that counts before the number.
     #[serde(
         default,
-        skip_serializing_if = "left_out::is_zero",
+        skip_serializing_if = "left_out::is_default",
         deserialize_with = "left_out::number"
     )]
     pub rotations: u32,

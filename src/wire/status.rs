@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::left_out;
 use crate::types::Capability;
 
 /// What a node does for others at the moment.
@@ -13,6 +14,20 @@ pub struct Load {
     /// Slots of all its capabilities together, and how many are free.
     pub slots: u32,
     pub free: u32,
+    /// Tasks it has accepted for which no slot is free yet.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub waiting: u32,
+    /// It takes nothing more: it is about to stop.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::yes"
+    )]
+    pub draining: bool,
 }
 
 /// Whether there is an agent behind a node.
@@ -84,6 +99,13 @@ pub struct FreeSlots {
     pub name: Capability,
     pub slots: u32,
     pub free: u32,
+    /// Tasks of it that are accepted and wait for a slot.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub waiting: u32,
 }
 
 /// The answer: at most `CAPABILITIES_MAX`.

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::left_out;
 use crate::types::{BootId, Capability, FencingToken, TaskId};
 
 /// Requester to worker: run these.
@@ -27,6 +28,48 @@ pub struct DelegateItem {
     pub lease_ms: u64,
     /// What is left until the task's deadline.
     pub remaining_ms: u64,
+    /// What becomes of a run whose lease is lost. Left out: it goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphan: Option<Orphan>,
+    /// The requester wants to hear what the run says before it has ended.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::yes"
+    )]
+    pub stream: bool,
+    /// What the run may hand on to others. Left out: nothing is said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// One of several runs of the same work: the worker commits to its result first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<AgreePart>,
+}
+
+/// What becomes of a run whose lease is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Orphan {
+    /// It is ended and the task given back.
+    Stop,
+}
+
+/// What a task may hand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// How many levels of tasks may be below it.
+    pub depth: u8,
+    /// What these may cost together.
+    pub reward: u64,
+}
+
+/// Which agreement a run is part of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgreePart {
+    pub parent: TaskId,
+    pub round: u32,
 }
 
 /// Worker to requester, the response: taken (and on disk), or why not.
@@ -56,8 +99,12 @@ pub enum RefuseReason {
     TooLarge,
     /// The worker has already heard of a higher token, or has finished this one.
     Stale,
-    /// The worker's policy or its disk refuses.
+    /// The worker's policy or its disk refuses, or it cannot do what the offer asks for.
     NotAllowed,
+    /// It takes nothing more: it is about to stop.
+    Draining,
+    /// It asks for more than the task's reward.
+    Price,
 }
 
 /// Worker to requester: everything I hold of yours (an absent one of an older boot is lost).
@@ -85,7 +132,7 @@ pub struct TaskRenewAck {
 
 /// What the requester's log says of one held task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum RenewAnswer {
     /// The lease runs again from now.
     Renewed { lease_ms: u64 },
@@ -111,16 +158,37 @@ pub struct ResultItem {
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum TaskOutcome {
     Completed {
         #[serde(with = "serde_bytes")]
         result: Vec<u8>,
     },
     /// The command failed, could not be started, or went over a limit.
-    Failed { reason: String },
+    Failed {
+        reason: String,
+        /// The run took its worker down with it, again and again.
+        #[serde(
+            default,
+            skip_serializing_if = "left_out::is_default",
+            deserialize_with = "left_out::yes"
+        )]
+        poison: bool,
+    },
     /// The worker gives the task back unharmed.
     Released,
+    /// The result is fixed and not told yet: a commitment to it.
+    Committed {
+        #[serde(with = "serde_bytes")]
+        commitment: [u8; 32],
+    },
+    /// What was committed to.
+    Revealed {
+        #[serde(with = "serde_bytes")]
+        salt: [u8; 32],
+        #[serde(with = "serde_bytes")]
+        result: Vec<u8>,
+    },
 }
 
 /// The response to results: from here on the requester's disk answers for them.
@@ -159,3 +227,113 @@ pub struct CancelItem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskCancelAck {}
+
+/// Requester to worker: the round is closed, tell the results of these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskReveal {
+    pub items: Vec<RevealItem>,
+}
+
+/// One commitment to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevealItem {
+    pub task_id: TaskId,
+    pub token: FencingToken,
+}
+
+/// The response; the results themselves come as [`TaskResult`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRevealAck {
+    pub answers: Vec<RevealAnswer>,
+}
+
+/// What the worker says of one commitment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RevealAnswer {
+    /// Its result will come.
+    Noted,
+    /// It has not committed to anything under this token.
+    Unknown,
+}
+
+/// Worker to requester: how far these are. Never stored, never sent twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskProgress {
+    pub items: Vec<ProgressItem>,
+}
+
+/// What one run said since the last word of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgressItem {
+    pub task_id: TaskId,
+    pub token: FencingToken,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<OutputPart>,
+}
+
+/// A piece of what a run has written so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputPart {
+    /// Where it begins: what lies between the pieces was lost on the way.
+    pub offset: u64,
+    #[serde(with = "serde_bytes")]
+    pub data: Vec<u8>,
+}
+
+/// The response to progress.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskProgressAck {
+    pub answers: Vec<ProgressAnswer>,
+}
+
+/// What the requester's log says of one run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProgressAnswer {
+    Ok,
+    /// Nobody wants to hear more of it under this token.
+    Fenced,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+    use crate::wire::{OfferAnswer, cbor};
+
+    /// Reads `value` as it is, and with one key more in the map of its variant.
+    fn read_with_more<T: Serialize + DeserializeOwned>(value: &T) -> [bool; 2] {
+        let bytes = cbor::encode(value);
+        let mut tree: ciborium::Value = ciborium::from_reader(&bytes[..]).expect("our own");
+        let variant = &mut tree.as_map_mut().expect("a map")[0].1;
+        let inner = variant.as_map_mut().expect("a map");
+        inner.push(("unknown".into(), true.into()));
+        [bytes, cbor::encode(&tree)].map(|bytes| cbor::decode::<T>(&bytes, 1024).is_ok())
+    }
+
+    #[test]
+    fn an_unknown_key_in_a_variant_is_refused_as_anywhere_else() {
+        let failed = TaskOutcome::Failed {
+            reason: "x".into(),
+            poison: false,
+        };
+        assert_eq!(read_with_more(&failed), [true, false]);
+        let renewed = RenewAnswer::Renewed { lease_ms: 1 };
+        assert_eq!(read_with_more(&renewed), [true, false]);
+        let accepted = OfferAnswer::Accepted { have_bytes: 1 };
+        assert_eq!(read_with_more(&accepted), [true, false]);
+    }
+}

@@ -38,7 +38,7 @@ pub struct ChunkAnswer {
 
 /// The receiver's word on a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum OfferAnswer {
     /// Wanted: open a bulk stream. So many bytes of it are on disk.
     Accepted {

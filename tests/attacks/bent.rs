@@ -3,9 +3,9 @@
 use junto::proto::session::parse;
 use junto::types::{FencingToken, Nonce, TaskId};
 use junto::wire::{
-    CancelItem, DelegateItem, MsgType, RegistryHave, RegistrySync, RenewItem, ResultItem,
-    TaskCancel, TaskDelegate, TaskOutcome, TaskRenew, TaskResult, WakeStatus, WakeUp, WakeUpdate,
-    cbor,
+    CancelItem, DelegateItem, MsgType, OutputPart, ProgressItem, RegistryHave, RegistrySync,
+    RenewItem, ResultItem, RevealItem, TaskCancel, TaskDelegate, TaskOutcome, TaskProgress,
+    TaskRenew, TaskResult, TaskReveal, WakeStatus, WakeUp, WakeUpdate, cbor,
 };
 
 use super::liar::{Answer, Liar, Victim};
@@ -162,9 +162,25 @@ async fn a_body_with_any_field_bent_harms_nothing_although_it_is_sealed() {
     victim.is_unharmed(seed()).await;
 }
 
+fn progress(task_id: TaskId, token: FencingToken) -> ProgressItem {
+    ProgressItem {
+        task_id,
+        token,
+        percent: Some(50),
+        note: Some("half".into()),
+        output: Some(OutputPart {
+            offset: 3,
+            data: b"a b".to_vec(),
+        }),
+    }
+}
+
 fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
     let (task_id, token) = (TaskId(uuid::Uuid::from_u128(7)), FencingToken(1));
-    let outcome = TaskOutcome::Failed { reason: "x".into() };
+    let outcome = TaskOutcome::Failed {
+        reason: "x".into(),
+        poison: false,
+    };
     let id = liar.identity.entity_id;
     vec![
         (MsgType::Ping, cbor::encode(&junto::wire::Ping {})),
@@ -205,6 +221,10 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                     input: b"a b".to_vec(),
                     lease_ms: 20_000,
                     remaining_ms: 60_000,
+                    orphan: None,
+                    stream: false,
+                    budget: None,
+                    agree: None,
                 }],
             }),
         ),
@@ -229,6 +249,18 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
             MsgType::TaskCancel,
             cbor::encode(&TaskCancel {
                 items: vec![CancelItem { task_id, token }],
+            }),
+        ),
+        (
+            MsgType::TaskReveal,
+            cbor::encode(&TaskReveal {
+                items: vec![RevealItem { task_id, token }],
+            }),
+        ),
+        (
+            MsgType::TaskProgress,
+            cbor::encode(&TaskProgress {
+                items: vec![progress(task_id, token)],
             }),
         ),
     ]

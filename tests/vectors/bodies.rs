@@ -2,11 +2,13 @@
 
 use junto::types::{BootId, Capability, EntityId, FencingToken, Nonce, TaskId};
 use junto::wire::{
-    AcceptAnswer, AckAnswer, AgentPresence, CancelItem, CapabilityQuery, CapabilityResponse,
-    DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load, NodeStatus, Ping,
-    RefuseReason, RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem, ResultItem,
-    StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskRenew, TaskRenewAck,
-    TaskResult, TaskResultAck, WakeStatus, WakeUp, WakeUpAck, WakeUpdate, cbor,
+    AcceptAnswer, AckAnswer, AgentPresence, AgreePart, Budget, CancelItem, CapabilityQuery,
+    CapabilityResponse, DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load,
+    NodeStatus, Orphan, OutputPart, Ping, ProgressAnswer, ProgressItem, RefuseReason,
+    RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem, ResultItem, RevealAnswer,
+    RevealItem, StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskProgress,
+    TaskProgressAck, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck,
+    WakeStatus, WakeUp, WakeUpAck, WakeUpdate, cbor,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,8 +43,29 @@ pub fn delegate() -> TaskDelegate {
             input: b"a b".to_vec(),
             lease_ms: 20_000,
             remaining_ms: 600_000,
+            orphan: None,
+            stream: false,
+            budget: None,
+            agree: None,
         }],
     }
+}
+
+/// An offer that asks for everything that one can ask for.
+fn demanding() -> TaskDelegate {
+    let mut delegate = delegate();
+    let item = &mut delegate.items[0];
+    item.orphan = Some(Orphan::Stop);
+    item.stream = true;
+    item.budget = Some(Budget {
+        depth: 2,
+        reward: 1_000,
+    });
+    item.agree = Some(AgreePart {
+        parent: TaskId(uuid::Uuid::from_bytes([0x56; 16])),
+        round: 1,
+    });
+    delegate
 }
 
 pub fn accept() -> TaskAccept {
@@ -73,8 +96,22 @@ fn bodies() -> Vec<Value> {
         ended(TaskOutcome::Completed {
             result: b"2".to_vec(),
         }),
-        ended(TaskOutcome::Failed { reason: "x".into() }),
+        ended(TaskOutcome::Failed {
+            reason: "x".into(),
+            poison: false,
+        }),
+        ended(TaskOutcome::Failed {
+            reason: "x".into(),
+            poison: true,
+        }),
         ended(TaskOutcome::Released),
+        ended(TaskOutcome::Committed {
+            commitment: [0x57; 32],
+        }),
+        ended(TaskOutcome::Revealed {
+            salt: [0x58; 32],
+            result: b"2".to_vec(),
+        }),
     ];
     let (nonce, entity_id) = (Nonce([9; 32]), EntityId([8; 32]));
     let sync = RegistrySync {
@@ -120,6 +157,12 @@ fn bodies() -> Vec<Value> {
     let cancel = TaskCancel {
         items: vec![CancelItem { task_id, token }],
     };
+    let refusing = TaskAccept {
+        boot: BootId(7),
+        answers: [RefuseReason::Draining, RefuseReason::Price]
+            .map(AcceptAnswer::Refused)
+            .to_vec(),
+    };
     vec![
         body("ping", &Ping {}),
         body("registry-sync", &sync),
@@ -128,7 +171,9 @@ fn bodies() -> Vec<Value> {
         body("wake-up-ack", &woken),
         body("wake-update", &update),
         body("task-delegate", &delegate()),
+        body("task-delegate", &demanding()),
         body("task-accept", &accept()),
+        body("task-accept", &refusing),
         body("task-renew", &renew),
         body("task-renew-ack", &renewed),
         body("task-result", &TaskResult { items: results }),
@@ -136,12 +181,53 @@ fn bodies() -> Vec<Value> {
         body("task-cancel", &cancel),
     ]
     .into_iter()
+    .chain(reveals_and_progress())
     .chain(signs_of_life())
     .collect()
 }
 
+fn reveals_and_progress() -> [Value; 4] {
+    let (task_id, token) = (task_id(), FencingToken(1));
+    let reveal = TaskReveal {
+        items: vec![RevealItem { task_id, token }],
+    };
+    let noted = TaskRevealAck {
+        answers: vec![RevealAnswer::Noted, RevealAnswer::Unknown],
+    };
+    let silent = ProgressItem {
+        task_id,
+        token,
+        percent: None,
+        note: None,
+        output: None,
+    };
+    let progress = TaskProgress {
+        items: vec![
+            ProgressItem {
+                percent: Some(50),
+                note: Some("half".into()),
+                output: Some(OutputPart {
+                    offset: 3,
+                    data: b"a b".to_vec(),
+                }),
+                ..silent.clone()
+            },
+            silent,
+        ],
+    };
+    let heard = TaskProgressAck {
+        answers: vec![ProgressAnswer::Ok, ProgressAnswer::Fenced],
+    };
+    [
+        body("task-reveal", &reveal),
+        body("task-reveal-ack", &noted),
+        body("task-progress", &progress),
+        body("task-progress-ack", &heard),
+    ]
+}
+
 /// Heartbeats, status, capabilities, discovery.
-fn signs_of_life() -> [Value; 6] {
+fn signs_of_life() -> [Value; 8] {
     let wc: Capability = "wc".parse().unwrap();
     let status = NodeStatus {
         uptime_ms: 90_000,
@@ -149,6 +235,7 @@ fn signs_of_life() -> [Value; 6] {
             held: 1,
             slots: 4,
             free: 3,
+            ..Load::default()
         },
         agent: AgentPresence::Wakeable,
     };
@@ -156,9 +243,28 @@ fn signs_of_life() -> [Value; 6] {
         name: wc.clone(),
         slots: 4,
         free: 3,
+        waiting: 0,
+    };
+    let full = FreeSlots {
+        free: 0,
+        waiting: 5,
+        ..free.clone()
     };
     let capable = CapabilityResponse {
         capabilities: vec![free],
+    };
+    let queueing = CapabilityResponse {
+        capabilities: vec![full],
+    };
+    let load = Load {
+        held: 9,
+        slots: 4,
+        free: 0,
+        waiting: 5,
+        draining: true,
+    };
+    let stopping = StatusReport {
+        status: NodeStatus { load, ..status },
     };
     let asked = CapabilityQuery {
         capability: Some(wc.clone()),
@@ -172,7 +278,9 @@ fn signs_of_life() -> [Value; 6] {
         body("heartbeat-ack", &HeartbeatAck { seq: 7 }),
         body("status-report", &StatusReport { status }),
         body("capability-query", &asked),
+        body("status-report", &stopping),
         body("capability-response", &capable),
+        body("capability-response", &queueing),
         body("discovery", &wanted),
     ]
 }

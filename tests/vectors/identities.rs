@@ -94,6 +94,7 @@ fn a_key_is_rotated_as_it_was() {
         expires: Wall(ISSUED.0 + 1000),
         name: "alice".parse().unwrap(),
         capabilities: Vec::new(),
+        labels: Vec::new(),
         addresses: vec![address.clone()],
         peers: vec![PeerBinding {
             peer_id: first.peer_id,

@@ -47,6 +47,7 @@ pub fn side(first: u8, name: &str) -> Side {
         capabilities: vec![Offer {
             name: "wc".parse().unwrap(),
             slots: 4,
+            price: 0,
         }],
         addresses: vec![ADDRESS.parse().unwrap()],
         seq: 0,

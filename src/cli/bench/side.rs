@@ -292,6 +292,7 @@ impl Host {
         config.node.capabilities = vec![Offer {
             name: echo(),
             slots: SLOTS,
+            price: 0,
         }];
         config.files.incoming = store.join("incoming");
         let store = store.to_owned();

@@ -184,6 +184,10 @@ impl Health {
         known.unanswered = None;
         known.their_seq = None;
         known.slots.clear();
+        if let Some((status, _)) = &mut known.status {
+            // What stopped for good has no sessions: it is back.
+            status.load.draining = false;
+        }
         known.up = true;
         self.seen(&peer, now);
     }

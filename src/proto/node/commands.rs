@@ -214,6 +214,7 @@ impl Node {
                     name: entry.body.name.to_string(),
                     state: state.into(),
                     capabilities: capability_names(entry),
+                    labels: entry.body.labels.iter().map(ToString::to_string).collect(),
                     addresses: entry
                         .body
                         .addresses

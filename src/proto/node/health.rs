@@ -75,6 +75,8 @@ impl Node {
                 held: u32::try_from(self.worker.len()).unwrap_or(u32::MAX),
                 slots,
                 free,
+                waiting: 0,
+                draining: self.worker.is_draining(),
             },
             agent,
         }
@@ -458,6 +460,18 @@ impl Node {
 }
 
 fn load_view(load: Load) -> LoadView {
-    let Load { held, slots, free } = load;
-    LoadView { held, slots, free }
+    let Load {
+        held,
+        slots,
+        free,
+        waiting,
+        draining,
+    } = load;
+    LoadView {
+        held,
+        slots,
+        free,
+        waiting,
+        draining,
+    }
 }

@@ -11,9 +11,10 @@ use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
 use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
-    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel,
-    TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, VERSION_1_0,
-    WakeUp, WakeUpAck, WakeUpdate, WireError, cbor,
+    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, ProgressAnswer, RegistrySync, RevealAnswer,
+    TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew,
+    TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp,
+    WakeUpAck, WakeUpdate, WireError, cbor,
 };
 
 /// The answer to a request: its type, its body, and what it rests on.
@@ -252,6 +253,22 @@ impl Node {
                     cbor::encode(&TaskCancelAck {}),
                     BatchId::NONE,
                 ))
+            }
+            MsgType::TaskReveal => {
+                let TaskReveal { items } = read(body)?;
+                bounded(items.len())?;
+                // This worker takes nothing that asks for a commitment (`Worker::offered`).
+                let answers = vec![RevealAnswer::Unknown; items.len()];
+                let body = cbor::encode(&TaskRevealAck { answers });
+                Ok((MsgType::TaskRevealAck, body, BatchId::NONE))
+            }
+            MsgType::TaskProgress => {
+                let TaskProgress { items } = read(body)?;
+                bounded(items.len())?;
+                // This requester asks for none.
+                let answers = vec![ProgressAnswer::Fenced; items.len()];
+                let body = cbor::encode(&TaskProgressAck { answers });
+                Ok((MsgType::TaskProgressAck, body, BatchId::NONE))
             }
             MsgType::ChunkCancel => {
                 let cancel: ChunkCancel = read(body)?;

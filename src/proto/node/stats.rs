@@ -43,6 +43,12 @@ pub struct LoadView {
     pub held: u32,
     pub slots: u32,
     pub free: u32,
+    /// Of those it holds, the ones that wait for a slot.
+    #[serde(default)]
+    pub waiting: u32,
+    /// It takes nothing more: it is about to stop.
+    #[serde(default)]
+    pub draining: bool,
 }
 
 /// What a peer answered when it was asked how it is.

@@ -40,6 +40,7 @@ impl Announcement {
             expires: now.wall + LIFE_MS,
             name: self.name.clone(),
             capabilities: self.capabilities.clone(),
+            labels: Vec::new(),
             addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
             peers: vec![binding],
             versions: VERSIONS.iter().map(|v| String::from(*v)).collect(),

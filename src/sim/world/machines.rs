@@ -163,6 +163,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                 capabilities: Vec::from_iter(serves.then(|| Offer {
                     name: name.clone(),
                     slots,
+                    price: 0,
                 })),
                 bootstrap: Vec::new(),
                 // Where work is scarce sessions are short, too: their ends meet every other fault.

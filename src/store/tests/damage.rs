@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::*;
-use crate::store::StoreError;
+use crate::store::{SCHEMA_VERSION, StoreError};
 
 const FULL_DISK_DIR: &str = "JUNTO_TEST_FULL_DISK_DIR";
 
@@ -111,6 +111,9 @@ fn a_newer_schema_is_refused_by_name() {
         .unwrap();
     db.insert([&[1u8][..], b"schema"].concat(), &7u32.to_be_bytes())
         .unwrap();
+    // In a table that is not known here.
+    db.insert([&[200u8][..], b"row"].concat(), b"value")
+        .unwrap();
     drop(db);
     let refused = read(dir.path()).unwrap_err();
     assert!(
@@ -118,6 +121,30 @@ fn a_newer_schema_is_refused_by_name() {
         "{refused}"
     );
     assert!(refused.to_string().contains("schema 7"));
+}
+
+#[test]
+fn a_store_of_schema_1_is_read_and_becomes_one_of_this_program() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = open(dir.path());
+    store.apply(&[put(Keyspace::Task, "a", "kept")]).unwrap();
+    drop(store);
+    let log = || {
+        sled::Config::new()
+            .path(dir.path())
+            .segment_size(4 << 20)
+            .open()
+            .unwrap()
+    };
+    let key = [&[1u8][..], b"schema"].concat();
+    log().insert(&key, &1u32.to_be_bytes()).unwrap();
+    let rows = read(dir.path()).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(
+        log().get(&key).unwrap().unwrap(),
+        &SCHEMA_VERSION.to_be_bytes()
+    );
+    assert_eq!(read(dir.path()).unwrap(), rows);
 }
 
 #[test]

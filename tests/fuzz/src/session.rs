@@ -52,6 +52,7 @@ fn entry(identity: &Identity, issued: Wall) -> Vec<u8> {
         expires: Wall(issued.0 + 24 * HOUR_MS),
         name: "a".parse().expect("a name"),
         capabilities: Vec::new(),
+        labels: Vec::new(),
         addresses: Vec::new(),
         peers: vec![PeerBinding {
             peer_id: identity.peer_id,

@@ -20,8 +20,8 @@ use junto::wire::{
     Confirm, Discovery, EntryBody, Envelope, ErrorBody, Evidence, Handshake, HandshakeAck, Header,
     Heartbeat, HeartbeatAck, JsonMessage, MessageProof, PeerBinding, Ping, Pong, Ready,
     RegistryEntries, RegistrySync, SealedPlain, SignedEntry, StatusReport, TaskAccept, TaskCancel,
-    TaskCancelAck, TaskDelegate, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, WakeUp,
-    WakeUpAck, WakeUpdate, WireError,
+    TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
+    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeUp, WakeUpAck, WakeUpdate, WireError,
 };
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -83,6 +83,10 @@ messages! {
     "chunk-answer": ChunkAnswer,
     "chunk-cancel": ChunkCancel,
     "chunk-cancel-ack": ChunkCancelAck,
+    "task-reveal": TaskReveal,
+    "task-reveal-ack": TaskRevealAck,
+    "task-progress": TaskProgress,
+    "task-progress-ack": TaskProgressAck,
 }
 
 /// Everything else that is read.
@@ -302,6 +306,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         expires: Wall(2),
         name: "a".parse().expect("a name"),
         capabilities: Vec::new(),
+        labels: Vec::new(),
         addresses: vec!["/ip4/192.0.2.7/tcp/4001".parse().expect("an address")],
         peers: vec![PeerBinding {
             peer_id: identity.peer_id,

@@ -31,6 +31,8 @@ pub enum Type {
     AnyText,
     Regexp(String),
     Bool,
+    /// The word `true`.
+    Yes,
     List {
         min: usize,
         max: usize,
@@ -136,6 +138,7 @@ impl Spec {
             Type::AnyText => Value::Text(text(".{0,40}", rng)),
             Type::Regexp(pattern) => Value::Text(text(pattern, rng)),
             Type::Bool => Value::Bool(rng.random()),
+            Type::Yes => Value::Bool(true),
             Type::List { min, max, of } => {
                 let count = length(*min, (*max).min(min + 4), rng);
                 Value::Array((0..count).map(|_| self.value(of, rng)).collect())

@@ -85,6 +85,7 @@ fn one(tokens: &mut Tokens) -> Type {
         "tstr" if is_next(tokens, ".regexp") => Type::Regexp(literal(tokens)),
         "tstr" => Type::AnyText,
         "bool" => Type::Bool,
+        "true" => Type::Yes,
         "uint" if is_next(tokens, ".size") => {
             let size = number(tokens);
             Type::Range(0, u64::MAX >> (64 - 8 * size))

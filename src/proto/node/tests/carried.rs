@@ -51,6 +51,7 @@ impl Stranger {
             expires: now.wall + ENTRY_MAX_LIFE_MS,
             name: "stranger".parse().expect("a name"),
             capabilities: Vec::new(),
+            labels: Vec::new(),
             addresses,
             peers: vec![PeerBinding {
                 peer_id: identity.peer_id,

@@ -34,7 +34,11 @@ fn addr(n: usize) -> Multiaddr {
 
 /// Node `n`, which starts from node `from` and serves `slots` tasks of `wc` at once.
 fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
-    let offer = Offer { name: wc(), slots };
+    let offer = Offer {
+        name: wc(),
+        slots,
+        price: 0,
+    };
     NodeConfig {
         network: "test".parse().expect("a network"),
         name: format!("node-{n}").parse().expect("a name"),

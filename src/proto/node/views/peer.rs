@@ -50,6 +50,9 @@ pub struct EntryView {
     /// `self`, or the peer's state.
     pub state: String,
     pub capabilities: Vec<String>,
+    /// What it says of itself.
+    #[serde(default)]
+    pub labels: Vec<String>,
     pub addresses: Vec<String>,
     /// The public key in use, in hexadecimal.
     pub key: String,

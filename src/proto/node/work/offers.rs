@@ -32,6 +32,11 @@ impl Node {
                 .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
                 // An offer that is not even sent would only cost a token.
                 .filter(|(_, peer, _)| guard.wait_ms(peer, now).is_none())
+                // It said that it would refuse.
+                .filter(|(_, peer, _)| {
+                    let said = health.of(peer).and_then(|known| known.status);
+                    !said.is_some_and(|(status, _)| status.load.draining)
+                })
                 .map(|(entry, peer, slots)| {
                     let said = health.of(&peer).and_then(|known| known.slots(capability));
                     let candidate = Candidate {
@@ -89,6 +94,10 @@ impl Node {
             input: self.requester.input(id)?.to_vec(),
             lease_ms: self.requester.lease_ms(),
             remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
+            orphan: None,
+            stream: false,
+            budget: None,
+            agree: None,
         })
     }
 

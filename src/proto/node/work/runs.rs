@@ -75,10 +75,14 @@ impl Node {
             }
             RunOutcome::Completed { .. } => TaskOutcome::Failed {
                 reason: "the result is larger than 1 MiB".into(),
+                poison: false,
             },
             RunOutcome::Failed { mut reason } => {
                 reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
-                TaskOutcome::Failed { reason }
+                TaskOutcome::Failed {
+                    reason,
+                    poison: false,
+                }
             }
         };
         self.worker.run_ended(run, outcome, step);

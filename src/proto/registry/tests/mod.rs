@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use super::*;
 use crate::crypto::{Identity, Rng, Seeds};
 use crate::types::limits::{ADDRESSES_MAX, ENTRY_MAX_LIFE_MS};
-use crate::types::{Mono, WriteBatch, WriteOp};
+use crate::types::{Label, Mono, WriteBatch, WriteOp};
 use crate::wire::PeerBinding;
 
 const HOUR_MS: u64 = 3_600_000;
@@ -48,7 +48,9 @@ fn body(by: &Identity, seq: u64, name: &str) -> EntryBody {
         capabilities: vec![Offer {
             name: wc(),
             slots: 2,
+            price: 0,
         }],
+        labels: Vec::new(),
         addresses: Vec::new(),
         peers: vec![binding],
         versions: vec!["1.1".into()],

@@ -81,11 +81,24 @@ fn an_entry_over_a_bound_is_refused() {
     let offer = Offer {
         name: wc(),
         slots: 1,
+        price: 0,
     };
     assert_eq!(
         judged(|body| body.capabilities = vec![offer; 33]),
         rule("too many capabilities")
     );
+    let label = |n: usize| format!("n={n:02}").parse().expect("a label");
+    let labels = |n: usize| (0..n).map(label).collect::<Vec<Label>>();
+    let most = judged(|body| body.labels = labels(16));
+    assert!(matches!(most, Arrival::Check(_)));
+    assert_eq!(
+        judged(|body| body.labels = labels(17)),
+        rule("too many labels")
+    );
+    for disordered in [vec![label(2), label(1)], vec![label(1), label(1)]] {
+        let disordered = judged(|body| body.labels = disordered.clone());
+        assert_eq!(disordered, rule("its labels do not ascend"));
+    }
     let long = judged(|body| body.versions = vec!["v".repeat(100); 90]);
     assert!(
         matches!(long, Arrival::Bad(EntryError::Form(_))),

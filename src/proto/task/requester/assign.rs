@@ -141,9 +141,11 @@ impl Requester {
                 AcceptAnswer::Refused(reason) => {
                     let avoid_ms = match reason {
                         RefuseReason::Busy | RefuseReason::Stale => AVOID_BUSY_MS,
+                        RefuseReason::Draining => AVOID_SILENT_MS,
                         RefuseReason::UnknownCapability
                         | RefuseReason::TooLarge
-                        | RefuseReason::NotAllowed => AVOID_UNFIT_MS,
+                        | RefuseReason::NotAllowed
+                        | RefuseReason::Price => AVOID_UNFIT_MS,
                     };
                     self.pass_over(worker, avoid_ms, step);
                     self.withdraw(*id, 0, step);

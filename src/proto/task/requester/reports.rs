@@ -131,6 +131,12 @@ impl Requester {
                 task.record.result_token == Some(token) && task.record.worker == Some(worker);
             let answer = if repeated {
                 AckAnswer::Kept
+            } else if matches!(
+                outcome,
+                TaskOutcome::Committed { .. } | TaskOutcome::Revealed { .. }
+            ) {
+                // No commitment was asked for.
+                AckAnswer::Fenced
             } else if self.is_current(id, token, worker) || self.skips_fencing(id) {
                 self.take(id, token, outcome, step);
                 AckAnswer::Kept
@@ -166,11 +172,14 @@ impl Requester {
                 self.finish(id, TaskState::Completed, None, step);
             }
             TaskOutcome::Completed { .. } => self.fail(id, "the result is too large", step),
-            TaskOutcome::Failed { reason } => self.fail(id, &reason, step),
+            TaskOutcome::Failed { reason, .. } => self.fail(id, &reason, step),
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
                 self.dismiss(id);
                 self.rest(id, 0, step);
+            }
+            TaskOutcome::Committed { .. } | TaskOutcome::Revealed { .. } => {
+                unreachable!("fenced before")
             }
         }
     }

@@ -63,7 +63,11 @@ fn requester_config() -> RequesterConfig {
 }
 
 fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
-    let capabilities = vec![Offer { name: wc(), slots }];
+    let capabilities = vec![Offer {
+        name: wc(),
+        slots,
+        price: 0,
+    }];
     WorkerConfig {
         capabilities,
         renew_ms: 5_000,
@@ -78,5 +82,8 @@ fn completed() -> TaskOutcome {
 
 fn failed() -> TaskOutcome {
     let reason = "no such file".into();
-    TaskOutcome::Failed { reason }
+    TaskOutcome::Failed {
+        reason,
+        poison: false,
+    }
 }

@@ -45,6 +45,19 @@ fn bytes(hex: &str) -> Vec<u8> {
     HEXLOWER.decode(hex.as_bytes()).expect("hex")
 }
 
+/// The same row as this program writes it.
+fn raised(hex: &str) -> Vec<u8> {
+    with_version(hex, 2)
+}
+
+fn with_version(hex: &str, version: u8) -> Vec<u8> {
+    let mut row = bytes(hex);
+    let key = [0x61, b'v', 1];
+    let at = row.windows(3).position(|w| w == key).expect("version 1");
+    row[at + 2] = version;
+    row
+}
+
 fn row(space: Keyspace, key: &[u8], value: Vec<u8>) -> Row {
     let key = key.to_vec();
     Row { space, key, value }
@@ -76,7 +89,7 @@ fn a_task_row_of_version_1_keeps_reading() {
     assert_eq!(record.attempts.len(), 2);
     assert_eq!(record.attempts[0].outcome, "lost: its lease ran out");
     assert_eq!(record.attempts[0].ended, Some(NOW.wall + 20_000));
-    assert_eq!(record.to_row(), bytes(TASK_ROW), "and is written as it was");
+    assert_eq!(record.to_row(), raised(TASK_ROW), "and is written as 2");
 }
 
 #[test]
@@ -87,7 +100,7 @@ fn a_waiting_task_row_of_version_1_keeps_reading() {
         (TaskState::Submitted, None, None)
     );
     assert_eq!((record.token, record.attempts.len()), (token(0), 0));
-    assert_eq!(record.to_row(), bytes(WAITING_ROW));
+    assert_eq!(record.to_row(), raised(WAITING_ROW));
 }
 
 #[test]
@@ -102,7 +115,7 @@ fn a_held_row_of_version_1_keeps_reading() {
         (&wc(), NOW.wall + HOUR_MS)
     );
     assert_eq!(record.since, NOW.wall);
-    assert_eq!(record.to_row(), bytes(HELD_ROW));
+    assert_eq!(record.to_row(), raised(HELD_ROW));
 }
 
 #[test]
@@ -158,16 +171,16 @@ fn golden_rows_load() {
 
 #[test]
 fn rows_that_do_not_read_are_errors_that_say_what_and_why() {
-    let mut newer = bytes(WAITING_ROW);
-    let at = newer
-        .windows(3)
-        .position(|w| w == [0x61, b'v', 1])
-        .expect("the version")
-        + 2;
-    newer[at] = 2;
-    let error = TaskRecord::from_row(&newer).expect_err("a newer version");
-    let said = "a stored task does not read: it has version 2, this program reads 1";
+    let mut newer: ciborium::Value =
+        ciborium::from_reader(&with_version(WAITING_ROW, 3)[..]).expect("our own");
+    let pairs = newer.as_map_mut().expect("a map");
+    pairs.push(("nobody_knows_this_yet".into(), 1.into()));
+    let error = TaskRecord::from_row(&cbor::encode(&newer)).expect_err("a newer version");
+    let said = "a stored task does not read: it has version 3, this program reads up to 2";
     assert_eq!(error.to_string(), said);
+    let held = HeldRecord::from_row(&with_version(HELD_ROW, 3)).expect_err("a newer version");
+    assert!(held.to_string().contains("version 3"), "{held}");
+    assert!(TaskRecord::from_row(&with_version(WAITING_ROW, 0)).is_err());
     for cut in 0..bytes(TASK_ROW).len() {
         assert!(
             TaskRecord::from_row(&bytes(TASK_ROW)[..cut]).is_err(),

@@ -229,6 +229,10 @@ impl World {
             remaining_ms: core
                 .remaining_ms(id, self.ours.side.now.mono)
                 .expect("it is known"),
+            orphan: None,
+            stream: false,
+            budget: None,
+            agree: None,
         }
     }
 

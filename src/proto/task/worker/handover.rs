@@ -65,7 +65,7 @@ impl Worker {
         let ended: Vec<HeldKey> = self
             .live_of(requester)
             .filter(|(_, held)| matches!(held.phase, Phase::Ended { .. }))
-            .map(|(key, _)| *key)
+            .map(|(key, _)| key)
             .collect();
         for key in ended {
             self.await_ack(key, now, 0);

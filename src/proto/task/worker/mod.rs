@@ -84,6 +84,8 @@ struct Held {
 pub struct Worker {
     config: WorkerConfig,
     held: BTreeMap<HeldKey, Held>,
+    /// Those that are no tombstones, which may be many more.
+    live: BTreeMap<EntityId, BTreeSet<TaskId>>,
     runs: BTreeMap<RunId, HeldKey>,
     next_run: u64,
     /// When each requester is next told what we hold.
@@ -106,6 +108,7 @@ impl Worker {
             next_run: config.first_run,
             config,
             held: BTreeMap::new(),
+            live: BTreeMap::new(),
             runs: BTreeMap::new(),
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
@@ -174,6 +177,7 @@ impl Worker {
                 (_, false) => self.run(key, step.now.mono),
             }
             if self.held[&key].phase != Phase::Tombstone {
+                self.live.entry(key.requester).or_default().insert(key.task);
                 self.renew_at.entry(key.requester).or_insert(step.now.mono);
             }
         }
@@ -300,8 +304,12 @@ impl Worker {
         step.delete(Keyspace::HeldResult, key.to_bytes());
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         self.entomb(key, step.now.mono + TERMINAL_KEEP_MS);
-        if self.live_of(key.requester).next().is_none() {
-            self.renew_at.remove(&key.requester);
+        if let Some(live) = self.live.get_mut(&key.requester) {
+            live.remove(&key.task);
+            if live.is_empty() {
+                self.live.remove(&key.requester);
+                self.renew_at.remove(&key.requester);
+            }
         }
     }
 
@@ -360,15 +368,15 @@ impl Worker {
         }
     }
 
-    fn live_of(&self, requester: EntityId) -> impl Iterator<Item = (&HeldKey, &Held)> {
-        let first = HeldKey {
-            requester,
-            task: TaskId(uuid::Uuid::nil()),
-        };
-        self.held
-            .range(first..)
-            .take_while(move |(key, _)| key.requester == requester)
-            .filter(|(_, held)| held.phase != Phase::Tombstone)
+    fn live_of(&self, requester: EntityId) -> impl Iterator<Item = (HeldKey, &Held)> {
+        let live = self.live.get(&requester).into_iter().flatten();
+        live.map(move |task| {
+            let key = HeldKey {
+                requester,
+                task: *task,
+            };
+            (key, &self.held[&key])
+        })
     }
 
     /// Takes what the worker asks for since the last call.
@@ -416,6 +424,7 @@ impl Worker {
             .map(|offer| FreeSlots {
                 name: offer.name.clone(),
                 slots: offer.slots,
+                waiting: 0,
                 free: match self.is_draining() {
                     true => 0,
                     false => offer
@@ -460,6 +469,14 @@ impl Worker {
                     key.task, held.phase
                 )
             })?;
+            let lives = held.phase != Phase::Tombstone;
+            let indexed = self
+                .live
+                .get(&key.requester)
+                .is_some_and(|live| live.contains(&key.task));
+            Violation::unless(lives == indexed, "T7", || {
+                format!("task {} lives: {lives}, indexed: {indexed}", key.task)
+            })?;
             let told = held.phase == Phase::Tombstone || self.renew_at.contains_key(&key.requester);
             Violation::unless(told, "T7", || format!("task {} is never renewed", key.task))?;
         }
@@ -471,7 +488,8 @@ impl Worker {
 fn outcome_bytes(outcome: &TaskOutcome) -> usize {
     match outcome {
         TaskOutcome::Completed { result } => result.len(),
-        TaskOutcome::Failed { reason } => reason.len(),
-        TaskOutcome::Released => 0,
+        TaskOutcome::Revealed { result, .. } => result.len(),
+        TaskOutcome::Failed { reason, .. } => reason.len(),
+        TaskOutcome::Released | TaskOutcome::Committed { .. } => 0,
     }
 }

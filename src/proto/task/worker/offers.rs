@@ -1,6 +1,6 @@
 //! Offers: what is taken, what is refused, and what is known already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
@@ -76,7 +76,7 @@ impl Worker {
             let capability = self.held[key].record.capability.clone();
             *running.entry(capability).or_default() += 1;
         }
-        let of_requester = self.live_of(requester).count();
+        let of_requester = self.live.get(&requester).map_or(0, BTreeSet::len);
         Room {
             running,
             of_requester,
@@ -109,7 +109,10 @@ impl Worker {
             return Judgement::Refuse(RefuseReason::UnknownCapability);
         };
         if self.is_draining() {
-            return Judgement::Refuse(RefuseReason::Busy);
+            return Judgement::Refuse(RefuseReason::Draining);
+        }
+        if asks_too_much(item) {
+            return Judgement::Refuse(RefuseReason::NotAllowed);
         }
         if item.input.len() > INPUT_MAX_BYTES {
             return Judgement::Refuse(RefuseReason::TooLarge);
@@ -143,6 +146,7 @@ impl Worker {
             written,
         };
         self.bytes += held.input.len();
+        self.live.entry(key.requester).or_default().insert(key.task);
         if let Some(old) = self.held.insert(key, held) {
             self.tombstones.remove(&(old.keep_until, key));
         }
@@ -178,6 +182,11 @@ impl Worker {
     pub(super) fn forgets_to_wait(&self) -> bool {
         false
     }
+}
+
+/// Whether it asks for what this worker cannot do; taking it all the same would break the word.
+fn asks_too_much(item: &DelegateItem) -> bool {
+    item.orphan.is_some() || item.stream || item.budget.is_some() || item.agree.is_some()
 }
 
 /// What to do with an offer.

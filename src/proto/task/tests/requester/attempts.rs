@@ -90,6 +90,44 @@ fn refused_offer_costs_no_attempt() {
 }
 
 #[test]
+fn a_commitment_that_nobody_asked_for_is_fenced_and_the_run_goes_on() {
+    let (mut ours, a) = (ours(), entity(1));
+    let id = ours.submit(new_task(1));
+    let offer = ours.assign(&[a])[0];
+    ours.answer(offer, boot(1), AcceptAnswer::Accepted);
+    let commitment = [7; 32];
+    for unasked in [
+        TaskOutcome::Committed { commitment },
+        TaskOutcome::Revealed {
+            salt: [8; 32],
+            result: b"2".to_vec(),
+        },
+    ] {
+        assert_eq!(ours.result(offer, unasked), AckAnswer::Fenced);
+    }
+    assert_eq!(ours.record(id).state, TaskState::Working);
+    assert_eq!(ours.core.result(id), None);
+    assert_eq!(ours.result(offer, completed()), AckAnswer::Kept);
+}
+
+#[test]
+fn a_worker_that_drains_is_passed_over() {
+    let (mut ours, a) = (ours(), entity(1));
+    let id = ours.submit(new_task(1));
+    let offer = ours.assign(&[a])[0];
+    ours.answer(
+        offer,
+        boot(1),
+        AcceptAnswer::Refused(RefuseReason::Draining),
+    );
+    assert_eq!(ours.record(id).attempts.len(), 0);
+    ours.wait(1_000);
+    assert!(ours.assign(&[a]).is_empty(), "longer than a busy one");
+    let b = entity(2);
+    assert_eq!(ours.assign(&[a, b]), [(b, id, token(2))]);
+}
+
+#[test]
 fn an_offer_that_never_left_costs_no_attempt_and_one_that_may_have_stands() {
     let (mut ours, a) = (ours(), entity(1));
     let id = ours.submit(new_task(1));

@@ -91,7 +91,13 @@ fn old_events_and_long_notes_are_cut() {
     let mut ours = ours();
     let offer = ours.working(new_task(1), entity(1));
     let reason = "x".repeat(4 * EVENT_NOTE_MAX_BYTES);
-    let _ = ours.result(offer, TaskOutcome::Failed { reason });
+    let _ = ours.result(
+        offer,
+        TaskOutcome::Failed {
+            reason,
+            poison: false,
+        },
+    );
     let note = ours.told(offer.1, None).events[3].note.clone();
     assert_eq!(note.map(|note| note.len()), Some(EVENT_NOTE_MAX_BYTES));
 

@@ -11,7 +11,7 @@ fn a_draining_worker_takes_nothing_and_gives_back_in_the_end_what_runs() {
     theirs.core.drain(until);
     assert_eq!(
         theirs.offered(offer(3, 1)),
-        AcceptAnswer::Refused(RefuseReason::Busy)
+        AcceptAnswer::Refused(RefuseReason::Draining)
     );
     // What was accepted before is known, also under a newer token.
     assert_eq!(theirs.offered(offer(2, 2)), AcceptAnswer::Accepted);

@@ -8,7 +8,8 @@ use super::*;
 use crate::types::limits::{INPUT_MAX_BYTES, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{BatchId, Keyspace, Mono, RunId};
 use crate::wire::{
-    AcceptAnswer, AckAnswer, CancelItem, DelegateItem, RefuseReason, RenewAnswer, RenewItem,
+    AcceptAnswer, AckAnswer, AgreePart, Budget, CancelItem, DelegateItem, Orphan, RefuseReason,
+    RenewAnswer, RenewItem,
 };
 
 const FIRST_RUN: u64 = 100;
@@ -32,6 +33,10 @@ fn offer(n: u64, under: u64) -> DelegateItem {
         input: b"some words".to_vec(),
         lease_ms: 20_000,
         remaining_ms: HOUR_MS,
+        orphan: None,
+        stream: false,
+        budget: None,
+        agree: None,
     }
 }
 

@@ -200,3 +200,41 @@ fn offers_over_the_slots_or_the_limits_are_refused() {
         "a refusal writes nothing"
     );
 }
+
+#[test]
+fn an_offer_that_asks_for_what_this_worker_cannot_do_is_refused() {
+    let mut theirs = theirs(8);
+    let plain = || offer(1, 1);
+    let asking = [
+        DelegateItem {
+            orphan: Some(Orphan::Stop),
+            ..plain()
+        },
+        DelegateItem {
+            stream: true,
+            ..plain()
+        },
+        DelegateItem {
+            budget: Some(Budget {
+                depth: 1,
+                reward: 0,
+            }),
+            ..plain()
+        },
+        DelegateItem {
+            agree: Some(AgreePart {
+                parent: task_id(2),
+                round: 0,
+            }),
+            ..plain()
+        },
+    ];
+    for item in asking {
+        assert_eq!(
+            theirs.offered(item),
+            AcceptAnswer::Refused(RefuseReason::NotAllowed)
+        );
+    }
+    assert_eq!(theirs.disk.count(Keyspace::Held), 0);
+    assert_eq!(theirs.offered(plain()), AcceptAnswer::Accepted);
+}

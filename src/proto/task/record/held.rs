@@ -1,0 +1,95 @@
+//! The worker's row of a held task.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RowError, VERSION, read_version};
+use crate::types::{Capability, EntityId, FencingToken, TaskId, Wall};
+use crate::wire::cbor;
+
+/// A held task's place: requester, then task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HeldKey {
+    pub requester: EntityId,
+    pub task: TaskId,
+}
+
+/// How far a held task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HeldState {
+    /// Accepted; it runs, or will run again after a restart.
+    Accepted,
+    /// Its outcome is stored and not yet acknowledged.
+    Ended,
+    /// Acknowledged, fenced or canceled: kept only to know late duplicates.
+    Tombstone,
+}
+
+/// The worker's row of one held task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldRecord {
+    v: u8,
+    pub state: HeldState,
+    pub token: FencingToken,
+    pub capability: Capability,
+    pub deadline: Wall,
+    /// When the state was entered.
+    pub since: Wall,
+}
+
+impl HeldRecord {
+    pub(in crate::proto::task) fn new(
+        token: FencingToken,
+        capability: Capability,
+        deadline: Wall,
+        since: Wall,
+    ) -> HeldRecord {
+        HeldRecord {
+            v: VERSION,
+            state: HeldState::Accepted,
+            token,
+            capability,
+            deadline,
+            since,
+        }
+    }
+
+    /// The row.
+    pub fn to_row(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a row of this version or an older one.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn from_row(bytes: &[u8]) -> Result<HeldRecord, RowError> {
+        let mut record: HeldRecord = read_version("held task", bytes)?;
+        record.v = VERSION;
+        Ok(record)
+    }
+}
+
+impl HeldKey {
+    /// The row's key: 32 bytes of entity, 16 of task.
+    pub fn to_bytes(self) -> Vec<u8> {
+        [&self.requester.0[..], self.task.0.as_bytes()].concat()
+    }
+}
+
+/// Reads a held task's key.
+///
+/// # Errors
+/// [`RowError`].
+pub fn held_key(bytes: &[u8]) -> Result<HeldKey, RowError> {
+    let error = || RowError {
+        what: "held task",
+        why: "its key has another length".into(),
+    };
+    let (requester, task) = bytes.split_at_checked(32).ok_or_else(error)?;
+    Ok(HeldKey {
+        requester: EntityId(requester.try_into().map_err(|_| error())?),
+        task: TaskId(uuid::Uuid::from_slice(task).map_err(|_| error())?),
+    })
+}

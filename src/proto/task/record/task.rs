@@ -1,0 +1,116 @@
+//! The requester's row of a task.
+
+use serde::{Deserialize, Serialize};
+
+use super::{RowError, VERSION, read_version};
+use crate::types::{Capability, EntityId, FencingToken, Priority, TaskId, TaskState, Wall};
+use crate::wire::cbor;
+
+/// The requester's row of one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskRecord {
+    v: u8,
+    pub id: TaskId,
+    pub capability: Capability,
+    /// The only worker that may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<EntityId>,
+    pub priority: Priority,
+    pub state: TaskState,
+    pub submitted: Wall,
+    pub deadline: Wall,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Wall>,
+    /// Of the newest assignment; 0 before the first.
+    pub token: FencingToken,
+    /// Whom the newest assignment went to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<EntityId>,
+    /// Attempts that ran and failed.
+    pub failures: u32,
+    /// Attempts whose worker was lost.
+    pub losses: u32,
+    pub attempts: Vec<AttemptRecord>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub input_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_bytes: Option<u64>,
+    /// The token under which the result came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_token: Option<FencingToken>,
+}
+
+/// One assignment and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttemptRecord {
+    pub worker: EntityId,
+    pub token: FencingToken,
+    pub started: Wall,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Wall>,
+    /// `offered`, `working`, `completed`, `failed: …`, `lost: …`, `released`, `canceled`.
+    pub outcome: String,
+}
+
+/// What a new task begins with.
+pub(in crate::proto::task) struct Fresh {
+    pub id: TaskId,
+    pub capability: Capability,
+    pub to: Option<EntityId>,
+    pub priority: Priority,
+    pub submitted: Wall,
+    pub deadline: Wall,
+    pub input_bytes: u64,
+}
+
+impl TaskRecord {
+    pub(in crate::proto::task) fn new(fresh: Fresh) -> TaskRecord {
+        let Fresh {
+            id,
+            capability,
+            to,
+            priority,
+            submitted,
+            deadline,
+            input_bytes,
+        } = fresh;
+        TaskRecord {
+            v: VERSION,
+            id,
+            capability,
+            to,
+            priority,
+            state: TaskState::Submitted,
+            submitted,
+            deadline,
+            ended: None,
+            token: FencingToken(0),
+            worker: None,
+            failures: 0,
+            losses: 0,
+            attempts: Vec::new(),
+            reason: None,
+            input_bytes,
+            result_bytes: None,
+            result_token: None,
+        }
+    }
+
+    /// The row.
+    pub fn to_row(&self) -> Vec<u8> {
+        cbor::encode(self)
+    }
+
+    /// Reads a row of this version or an older one.
+    ///
+    /// # Errors
+    /// [`RowError`].
+    pub fn from_row(bytes: &[u8]) -> Result<TaskRecord, RowError> {
+        let mut record: TaskRecord = read_version("task", bytes)?;
+        record.v = VERSION;
+        Ok(record)
+    }
+}
