@@ -86,11 +86,11 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     let (command, url) = (serve.command.as_ref(), serve.url.as_ref());
     if command.is_none() && url.is_none() && !serve.pull {
         let what = "is missing: write a command for /bin/sh, an address as url, or pull = true";
-        return Err(Fault::new(&key("command"), what));
+        return Err(Fault::new(key("command"), what));
     }
     if serve.pull && (command.is_some() || url.is_some()) {
         let what = "command or url is set, too: leave one of them out";
-        return Err(Fault::new(&key("pull"), what));
+        return Err(Fault::new(key("pull"), what));
     }
     check_action(&key("command"), command, url)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
@@ -105,7 +105,7 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
         && (!Path::new(dir).is_absolute() || dir.contains('\0'))
     {
         let what = format!("{dir:?} is not the full path of a folder, such as /srv/work");
-        return Err(Fault::new(&key("dir"), what));
+        return Err(Fault::new(key("dir"), what));
     }
     // Limits of processes say nothing about a program elsewhere.
     for (last, set) in [
@@ -114,7 +114,7 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     ] {
         if set && command.is_none() {
             let what = "is for commands only: leave it out here";
-            return Err(Fault::new(&key(last), what));
+            return Err(Fault::new(key(last), what));
         }
     }
     Ok(())
