@@ -63,7 +63,7 @@ async fn shake_once(liar: &mut Liar) -> Option<Vec<Vec<u8>>> {
     let [confirm_i, confirm_r, master] =
         ["conf i", "conf r", "master"].map(|label| prk.expand(label, &[]));
     let (signature, tag) = (m2.signature.unwrap().0, m2.tag.unwrap());
-    assert_eq!(hmac(&*confirm_r, &[&th2[..], &signature].concat()), tag);
+    assert_eq!(hmac(&confirm_r, &[&th2[..], &signature].concat()), tag);
     let th3 = hash("th3", &[&th2, &signature, &tag, &m3.header, &m3.data]);
     let (signature, tag) = (m3.signature.unwrap().0, m3.tag.unwrap());
     let th4 = hash("th4", &[&th3, &signature, &tag]);
