@@ -409,3 +409,26 @@ fn nodes_that_are_drained_and_restarted_one_after_the_other_run_no_task_twice() 
     let once: std::collections::BTreeSet<&str> = ran.iter().copied().collect();
     assert_eq!((ran.len(), once.len()), (count, count));
 }
+
+#[test]
+fn a_node_that_is_told_to_stop_lets_what_runs_end_if_it_is_set_so() {
+    let notes = tempfile::tempdir().unwrap();
+    let runs = notes.path().join("runs");
+    let settings = format!(
+        "[serve.nap]\ncommand = 'echo $JUNTO_TASK_ID >> {}; sleep 2; echo done'\n\
+         [task]\ndrain = '30s'",
+        runs.display()
+    );
+    let (alice, mut bob) = pair(&settings);
+    let task = alice.text(&["task", "submit", "nap", "--text", "x"]);
+    eventually("it runs", SOON, || runs.exists().then_some(()));
+    let begin = Instant::now();
+    stop(&mut bob);
+    assert!(
+        begin.elapsed() < Duration::from_secs(20),
+        "it waited for more"
+    );
+    // The result was handed over before the node ended: nobody needs it back.
+    assert_eq!(alice.text(&["task", "result", task.trim()]), "done\n");
+    assert_eq!(std::fs::read_to_string(&runs).unwrap().lines().count(), 1);
+}

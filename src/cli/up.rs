@@ -21,15 +21,19 @@ use super::output;
 use crate::api::{ApiServer, ApiToken};
 use crate::config::{
     Config, FirstRun, Flags, Home, HomeKeys, HomeLock, LogFormat, NodeFile, TerminalPrompt,
-    load_or_create, parse_multiaddr,
+    load_or_create, parse_multiaddr, show_duration_ms,
 };
 use crate::crypto::Identity;
-use crate::runtime::{self, Running, StoreOpener};
+use crate::proto::node::{Command, Reply};
+use crate::runtime::{self, Handle, Running, StoreOpener};
 use crate::store::SledStore;
 use crate::types::{Multiaddr, NetworkName, NodeName};
 
 /// A node that takes longer to stop is left to the system.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(20);
+const DRAIN_POLL: Duration = Duration::from_millis(100);
+/// How often it is looked whether results were taken; they are on the disk.
+const HANDOVER_POLLS: u32 = 50;
 /// What still runs on other threads after that.
 const LEFTOVER_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -193,9 +197,10 @@ async fn serve(
     greet(home, &config, &node);
 
     let mut node_ended = false;
+    let mut told_to_stop = false;
     let outcome = tokio::select! {
         () = signals.next() => {
-            eprintln!("Stopping; press Ctrl-C again to stop at once.");
+            told_to_stop = true;
             Ok(Exit::Done)
         }
         () = running.ended() => {
@@ -204,6 +209,10 @@ async fn serve(
         }
         ended = &mut serving => Err(api_ended(ended)),
     };
+    if told_to_stop {
+        drain(&running.handle(), config.task.drain_ms, &mut signals).await;
+        eprintln!("Stopping; press Ctrl-C again to stop at once.");
+    }
     lock.retract();
     // What has ended already must not be awaited again.
     let stopping = async {
@@ -224,6 +233,32 @@ async fn serve(
         () = signals.next() => eprintln!("Stopped at once."),
     }
     outcome
+}
+
+/// Lets what runs for others end, for at most `limit_ms`. A second signal cuts it short.
+async fn drain(handle: &Handle, limit_ms: u64, signals: &mut Signals) {
+    let timeout_ms = limit_ms;
+    if limit_ms == 0 || handle.call(Command::Drain { timeout_ms }).await.is_err() {
+        return;
+    }
+    let limit = show_duration_ms(limit_ms);
+    eprintln!("Finishing what runs, for at most {limit}; press Ctrl-C to stop without.");
+    let empty = async {
+        let mut handover = HANDOVER_POLLS;
+        while let Ok(Reply::Drain(view)) = handle.call(Command::Drained).await {
+            if view.running == 0 {
+                if view.undelivered == 0 || handover == 0 {
+                    break;
+                }
+                handover -= 1;
+            }
+            tokio::time::sleep(DRAIN_POLL).await;
+        }
+    };
+    tokio::select! {
+        () = empty => {}
+        () = signals.next() => {}
+    }
 }
 
 /// Opens the store: at start, and again after the disk refused a write.

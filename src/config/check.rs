@@ -174,6 +174,7 @@ fn check_task(task: &TaskSection) -> Result<(), Fault> {
     check_count("task.failures_max", task.failures_max, 1, 64)?;
     check_count("task.losses_max", task.losses_max, 1, 1_000)?;
     check_time("task.backoff", task.backoff_ms, 10, HOUR_MS)?;
+    check_time("task.drain", task.drain_ms, 0, DAY_MS)?;
     check_time(
         "task.backoff_max",
         task.backoff_max_ms,

@@ -294,6 +294,9 @@ pub struct TaskSection {
     /// Whether webhooks may go to other machines.
     #[serde(deserialize_with = "value::flag")]
     pub remote_webhooks: bool,
+    /// How long a node that is told to stop lets what runs for others go on; 0: not at all.
+    #[serde(rename = "drain", deserialize_with = "value::duration_ms")]
+    pub drain_ms: u64,
 }
 
 impl Default for TaskSection {
@@ -308,6 +311,7 @@ impl Default for TaskSection {
             backoff_ms: task.backoff_ms,
             backoff_max_ms: task.backoff_max_ms,
             remote_webhooks: task.remote_webhooks,
+            drain_ms: 0,
         }
     }
 }

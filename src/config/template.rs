@@ -98,6 +98,9 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # backoff_max = "30s"
 # Let webhooks go to other machines, too; what is posted is not encrypted.
 # remote_webhooks = false
+# How long a node that gets SIGTERM or Ctrl-C takes no more work and lets what runs end, before it
+# stops; what is not done by then is given back. A second signal stops it at once.
+# drain = "0s"
 
 [health]
 # How often each peer in session is sent a sign of life.

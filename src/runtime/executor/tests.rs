@@ -2,6 +2,7 @@
 
 mod guard;
 mod isolation;
+mod pull;
 mod ways;
 
 use std::path::Path;
