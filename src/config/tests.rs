@@ -181,6 +181,56 @@ fn a_bad_value_names_its_key_who_set_it_and_what_is_allowed() {
 }
 
 #[test]
+fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
+    let cases = [
+        (
+            "command = 'wc'\nurl = 'http://127.0.0.1:1'",
+            "url",
+            "leave one",
+        ),
+        ("command = 'wc'\npull = true", "pull", "leave one"),
+        (
+            "url = 'http://127.0.0.1:1'\npull = true",
+            "pull",
+            "leave one",
+        ),
+        ("url = 'https://example.org'", "url", "http://127.0.0.1"),
+        ("command = 'wc'\noutput = '2MiB'", "output", "1B to 1MiB"),
+        ("command = 'wc'\noutput = '0'", "output", "1B to 1MiB"),
+        ("command = 'wc'\nmemory = '1MiB'", "memory", "16MiB to"),
+        ("command = 'wc'\ndir = 'here'", "dir", "full path"),
+        (
+            "pull = true\nmemory = '1GiB'",
+            "memory",
+            "for commands only",
+        ),
+        (
+            "url = 'http://127.0.0.1:1'\ndir = '/tmp'",
+            "dir",
+            "for commands only",
+        ),
+    ];
+    for (text, key, said) in cases {
+        let error = refusal(&format!("[serve.x]\n{text}"), &[]);
+        let key = format!("`serve.x.{key}`");
+        for part in [&key, said] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+    let text = "[serve.a]\ncommand = 'wc'\ndir = '/srv'\nmemory = '1GiB'\noutput = '1KiB'\n\
+                [serve.b]\nurl = 'http://127.0.0.1:1/b'\n[serve.c]\npull = true";
+    let config = file(text).expect("valid");
+    let done: Vec<String> = config
+        .serve
+        .values()
+        .map(|serve| format!("{:?}", serve.to_runtime().expect("one way")))
+        .collect();
+    assert!(done[0].contains("1073741824") && done[0].contains("output_max_bytes: 1024"));
+    assert!(done[0].contains("/srv") && done[1].contains("Url(\"http://127.0.0.1:1/b\")"));
+    assert!(done[2].contains("Pull"), "{}", done[2]);
+}
+
+#[test]
 fn ranges_are_checked_and_blamed_on_who_set_them() {
     let cases = [
         ("[task]\nlease = '10ms'", "`task.lease`", "1s to 1h"),
