@@ -122,6 +122,7 @@ async fn node(name: &str, disk: &Arc<Disk>, serves: bool, first: Option<Multiadd
         node.capabilities.push(Offer {
             name: capability.clone(),
             slots: 2,
+            price: 0,
         });
     }
     let files = FilesConfig {
