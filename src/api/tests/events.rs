@@ -177,3 +177,14 @@ async fn a_webhook_is_handed_on_and_what_is_no_address_is_refused() {
     }
     served.stop().await;
 }
+
+#[tokio::test]
+async fn a_page_of_no_tasks_or_too_many_is_refused() {
+    let (handle, _) = played();
+    let served = Served::start(handle);
+    for limit in ["0", "1001", "many"] {
+        let (_, refused) = served.get(&format!("/v1/tasks?limit={limit}")).await;
+        assert_eq!(refused["code"], "invalid", "{limit}");
+    }
+    served.stop().await;
+}

@@ -151,8 +151,6 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
         None,
         "the last page"
     );
-    let (_, refused) = served.get("/v1/tasks?limit=1001").await;
-    assert_eq!(refused["code"], "invalid");
     assert_eq!(
         client.task(id).await.unwrap(),
         task_view(id, TaskState::Working)
