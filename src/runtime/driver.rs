@@ -154,6 +154,9 @@ impl Driver {
                 () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
             }
         }
+        if self.broken.is_none() {
+            self.feed(Input::Stopping);
+        }
         self.executor.shutdown().await;
         if let Some(persister) = self.persister.take() {
             let _ = tokio::task::spawn_blocking(move || persister.stop()).await;

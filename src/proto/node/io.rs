@@ -92,6 +92,8 @@ pub enum Input {
     WebhookCalled { number: u64, heard: bool },
     /// The runtime's word on a file.
     File(FileNews),
+    /// The node is about to be stopped: whatever runs ends because of that.
+    Stopping,
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
     Deadline,
 }

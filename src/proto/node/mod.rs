@@ -349,6 +349,7 @@ impl Node {
             } => self.received(delivery, peer, from, message, step),
             Input::WebhookCalled { number, heard } => self.webhook_called(number, heard, step),
             Input::File(news) => self.file_news(news, step),
+            Input::Stopping => self.worker.stopping(step),
             Input::Deadline => {}
         }
     }

@@ -118,9 +118,11 @@ impl Checker {
                     key,
                     value,
                 } => {
-                    self.durable[host]
-                        .outcomes
-                        .insert(read_held_key(key)?, completes(value)?);
+                    let held = read_held_key(key)?;
+                    if poisons(value)? {
+                        self.run_failed(held.task);
+                    }
+                    self.durable[host].outcomes.insert(held, completes(value)?);
                 }
                 WriteOp::Delete {
                     space: Keyspace::Task,
@@ -223,6 +225,12 @@ fn read_held_key(key: &[u8]) -> Result<HeldKey, Violation> {
 
 fn read_held(value: &[u8]) -> Result<HeldRecord, Violation> {
     HeldRecord::from_row(value).map_err(unreadable)
+}
+
+/// Whether the worker gave up a task under which its node went down: a failure that no run reports.
+fn poisons(value: &[u8]) -> Result<bool, Violation> {
+    let outcome: TaskOutcome = cbor::decode(value, OUTCOME_MAX_BYTES).map_err(unreadable)?;
+    Ok(matches!(outcome, TaskOutcome::Failed { poison: true, .. }))
 }
 
 fn completes(value: &[u8]) -> Result<bool, Violation> {

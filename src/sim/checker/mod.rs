@@ -11,7 +11,8 @@
 //! - **T4** A completed task's result is the right answer, from the worker the task was given.
 //! - **T5** What the requester takes for accepted is on the worker's disk under that token or a
 //!   later one; a worker lets go of an outcome only when the requester's disk no longer needs it.
-//! - **F1** A task is charged with no more failures than there were runs of it that failed.
+//! - **F1** A task is charged with no more failures than there were runs of it that failed, or that its
+//!   worker gave up because they took its node down.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod durable;
@@ -44,7 +45,7 @@ pub(in crate::sim) struct Checker {
     /// What each task must come to.
     answers: BTreeMap<TaskId, String>,
     acknowledged: BTreeMap<TaskId, usize>,
-    /// How many runs of each task failed.
+    /// How many runs of each task failed, or were given up.
     failed_runs: BTreeMap<TaskId, u32>,
     /// Terminal tasks as first seen.
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
@@ -71,7 +72,7 @@ impl Checker {
         self.answers.insert(task, answer_to(input));
     }
 
-    /// A worker's run of `task` failed.
+    /// A worker's run of `task` failed, or its worker gave it up.
     pub(in crate::sim) fn run_failed(&mut self, task: TaskId) {
         *self.failed_runs.entry(task).or_default() += 1;
     }

@@ -73,7 +73,11 @@ impl Node {
                 token,
                 timeout_ms,
             } => self.start_run(run, key, capability, token, timeout_ms),
-            WorkerEffect::Kill { run } => self.out.push(Output::Kill { run }),
+            WorkerEffect::Kill { run } => {
+                // Behind the run itself, if that still waits.
+                let after = self.worker.resumed_in();
+                self.gate.pass(after, Output::Kill { run }, &mut self.out);
+            }
             WorkerEffect::Renew {
                 requester,
                 items,

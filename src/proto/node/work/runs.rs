@@ -36,7 +36,9 @@ impl Node {
             input,
             timeout_ms,
         };
-        self.out.push(Output::Run { run, spec });
+        let after = self.worker.resumed_in();
+        self.gate
+            .pass(after, Output::Run { run, spec }, &mut self.out);
     }
 
     /// How far this node has emptied itself.

@@ -36,6 +36,20 @@ pub struct HeldRecord {
     pub deadline: Wall,
     /// When the state was entered.
     pub since: Wall,
+    /// How often the node ended while it ran, and not because it was stopped.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub crashes: u8,
+    /// The node was stopped while it ran, and has not begun it anew since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 impl HeldRecord {
@@ -52,6 +66,8 @@ impl HeldRecord {
             capability,
             deadline,
             since,
+            crashes: 0,
+            stopped: false,
         }
     }
 

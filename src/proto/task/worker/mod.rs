@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod drain;
 mod handover;
 mod offers;
+mod poison;
 
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
 use super::{RowError, forget_at};
@@ -96,6 +97,8 @@ pub struct Worker {
     /// Of inputs and outcomes.
     bytes: usize,
     draining: Option<drain::Drain>,
+    /// When all that runs again after the start was counted.
+    resumed: BatchId,
     effects: Vec<WorkerEffect>,
     #[cfg(test)]
     pub(crate) planted: Option<super::Planted>,
@@ -115,6 +118,7 @@ impl Worker {
             tombstones: BTreeSet::new(),
             bytes: 0,
             draining: None,
+            resumed: BatchId::NONE,
             effects: Vec::new(),
             #[cfg(test)]
             planted: None,
@@ -174,7 +178,7 @@ impl Worker {
                 (_, false) if self.slots(&held.record.capability).is_none() => {
                     self.end(key, TaskOutcome::Released, step);
                 }
-                (_, false) => self.run(key, step.now.mono),
+                (_, false) => self.run_again(key, step),
             }
             if self.held[&key].phase != Phase::Tombstone {
                 self.live.entry(key.requester).or_default().insert(key.task);

@@ -3,6 +3,7 @@
 mod draining;
 mod ending;
 mod offers;
+mod poison;
 
 use super::*;
 use crate::types::limits::{INPUT_MAX_BYTES, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
