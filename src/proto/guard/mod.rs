@@ -33,7 +33,7 @@ use crate::types::limits::{
     OTHERS_PER_S, OUTBOUND_PER_PEER_MAX, PROBES_PER_S, RATE_BURST_S, REGISTRY_PER_S, TASKS_PER_S,
     WAKES_PER_S,
 };
-use crate::types::{Mono, PeerId};
+use crate::types::{ExchangeId, Mono, PeerId};
 use crate::wire::MsgClass;
 
 /// Peers that were idle for so long are forgotten: their limiters have long filled up again.
@@ -119,6 +119,8 @@ struct Guarded {
     /// Refusals that cost nothing.
     grace: Option<Limiter>,
     breaker: Breaker,
+    /// What was asked before the last answer came has a lower number: the peer was well after it.
+    answered_before: ExchangeId,
     holds: BTreeMap<MsgClass, Hold>,
     refused: u64,
     used: Mono,
@@ -206,15 +208,21 @@ impl Guard {
         self.peers.get(peer)?.breaker.wait_ms(now)
     }
 
-    /// `peer` answered, whatever it said.
-    pub fn answered(&mut self, peer: &PeerId) {
+    /// `peer` answered, whatever it said; the next request of ours will be number `next`.
+    pub fn answered(&mut self, peer: &PeerId, next: ExchangeId) {
         if let Some(known) = self.peers.get_mut(peer) {
+            known.answered_before = next;
             known.breaker.succeeded();
         }
     }
 
-    /// A request to `peer` got no answer. Returns whether its breaker opened by that.
-    pub fn failed(&mut self, peer: PeerId, step: &mut Step<'_>) -> bool {
+    /// Request `id` to `peer` got no answer. Returns whether its breaker opened by that: not if the
+    /// peer answered something since, as one does that stood still and lost what came meanwhile.
+    pub fn failed(&mut self, peer: PeerId, id: ExchangeId, step: &mut Step<'_>) -> bool {
+        let known = self.peers.get(&peer);
+        if known.is_some_and(|known| id < known.answered_before) {
+            return false;
+        }
         let rules = BreakerRules {
             failures: self.rules.breaker_failures,
             open_ms: self.rules.breaker_open_ms,

@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use super::*;
 use crate::crypto::Rng;
 use crate::types::limits::EXCHANGE_TIMEOUT_MS;
-use crate::types::{BatchId, Now, Wall, WriteBatch};
+use crate::types::{BatchId, ExchangeId, Now, Wall, WriteBatch};
 
 fn peer(n: u64) -> PeerId {
     let mut seed = [0; 32];
@@ -27,8 +27,13 @@ fn rules(per_s: u32) -> GuardRules {
     }
 }
 
-/// A request to `peer` fails at `ms`.
+/// A request to `peer` that was sent after every answer fails at `ms`.
 fn fail(guard: &mut Guard, peer: PeerId, ms: u64) -> bool {
+    fail_of(guard, peer, ExchangeId(u64::MAX), ms)
+}
+
+/// Request `id` to `peer` fails at `ms`.
+fn fail_of(guard: &mut Guard, peer: PeerId, id: ExchangeId, ms: u64) -> bool {
     let mut rng = Rng::seed_from_u64(ms);
     let mut writes = WriteBatch::default();
     let now = Now {
@@ -37,6 +42,7 @@ fn fail(guard: &mut Guard, peer: PeerId, ms: u64) -> bool {
     };
     let opened = guard.failed(
         peer,
+        id,
         &mut Step {
             now,
             rng: &mut rng,
@@ -115,7 +121,7 @@ fn a_class_that_was_too_much_is_held_back_longer_each_time() {
 fn failures_in_a_row_open_the_breaker_and_an_answer_closes_it() {
     let mut guard = Guard::new(rules(1));
     assert!(!fail(&mut guard, peer(1), 0) && !fail(&mut guard, peer(1), 0));
-    guard.answered(&peer(1));
+    guard.answered(&peer(1), ExchangeId(1));
     assert!(!fail(&mut guard, peer(1), 1) && !fail(&mut guard, peer(1), 1));
     assert_eq!(permit(&mut guard, 1), Permit::Pass, "not in a row");
     assert!(fail(&mut guard, peer(1), 1), "it opens");
@@ -129,11 +135,28 @@ fn failures_in_a_row_open_the_breaker_and_an_answer_closes_it() {
     assert_eq!(guard.breaker(&peer(1), at(due)), BreakerState::HalfOpen);
     let second = permit(&mut guard, due);
     assert_eq!(second, Permit::CircuitOpen, "G3: only one");
-    guard.answered(&peer(1));
+    guard.answered(&peer(1), ExchangeId(1));
     assert_eq!(permit(&mut guard, due), Permit::Pass);
     assert_eq!(guard.breaker(&peer(1), at(due)), BreakerState::Closed);
     let counts = guard.counts(at(due));
     assert_eq!((counts.open, counts.half_open, counts.opened), (0, 0, 1));
+}
+
+#[test]
+fn what_was_asked_before_an_answer_came_says_nothing_of_a_peer_that_is_well_again() {
+    let mut guard = Guard::new(rules(1));
+    assert!(!fail_of(&mut guard, peer(1), ExchangeId(1), 0));
+    guard.answered(&peer(1), ExchangeId(9));
+    for id in 2..9 {
+        assert!(!fail_of(&mut guard, peer(1), ExchangeId(id), 1));
+    }
+    assert_eq!(guard.breaker(&peer(1), at(1)), BreakerState::Closed);
+    assert!(!fail_of(&mut guard, peer(1), ExchangeId(9), 2));
+    assert!(!fail_of(&mut guard, peer(1), ExchangeId(10), 2));
+    assert!(
+        fail_of(&mut guard, peer(1), ExchangeId(11), 2),
+        "it is gone again"
+    );
 }
 
 #[test]

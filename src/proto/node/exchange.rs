@@ -300,11 +300,11 @@ impl Node {
             None => {}
             Some(Pending::Handshake { peer, session } | Pending::Confirm { peer, session }) => {
                 self.sessions.abandon(&peer, session);
-                self.no_answer(peer, step);
+                self.no_answer(peer, id, step);
                 self.session_failed(peer, None, step);
             }
             Some(Pending::Message { peer, message, .. }) => {
-                self.no_answer(peer, step);
+                self.no_answer(peer, id, step);
                 self.failed(peer, *message, failure, step);
                 self.pump(peer, step);
             }

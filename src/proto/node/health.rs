@@ -14,7 +14,7 @@ use crate::proto::peers::{Link, Peers};
 use crate::proto::session::Sessions;
 use crate::proto::wake::Call;
 use crate::types::limits::{CAPABILITIES_MAX, SYNC_MAX_BYTES};
-use crate::types::{BatchId, Capability, CommandId, EntityId, Mono, PeerId, WakeId};
+use crate::types::{BatchId, Capability, CommandId, EntityId, ExchangeId, Mono, PeerId, WakeId};
 use crate::wire::{
     AgentPresence, CapabilityQuery, CapabilityResponse, Discovery, Heartbeat, HeartbeatAck, Load,
     MsgClass, MsgType, NodeStatus, RegistryEntries, StatusReport, WireError, cbor,
@@ -426,15 +426,15 @@ impl Node {
 
     /// Something came in answer to a request of ours.
     pub(super) fn answer_came(&mut self, peer: &PeerId, msg_type: MsgType, bytes: &[u8]) {
-        self.guard.answered(peer);
+        self.guard.answered(peer, ExchangeId(self.next_exchange));
         self.tally
             .message(Direction::Received, peer, msg_type, bytes.len());
     }
 
-    /// A request got no answer. If that was once too often, what waits for the peer fails, too.
-    pub(super) fn no_answer(&mut self, peer: PeerId, step: &mut Step<'_>) {
+    /// Request `id` got no answer. If that was once too often, what waits for the peer fails, too.
+    pub(super) fn no_answer(&mut self, peer: PeerId, id: ExchangeId, step: &mut Step<'_>) {
         self.tally.unanswered(&peer);
-        if !self.guard.failed(peer, step) {
+        if !self.guard.failed(peer, id, step) {
             return;
         }
         self.note(Note::BreakerOpened { peer });
