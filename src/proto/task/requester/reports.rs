@@ -156,6 +156,11 @@ impl Requester {
         outcome: TaskOutcome,
         step: &mut Step<'_>,
     ) {
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        if let Some(attempt) = record.attempts.last_mut() {
+            // It may have been thought lost: what it came to is said in place of that.
+            attempt.ended = None;
+        }
         match outcome {
             TaskOutcome::Completed { result } if result.len() <= RESULT_MAX_BYTES => {
                 let task = self.tasks.get_mut(&id).expect("the caller found it");

@@ -48,6 +48,9 @@ fn late_result_before_reassignment_is_taken() {
     assert_eq!(ours.result(held, completed()), AckAnswer::Kept);
     assert_eq!(ours.record(held.1).state, TaskState::Completed);
     assert_eq!(ours.core.result(held.1), Some(&b"2"[..]));
+    let attempt = ours.record(held.1).attempts.pop().expect("one");
+    assert_eq!(attempt.outcome, "completed", "not lost any more");
+    assert!(attempt.ended.is_some());
     assert!(ours.assign(&[a]).is_empty());
 }
 
