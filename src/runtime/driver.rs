@@ -411,9 +411,8 @@ impl Driver {
         let why = self.broken.clone().unwrap_or_default();
         error!("the disk refused a write, nothing new is accepted: {why}");
         self.refuse_all(&why);
-        for run in std::mem::take(&mut self.running) {
-            self.executor.kill(run);
-        }
+        self.running.clear();
+        self.executor.kill_all();
         // What was done for files ends with the core that asked for it.
         let channels = Arc::clone(&self.channels);
         (self.files, self.files_news) = Files::new(&self.config.files, channels);

@@ -48,7 +48,8 @@ impl HttpCaller {
     /// Posts `document` and returns the body of the answer, at most `max_bytes` of it.
     ///
     /// # Errors
-    /// What went wrong, for the log: no answer in time, a status other than 2xx, too long a body.
+    /// What went wrong, for the log: no answer in time, a status other than 2xx, too long a body. It
+    /// is told without the address, which may hold what only the other end should know.
     pub(super) async fn post(
         &self,
         url: &str,
@@ -56,21 +57,37 @@ impl HttpCaller {
         limit: Duration,
         max_bytes: usize,
     ) -> Result<Vec<u8>, String> {
-        self.post_text(url, document.to_string(), &[], limit, max_bytes)
-            .await
-            .map_err(|why| format!("{url}: {why}"))
+        let response = self.said(url, document.to_string(), &[], limit).await?;
+        match read_body(response, max_bytes).await {
+            Ok((body, true)) => Ok(body),
+            Ok(_) => Err(format!("the answer is over {max_bytes} bytes")),
+            Err(error) => Err(root_cause(&error.without_url())),
+        }
     }
 
-    /// The same with a JSON text and headers of the caller's. What goes wrong is told without the
-    /// address: it may hold what only the other end should know.
-    pub(super) async fn post_text(
+    /// Posts a JSON text that only wants to be heard: what is answered beside the status is not
+    /// looked at.
+    ///
+    /// # Errors
+    /// As [`HttpCaller::post`].
+    pub(super) async fn tell(
         &self,
         url: &str,
         document: String,
         headers: &[(&'static str, String)],
         limit: Duration,
-        max_bytes: usize,
-    ) -> Result<Vec<u8>, String> {
+    ) -> Result<(), String> {
+        self.said(url, document, headers, limit).await.map(drop)
+    }
+
+    /// The answer, once its status says that it was taken.
+    async fn said(
+        &self,
+        url: &str,
+        document: String,
+        headers: &[(&'static str, String)],
+        limit: Duration,
+    ) -> Result<Response, String> {
         let call = self.client.post(url);
         let call = headers
             .iter()
@@ -86,11 +103,7 @@ impl HttpCaller {
         if !response.status().is_success() {
             return Err(format!("the answer was {}", response.status()));
         }
-        match read_body(response, max_bytes).await {
-            Ok((body, true)) => Ok(body),
-            Ok(_) => Err(format!("the answer is over {max_bytes} bytes")),
-            Err(error) => Err(root_cause(&error.without_url())),
-        }
+        Ok(response)
     }
 
     /// Posts a task's input as it is. Dropping the future closes the connection.

@@ -12,8 +12,6 @@ use crate::proto::node::WebhookCall;
 
 /// How long the address may take to answer.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// What it may answer; it is not looked at.
-const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// `sha256=` and HMAC-SHA256 under the webhook's secret over the body, in hexadecimal.
 const SIGNATURE_HEADER: &str = "x-junto-signature";
 
@@ -21,7 +19,7 @@ const SIGNATURE_HEADER: &str = "x-junto-signature";
 pub(super) fn spawn(call: WebhookCall, done: mpsc::Sender<ExecDone>) {
     tokio::spawn(async move {
         let heard = match post(&call).await {
-            Ok(_) => true,
+            Ok(()) => true,
             Err(why) => {
                 tracing::info!(task = call.task.id, why, "a webhook was not heard");
                 false
@@ -33,7 +31,7 @@ pub(super) fn spawn(call: WebhookCall, done: mpsc::Sender<ExecDone>) {
     });
 }
 
-async fn post(call: &WebhookCall) -> Result<Vec<u8>, String> {
+async fn post(call: &WebhookCall) -> Result<(), String> {
     let body = serde_json::to_string(&call.task).map_err(|error| error.to_string())?;
     let signature = call.target.secret().map(|secret| {
         let tag = hmac_text(secret, body.as_bytes());
@@ -44,12 +42,6 @@ async fn post(call: &WebhookCall) -> Result<Vec<u8>, String> {
     });
     let headers: Vec<_> = signature.into_iter().collect();
     HttpCaller::new()?
-        .post_text(
-            call.target.url(),
-            body,
-            &headers,
-            CALL_LIMIT,
-            ANSWER_MAX_BYTES,
-        )
+        .tell(call.target.url(), body, &headers, CALL_LIMIT)
         .await
 }

@@ -159,9 +159,14 @@ pub fn create_identity(
         cost,
         &mut rng,
     );
-    let path = home.key_file();
-    write_atomically(&path, file.to_json().as_bytes(), false)
-        .inspect_err(|_| kept::forget(options, &entity))
+    let (path, text) = (home.key_file(), file.to_json());
+    write_atomically(&path, text.as_bytes(), false)
+        .inspect_err(|_| {
+            // It may have its name all the same: then nothing else would ever open it.
+            if std::fs::read(&path).ok().as_deref() != Some(text.as_bytes()) {
+                kept::forget(options, &entity);
+            }
+        })
         .map_err(IdentityError::io(&path, "written"))?;
     Ok(keys.identity())
 }

@@ -56,6 +56,12 @@ impl Node {
                 let _ = self.webhooks.called(call.number, true, step);
                 continue;
             };
+            // Allowed when it was asked for, and not any more.
+            if !call.target.is_here() && !self.config.task.remote_webhooks {
+                let _ = self.webhooks.called(call.number, true, step);
+                self.note(Note::WebhookGivenUp { task: call.task });
+                continue;
+            }
             let call = WebhookCall {
                 number: call.number,
                 task: task_view(record, None),

@@ -57,9 +57,6 @@ pub const GUARD_SUBCOMMAND: &str = "__guard";
 /// How long [`Executor::shutdown`] waits for what it killed.
 const SHUTDOWN_WAIT: Duration = Duration::from_secs(3);
 
-/// What a hook's URL may answer; it is not looked at.
-const HOOK_ANSWER_MAX_BYTES: usize = 64 * 1024;
-
 /// A command ended by itself, or was cut.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExecDone {
@@ -107,6 +104,12 @@ impl Runs {
     fn kill(&self, run: RunId) {
         let mut table = self.table();
         if let Some(stop) = table.remove(&run) {
+            stop.cancel();
+        }
+    }
+
+    fn kill_all(&self) {
+        for stop in std::mem::take(&mut *self.table()).into_values() {
             stop.cancel();
         }
     }
@@ -221,6 +224,11 @@ impl Executor {
     /// Ends a run, its children too. It reports nothing any more, unless it had ended before.
     pub fn kill(&self, run: RunId) {
         self.runs.kill(run);
+    }
+
+    /// Kills every run, also those whose end was told and not kept.
+    pub fn kill_all(&self) {
+        self.runs.kill_all();
     }
 
     /// Kills every command, and waits up to 3 s for their shells and up to 1 s for the guard.
@@ -434,15 +442,11 @@ async fn call_hook(url: &str, spec: &HookSpec) -> Ended {
     });
     let limit = Duration::from_millis(spec.timeout_ms);
     let called = match HttpCaller::new() {
-        Ok(caller) => {
-            caller
-                .post(url, &document, limit, HOOK_ANSWER_MAX_BYTES)
-                .await
-        }
+        Ok(caller) => caller.tell(url, document.to_string(), &[], limit).await,
         Err(why) => Err(why),
     };
     match called {
-        Ok(_) => Ended::Completed(Vec::new()),
+        Ok(()) => Ended::Completed(Vec::new()),
         Err(why) => Ended::Failed(why),
     }
 }

@@ -544,6 +544,11 @@ async fn a_hook_may_be_an_address_that_is_posted_to() {
     let mut bench = bench(None);
     for (answer, expected) in [
         ("HTTP/1.1 204 No Content\r\n\r\n", true),
+        // What it would say beside that it has heard is not waited for.
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nmore",
+            true,
+        ),
         ("HTTP/1.1 500 Oops\r\ncontent-length: 0\r\n\r\n", false),
         (
             "HTTP/1.1 302 There\r\nlocation: http://127.0.0.1:1/\r\n\r\n",

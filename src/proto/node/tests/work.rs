@@ -77,6 +77,9 @@ fn the_reply_to_a_submission_waits_for_the_disk() {
         "T3: nor does the offer leave"
     );
     wires.flush(0);
+    for id in [told, watched] {
+        assert!(wires.reply(0, id).is_some_and(|reply| reply.is_ok()));
+    }
     for id in [first, again, looked, listed] {
         assert!(wires.reply(0, id).expect("answered").is_ok());
     }

@@ -38,10 +38,11 @@ impl Requester {
         self.event(id, kind, attempt, reason, step);
     }
 
-    /// The newest attempt is about to get an outcome.
+    /// The newest attempt is about to get an outcome. The one it has, which every renewal repeats,
+    /// is no event.
     pub(super) fn attempt_event(&mut self, id: TaskId, outcome: &str, step: &Step<'_>) {
         let open = self.tasks[&id].record.attempts.last();
-        let open = open.filter(|attempt| attempt.ended.is_none());
+        let open = open.filter(|attempt| attempt.ended.is_none() && attempt.outcome != outcome);
         let attempt = open.map(|attempt| (attempt.worker, attempt.token));
         if let (Some(_), Some((kind, note))) = (attempt, EventKind::of_outcome(outcome)) {
             self.event(id, kind, attempt, note, step);

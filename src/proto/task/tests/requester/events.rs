@@ -87,6 +87,20 @@ fn new_events_follow_what_a_restart_found() {
 }
 
 #[test]
+fn what_a_renewal_repeats_is_no_event() {
+    let mut ours = ours();
+    let offer = ours.working(new_task(1), entity(1));
+    ours.renew(entity(1), boot(1), &[offer]);
+    let kinds = ours.kinds(offer.1);
+    for _ in 0..2 * EVENTS_KEPT {
+        ours.wait(1_000);
+        ours.renew(entity(1), boot(1), &[offer, offer]);
+    }
+    assert_eq!(ours.kinds(offer.1), kinds);
+    assert_eq!(kinds.first(), Some(&EventKind::Submitted));
+}
+
+#[test]
 fn old_events_and_long_notes_are_cut() {
     let mut ours = ours();
     let offer = ours.working(new_task(1), entity(1));
