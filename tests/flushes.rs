@@ -16,7 +16,7 @@ use junto::runtime::{
     CommandSpec, FilesConfig, Running, RuntimeConfig, ServeHow, ServeSpec, StoreOpener, start,
 };
 use junto::store::{MemoryStore, Store, StoreError};
-use junto::types::{Capability, Multiaddr, Priority, Row, TaskId, TaskState, WriteBatch};
+use junto::types::{Capability, Multiaddr, Row, TaskId, TaskState, WriteBatch};
 use junto::wire::Offer;
 use rand::SeedableRng as _;
 use uuid::Uuid;
@@ -149,14 +149,11 @@ async fn status(node: &Running) -> Box<StatusView> {
 }
 
 fn submission(n: usize) -> Submission {
-    Submission {
-        id: TaskId(Uuid::now_v7()),
-        capability: "double".parse().unwrap(),
-        input: format!("{n}\n").into_bytes(),
-        to: None,
-        priority: Priority::Normal,
-        deadline_ms: 600_000,
-    }
+    Submission::new(
+        TaskId(Uuid::now_v7()),
+        "double".parse().unwrap(),
+        format!("{n}\n").into_bytes(),
+    )
 }
 
 /// Repeats until it is acknowledged: how often it was refused for the disk's sake.

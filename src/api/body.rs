@@ -46,7 +46,18 @@ pub struct SubmitBody {
     pub to: Option<String>,
     #[serde(default)]
     pub priority: Priority,
-    /// From now until it must have ended: 1 to 604800000 (7 days), 10 minutes by default.
+    /// RFC 3339: it does not begin before, 30 days from now at most. Default: at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<String>,
+    /// The same as milliseconds from now; in place of `start_at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 2_592_000_000_u64)]
+    pub delay_ms: Option<u64>,
+    /// What you call it, 1 to 128 visible ASCII characters: the same task handed over again under
+    /// the same key is the one that is there. `Idempotency-Key` is another way to say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// From its start until it must have ended: 1 to 604800000 (7 days), 10 minutes by default.
     #[serde(default = "deadline_default")]
     #[schema(minimum = 1, maximum = 604_800_000, default = 600_000)]
     pub deadline_ms: u64,
@@ -62,6 +73,9 @@ impl SubmitBody {
             id: Some(Uuid::now_v7()),
             to: None,
             priority: Priority::default(),
+            start_at: None,
+            delay_ms: None,
+            key: None,
             deadline_ms: DEADLINE_DEFAULT_MS,
         }
     }

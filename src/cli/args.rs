@@ -7,8 +7,8 @@ use clap::builder::TypedValueParser;
 
 use crate::config::parse_duration_ms;
 use crate::proto::node::Priority;
-use crate::types::Capability;
 use crate::types::limits::WAKE_REASON_MAX_BYTES;
+use crate::types::{Capability, Wall};
 
 /// `CAP=COMMAND`, as in `--serve wc='wc -w'`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,25 @@ pub(super) fn span_ms(text: &str) -> Result<u64, String> {
         Ok(ms) if (MIN_MS..=MAX_MS).contains(&ms) => Ok(ms),
         Ok(_) => Err(String::from("use 1s to 7d")),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A wait, in milliseconds, of one second to thirty days.
+pub(super) fn delay_ms(text: &str) -> Result<u64, String> {
+    const MIN_MS: u64 = 1_000;
+    const MAX_MS: u64 = 30 * 24 * 3_600 * 1_000;
+    match parse_duration_ms(text) {
+        Ok(ms) if (MIN_MS..=MAX_MS).contains(&ms) => Ok(ms),
+        Ok(_) => Err(String::from("use 1s to 30d")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A time as RFC 3339 writes it.
+pub(super) fn moment(text: &str) -> Result<String, String> {
+    match Wall::from_rfc3339(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err(String::from("write it as 2030-01-31T12:00:00Z")),
     }
 }
 

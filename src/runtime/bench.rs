@@ -213,12 +213,9 @@ async fn one_task(
 ) -> Result<(), BenchError> {
     let id = TaskId(Uuid::now_v7());
     let submission = Submission {
-        id,
-        capability,
-        input: BODY.to_vec(),
         to: Some(peer),
-        priority: Priority::Normal,
         deadline_ms: TASK_LIMIT.as_millis() as u64,
+        ..Submission::new(id, capability, BODY.to_vec())
     };
     let submitted = handle.call(Command::Submit(submission)).await;
     submitted.map_err(BenchError::Reach)?;

@@ -14,7 +14,8 @@ use super::stage::{Event, Stage};
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
-    Command, CommandResult, Input, PeerRef, Priority, Reply, Submission, TaskState, WakeRequest,
+    Command, CommandResult, Input, PeerRef, Priority, Reply, Start, Submission, TaskState,
+    WakeRequest,
 };
 use crate::types::{Capability, CommandId, TaskId};
 
@@ -348,7 +349,9 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         input,
         to,
         priority,
+        start: Start::Now,
         deadline_ms,
+        key: None,
     };
     Job {
         host,

@@ -17,19 +17,19 @@ pub const STDERR_TAIL_BYTES: usize = 4 * 1024;
 pub const REASON_MAX_BYTES: usize = 5 * 1024;
 
 /// Tasks that are not terminal, in one requester's queue.
-pub const QUEUE_MAX_TASKS: usize = 20_000;
+pub const QUEUE_MAX_TASKS: usize = 200_000;
 /// Their inputs together, in memory.
 pub const QUEUE_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Results a requester keeps, in memory; the oldest tasks go first.
 pub const RESULTS_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Terminal tasks a requester keeps for look-up; the oldest goes first.
-pub const TERMINAL_MAX_TASKS: usize = 20_000;
+pub const TERMINAL_MAX_TASKS: usize = 100_000;
 /// Tasks a worker holds for others: running, or done and not yet acknowledged.
 pub const WORKER_MAX_TASKS: usize = 4_096;
 /// Their inputs and outcomes together, in memory.
 pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 /// Tombstones of acknowledged tasks a worker keeps against late duplicates.
-pub const TOMBSTONES_MAX: usize = 20_000;
+pub const TOMBSTONES_MAX: usize = 100_000;
 /// Items in one list message (delegate, renew, result, cancel).
 pub const LIST_MAX_ITEMS: usize = 256;
 /// Webhooks kept, each until it was heard or given up.

@@ -20,5 +20,5 @@ pub use message::{MessageKind, Received};
 pub use prefix::Prefix;
 pub use stream::StreamKind;
 pub use task::{Priority, TaskState};
-pub use text::{Capability, Label, NetworkName, NodeName, TextError};
+pub use text::{Capability, Label, NetworkName, NodeName, TaskKey, TextError};
 pub use time::{Mono, Now, Wall};

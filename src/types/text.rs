@@ -86,6 +86,14 @@ checked_text!(
     |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '=')
 );
 checked_text!(
+    /// What a submitter calls a task, so that handing it over again makes no second one.
+    TaskKey,
+    "the key",
+    128,
+    "1 to 128 visible ASCII characters",
+    |c: char| c.is_ascii_graphic()
+);
+checked_text!(
     /// The network a node belongs to; part of every protocol id.
     NetworkName,
     "the network name",

@@ -59,6 +59,13 @@ impl Wall {
             .unwrap_or_else(|_| String::from("1970-01-01T00:00:00Z"))
     }
 
+    /// Reads RFC 3339, with any offset from UTC; none for what is no time since 1970.
+    pub fn from_rfc3339(text: &str) -> Option<Wall> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let ms = at.unix_timestamp_nanos() / 1_000_000;
+        Some(Wall(u64::try_from(ms).ok()?))
+    }
+
     /// The distance between two times in milliseconds, whichever is later.
     pub fn abs_diff(self, other: Wall) -> u64 {
         self.0.abs_diff(other.0)

@@ -14,22 +14,24 @@ use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
-use crate::proto::node::{Command, Reply, Submission, TaskFilter, TaskView};
-use crate::types::TaskId;
+use crate::proto::node::{Command, Reply, Start, Submission, TaskFilter, TaskView};
+use crate::types::{TaskId, TaskKey, Wall};
 
 /// Hand over work
 ///
 /// Answered once the task is durable. To repeat a submission whose answer was lost, send the same
-/// `id` again, in the body or as `Idempotency-Key`: it gives the task that is already there.
+/// `id` or `key` again, in the body or as `Idempotency-Key`: it gives the task that is already
+/// there, unless anything else of it differs.
 #[utoipa::path(post, path = "/v1/tasks", tag = "tasks", request_body = SubmitBody,
-    params(("Idempotency-Key" = Option<Uuid>, Header, description = "The same as `id` in the body")),
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same as `id` in the body \
+        if it is a UUID, and as `key` otherwise")),
     responses(
         (status = 201, description = "The task", body = TaskView,
             headers(("Location" = String, description = "Where to look at it"))),
         (status = 404, description = "No such peer (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "Several peers go by that name (`ambiguous`), or the id \
-            belongs to another task (`conflict`)", body = Problem, content_type = PROBLEM_JSON),
+            or the key belongs to another task (`conflict`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 413, description = "The input is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 503, description = "Try again after `Retry-After` (`queue_full`, `busy`), or \
@@ -42,10 +44,11 @@ pub(super) async fn submit(
     headers: HeaderMap,
     JsonBody(body): JsonBody<SubmitBody>,
 ) -> Result<impl IntoResponse, Refused> {
-    let submission = submission(body, idempotency_key(&headers)?)?;
-    let location =
-        HeaderValue::try_from(format!("/v1/tasks/{}", submission.id)).expect("a UUID is ASCII");
+    let submission = submission(body, named_in(&headers)?)?;
     let view = task_of(state.call(Command::Submit(submission)).await?)?;
+    // Another task than the one of the body's id, if the key was known.
+    let location = HeaderValue::try_from(format!("/v1/tasks/{}", view.id));
+    let location = location.expect("a UUID is ASCII");
     Ok((StatusCode::CREATED, [(LOCATION, location)], Json(view)))
 }
 
@@ -174,29 +177,72 @@ fn task_of(reply: Reply) -> Result<TaskView, Refused> {
     }
 }
 
-/// The header is a UUID, bare or in quotes.
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Uuid>, Refused> {
+/// What a caller says to have a repetition known as one.
+#[derive(Default)]
+struct Names {
+    id: Option<Uuid>,
+    key: Option<TaskKey>,
+}
+
+/// The header names the task, bare or in quotes: a UUID is its id, anything else its key.
+fn named_in(headers: &HeaderMap) -> Result<Names, Refused> {
     let Some(value) = headers.get(IDEMPOTENCY_HEADER) else {
-        return Ok(None);
+        return Ok(Names::default());
     };
     let text = value.to_str().unwrap_or_default().trim();
     let bare = text
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'))
         .unwrap_or(text);
-    let key = bare
-        .parse()
-        .map_err(|_| Refused::invalid("Idempotency-Key", "it is a UUID"))?;
-    Ok(Some(key))
+    if let Ok(id) = bare.parse() {
+        let id = Some(id);
+        return Ok(Names { id, key: None });
+    }
+    let key = bare.parse();
+    let key = key.map_err(|error| Refused::invalid("Idempotency-Key", error))?;
+    Ok(Names {
+        id: None,
+        key: Some(key),
+    })
 }
 
-fn submission(body: SubmitBody, key: Option<Uuid>) -> Result<Submission, Refused> {
-    if let (Some(id), Some(key)) = (body.id, key)
-        && id != key
+/// The one of two that is there, if they do not contradict each other.
+fn one_of<T: PartialEq>(
+    body: Option<T>,
+    header: Option<T>,
+    what: &str,
+) -> Result<Option<T>, Refused> {
+    if let (Some(body), Some(header)) = (&body, &header)
+        && body != header
     {
-        let why = "the body's id is another: send one of the two";
+        let why = format!("the body's {what} is another: send one of the two");
         return Err(Refused::invalid("Idempotency-Key", why));
     }
+    Ok(body.or(header))
+}
+
+fn start(body: &SubmitBody) -> Result<Start, Refused> {
+    match (&body.start_at, body.delay_ms) {
+        (Some(_), Some(_)) => {
+            let why = "start_at stands beside it: send one";
+            Err(Refused::invalid("delay_ms", why))
+        }
+        (Some(text), None) => {
+            let at = Wall::from_rfc3339(text);
+            let wrong = || Refused::invalid("start_at", "write it as 2030-01-31T12:00:00Z");
+            Ok(Start::At(at.ok_or_else(wrong)?))
+        }
+        (None, Some(ms)) if ms > 0 => Ok(Start::In(ms)),
+        (None, _) => Ok(Start::Now),
+    }
+}
+
+fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
+    let start = start(&body)?;
+    let id = one_of(body.id, names.id, "id")?;
+    let key = body.key.as_deref().map(str::parse).transpose();
+    let key = key.map_err(|error| Refused::invalid("key", error))?;
+    let key = one_of(key, names.key, "key")?;
     if !(1..=DEADLINE_MAX_MS).contains(&body.deadline_ms) {
         let why = format!("{} is not within 1 and {DEADLINE_MAX_MS}", body.deadline_ms);
         return Err(Refused::invalid("deadline_ms", why));
@@ -214,7 +260,7 @@ fn submission(body: SubmitBody, key: Option<Uuid>) -> Result<Submission, Refused
         (None, text) => text.unwrap_or_default().into_bytes(),
     };
     Ok(Submission {
-        id: TaskId(body.id.or(key).unwrap_or_else(Uuid::now_v7)),
+        id: TaskId(id.unwrap_or_else(Uuid::now_v7)),
         capability: body
             .capability
             .parse()
@@ -222,6 +268,8 @@ fn submission(body: SubmitBody, key: Option<Uuid>) -> Result<Submission, Refused
         input,
         to: body.to.map(|text| peer_named("to", &text)).transpose()?,
         priority: body.priority,
+        start,
         deadline_ms: body.deadline_ms,
+        key,
     })
 }

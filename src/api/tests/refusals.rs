@@ -209,13 +209,23 @@ async fn values_outside_the_body_are_checked_too() {
             "{path} {body}"
         );
     }
+    for body in [
+        json!({"capability": "wc", "key": "a b"}),
+        json!({"capability": "wc", "key": "k".repeat(129)}),
+        json!({"capability": "wc", "start_at": "tomorrow"}),
+        json!({"capability": "wc", "start_at": "2030-01-31T12:00:00Z", "delay_ms": 1}),
+        json!({"capability": "wc", "delay_ms": -1}),
+    ] {
+        let problem = problem(served.request(Method::POST, "/v1/tasks").json(&body)).await;
+        assert_eq!(problem.status, 400, "{body}");
+    }
     let keyed = |key: String, id| {
         let request = served
             .request(Method::POST, "/v1/tasks")
             .header("Idempotency-Key", key);
         request.json(&json!({"capability": "wc", "id": id}))
     };
-    let refused = problem(keyed("5".to_owned(), Uuid::nil())).await;
+    let refused = problem(keyed("a key".to_owned(), Uuid::nil())).await;
     assert_eq!(refused.code, "invalid");
     let refused = problem(keyed(Uuid::now_v7().to_string(), Uuid::now_v7())).await;
     assert_eq!(refused.code, "invalid");

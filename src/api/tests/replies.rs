@@ -12,8 +12,10 @@ use super::super::body::{
 };
 use super::super::client::ClientError;
 use super::*;
-use crate::proto::node::{CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef};
-use crate::types::{MessageId, TransferId, WakeId};
+use crate::proto::node::{
+    CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef, Start,
+};
+use crate::types::{MessageId, TransferId, WakeId, Wall};
 use crate::wire::WakeStatus;
 
 #[tokio::test]
@@ -101,6 +103,29 @@ async fn a_submission_has_defaults_a_location_and_the_callers_id() {
         (submission.to, submission.priority),
         (None, Priority::Normal)
     );
+
+    let request = served
+        .request(Method::POST, "/v1/tasks")
+        .header("Idempotency-Key", "invoice-7");
+    let start_at = "2030-01-31T13:00:00+01:00";
+    let body = json!({"capability": "wc", "start_at": start_at});
+    let response = request.json(&body).send().await.unwrap();
+    assert_eq!(response.status(), StatusCode::CREATED);
+    let Command::Submit(submission) = asked.last() else {
+        panic!("not a submission")
+    };
+    assert_eq!(submission.key, Some("invoice-7".parse().unwrap()));
+    let noon = Wall::from_rfc3339("2030-01-31T12:00:00Z").unwrap();
+    assert_eq!(submission.start, Start::At(noon));
+    assert_eq!(noon.to_rfc3339(), "2030-01-31T12:00:00Z");
+
+    let body = json!({"capability": "wc", "delay_ms": 1500, "key": "k"});
+    served.post("/v1/tasks", body).await;
+    let Command::Submit(submission) = asked.last() else {
+        panic!("not a submission")
+    };
+    assert_eq!(submission.start, Start::In(1500));
+    assert_eq!(submission.key, Some("k".parse().unwrap()));
 
     let view = served
         .post("/v1/tasks", json!({"capability": "wc"}))

@@ -169,9 +169,11 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
         ("state", task.state.as_str().to_owned()),
         ("priority", priority_name(task.priority).to_owned()),
         ("submitted", task.submitted.clone()),
-        ("deadline", task.deadline.clone()),
-        ("input", show_bytes(task.input_bytes as u64)),
     ];
+    lines.extend(task.start_at.clone().map(|at| ("start", at)));
+    lines.push(("deadline", task.deadline.clone()));
+    lines.extend(task.key.clone().map(|key| ("key", key)));
+    lines.push(("input", show_bytes(task.input_bytes as u64)));
     lines.extend(
         task.result_bytes
             .map(|bytes| ("result", show_bytes(bytes as u64))),

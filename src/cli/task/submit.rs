@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use data_encoding::BASE64;
@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::super::args::{priority, span_ms};
+use super::super::args::{delay_ms, moment, priority, span_ms};
 use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
@@ -23,8 +23,8 @@ use crate::api::body::SubmitBody;
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
-use crate::types::Capability;
 use crate::types::limits::INPUT_MAX_BYTES;
+use crate::types::{Capability, TaskKey, Wall};
 
 /// One question for a task's end; the rest of the time is asked for again.
 const END_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -36,7 +36,8 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
 #[command(
     after_help = "Examples:\n  junto task submit wc --text 'one two three' --wait\n  \
     junto task submit wc --input book.txt --priority high --deadline 1h\n  \
-    cat book.txt | junto task submit wc --input - --wait"
+    cat book.txt | junto task submit wc --input - --wait\n  \
+    junto task submit report --delay 2h --key report-2030-01-31"
 )]
 pub(in crate::cli) struct SubmitArgs {
     /// What the worker must offer, such as wc.
@@ -54,7 +55,16 @@ pub(in crate::cli) struct SubmitArgs {
     /// What goes first when the queue is long.
     #[arg(long, default_value = "normal", value_parser = priority())]
     priority: Priority,
-    /// How long the task may take in all.
+    /// Do not begin before then, such as 2030-01-31T12:00:00Z; 30 days from now at most.
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "delay")]
+    at: Option<String>,
+    /// Do not begin before so long has passed.
+    #[arg(long, value_name = "SPAN", value_parser = delay_ms)]
+    delay: Option<u64>,
+    /// What you call the task: the same one handed over again under this key is no second one.
+    #[arg(long, value_name = "KEY")]
+    key: Option<TaskKey>,
+    /// How long the task may take in all, from its start.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span_ms)]
     deadline: u64,
     /// Wait for the end and write the result to stdout.
@@ -71,6 +81,9 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         id: Some(Uuid::now_v7()),
         to: args.to.as_ref().map(ToString::to_string),
         priority: args.priority,
+        start_at: args.at.clone(),
+        delay_ms: args.delay,
+        key: args.key.as_ref().map(ToString::to_string),
         deadline_ms: args.deadline,
     };
     // Without a node now, there is none to be waited for.
@@ -79,7 +92,7 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
     let ask = |client: ApiClient| async move { client.submit(task).await };
     let view = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
     if args.wait {
-        let limit = Duration::from_millis(args.deadline) + DEADLINE_GRACE;
+        let limit = left_until(&view.deadline) + DEADLINE_GRACE;
         let view = await_end(home, view, limit).await?;
         return report_end(home, &view, json).await;
     }
@@ -93,6 +106,13 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         output::line(&view.id)?;
     }
     Ok(Exit::Done)
+}
+
+/// From now until `deadline`, by the clock of this machine, which is the node's.
+fn left_until(deadline: &str) -> Duration {
+    let at = Wall::from_rfc3339(deadline).unwrap_or_default();
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at.0);
+    at.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
 fn read_input(args: &SubmitArgs) -> Result<Vec<u8>, Failure> {
@@ -255,7 +275,9 @@ mod tests {
             state: TaskState::Failed,
             priority: Priority::Normal,
             submitted: String::new(),
+            start_at: None,
             deadline: String::new(),
+            key: None,
             input_bytes: 0,
             result_bytes: None,
             reason: Some(String::from("status 1")),

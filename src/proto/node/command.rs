@@ -11,9 +11,11 @@ use super::views::{
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
+pub use crate::proto::task::Start;
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
-    Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TextError, TransferId, WakeId,
+    Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey, TextError,
+    TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
 pub use crate::wire::WakeRequest;
@@ -60,8 +62,27 @@ pub struct Submission {
     pub input: Vec<u8>,
     pub to: Option<PeerRef>,
     pub priority: Priority,
-    /// From now until the task must have ended.
+    pub start: Start,
+    /// From its start until the task must have ended.
     pub deadline_ms: u64,
+    /// What its submitter calls it: another way to tell a repetition.
+    pub key: Option<TaskKey>,
+}
+
+impl Submission {
+    /// A task for anybody who offers `capability`, to begin at once and end within ten minutes.
+    pub fn new(id: TaskId, capability: Capability, input: Vec<u8>) -> Submission {
+        Submission {
+            id,
+            capability,
+            input,
+            to: None,
+            priority: Priority::Normal,
+            start: Start::Now,
+            deadline_ms: 600_000,
+            key: None,
+        }
+    }
 }
 
 /// Which of our tasks, in the order of their ids: that of submission, unless the submitter chose

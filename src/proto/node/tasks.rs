@@ -6,11 +6,13 @@ use super::command::{
 };
 use super::views::{AttemptView, TaskView};
 use crate::proto::Step;
-use crate::proto::task::{NewTask, SubmitOutcome, TaskRecord};
-use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES};
-use crate::types::{BatchId, CommandId, TaskId, TaskState};
+use crate::proto::task::{Full, NewTask, Start, SubmitOutcome, TaskRecord};
+use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
+use crate::types::{BatchId, CommandId, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+/// How far ahead a task may be scheduled.
+const START_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
 
 impl Node {
     pub(super) fn submit(
@@ -18,7 +20,7 @@ impl Node {
         submission: Submission,
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
-        let new = match self.new_task(submission) {
+        let new = match self.new_task(submission, step.now) {
             Ok(new) => new,
             Err(error) => return (Err(error), BatchId::NONE),
         };
@@ -28,25 +30,41 @@ impl Node {
                 self.seek_workers(step);
                 (self.task_reply(id), after)
             }
-            SubmitOutcome::Known(after) => (self.task_reply(id), after),
-            SubmitOutcome::Full => {
+            SubmitOutcome::Known(known, after) => (self.task_reply(known), after),
+            SubmitOutcome::Conflict(other) => {
+                let what = "is another task than this one under the same id or key: nothing was \
+                            handed over; choose another";
+                let error =
+                    CommandError::new(CommandErrorCode::Conflict, format!("task {other} {what}"));
+                self.rested(other, Err(error))
+            }
+            SubmitOutcome::Full(full) => {
+                let what = match full {
+                    Full::Tasks => format!("{QUEUE_MAX_TASKS} tasks"),
+                    Full::Bytes => format!("{} MiB of inputs", QUEUE_MAX_BYTES / 1024 / 1024),
+                };
                 let error = CommandError::new(
                     CommandErrorCode::QueueFull,
-                    "the task queue is full: wait until some of it is done, or cancel tasks",
+                    format!(
+                        "the task queue is full ({what}): wait until some of it is done, or \
+                         cancel tasks"
+                    ),
                 );
                 (Err(error), BatchId::NONE)
             }
         }
     }
 
-    fn new_task(&self, submission: Submission) -> Result<NewTask, CommandError> {
+    fn new_task(&self, submission: Submission, now: Now) -> Result<NewTask, CommandError> {
         let Submission {
             id,
             capability,
             input,
             to,
             priority,
+            start,
             deadline_ms,
+            key,
         } = submission;
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
@@ -60,7 +78,18 @@ impl Node {
         if !(1..=DEADLINE_MAX_MS).contains(&deadline_ms) {
             return Err(CommandError::new(
                 CommandErrorCode::Invalid,
-                "the deadline must be between 1 ms and 7 days from now",
+                "the deadline must be between 1 ms and 7 days from the start",
+            ));
+        }
+        let wait_ms = match start {
+            Start::Now => 0,
+            Start::In(ms) => ms,
+            Start::At(at) => at.0.saturating_sub(now.wall.0),
+        };
+        if wait_ms > START_MAX_MS {
+            return Err(CommandError::new(
+                CommandErrorCode::Invalid,
+                "the start must be within 30 days from now",
             ));
         }
         let to = to
@@ -73,7 +102,9 @@ impl Node {
             input,
             to,
             priority,
+            start,
             deadline_ms,
+            key,
         })
     }
 
@@ -169,6 +200,9 @@ impl Node {
         if record.state != TaskState::Submitted {
             return None;
         }
+        if let Some(at) = self.requester.begins(record.id) {
+            return Some(format!("waits for its start at {}", at.to_rfc3339()));
+        }
         let capability = &record.capability;
         let offered = self.registry.offering(capability).next().is_some();
         let what = match (record.to, offered) {
@@ -204,7 +238,9 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         state: record.state,
         priority: record.priority,
         submitted: record.submitted.to_rfc3339(),
+        start_at: record.start_at.map(Wall::to_rfc3339),
         deadline: record.deadline.to_rfc3339(),
+        key: record.key.as_ref().map(ToString::to_string),
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record
             .result_bytes

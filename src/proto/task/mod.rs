@@ -22,6 +22,8 @@
 //! - **T6** At most one worker holds a live lease on a task.
 //! - **T7** A requester's open assignments to a worker and the tasks that wait are exactly the tasks
 //!   that are not terminal.
+//! - **T8** Of two tasks that make the same demands of a worker, the one whose rank is lower is given
+//!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `TERMINAL_MAX_TASKS`, `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`,
@@ -39,7 +41,7 @@ mod tests;
 pub use events::{Event, EventKind, Told};
 pub use record::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
 pub use requester::{
-    Candidate, NewTask, Requester, RequesterConfig, RequesterEffect, SubmitOutcome,
+    Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect, Start, SubmitOutcome,
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};
 

@@ -1,55 +1,81 @@
-//! The tasks that wait for a worker: by capability, the urgent first, then in order of submission.
+//! The tasks that wait for a worker, in the order in which they are to be given out.
+//!
+//! A task's rank is when it was queued, later by what its priority has less of a head start than
+//! the highest. So nothing is ever sorted anew, and a task of low priority is passed by later ones
+//! for half an hour at most (T8).
+//!
+//! What waits for one capability is parted by what it demands of its worker: a thousand tasks that
+//! nobody here can take cost one look and not a thousand, and hold up nobody.
 
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Bound;
 
-use crate::types::{Capability, Priority, TaskId};
+use crate::types::{Capability, EntityId, Priority, TaskId, Wall};
 
-/// How far one pass looks past tasks that fit no free worker (they name one that is not there).
-const LOOK_MAX: usize = 1_024;
+/// How long before it was queued a task counts as queued.
+const HEAD_START_MAX_MS: u64 = 30 * 60 * 1000;
 
-/// A waiting task's place. UUID v7 ids ascend with their time of submission.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+fn head_start_ms(priority: Priority) -> u64 {
+    match priority {
+        Priority::Critical => HEAD_START_MAX_MS,
+        Priority::High => 5 * 60 * 1000,
+        Priority::Normal => 60 * 1000,
+        Priority::Low => 0,
+    }
+}
+
+/// A waiting task's place: lower ranks first. UUID v7 ids ascend with their time of submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Ready {
-    pub(super) priority: Priority,
-    pub(super) id: TaskId,
+    rank: Wall,
+    id: TaskId,
 }
 
-impl Ord for Ready {
-    fn cmp(&self, other: &Ready) -> Ordering {
-        other
-            .priority
-            .cmp(&self.priority)
-            .then(self.id.cmp(&other.id))
+impl Ready {
+    pub(super) fn new(queued: Wall, priority: Priority, id: TaskId) -> Ready {
+        Ready {
+            rank: queued + (HEAD_START_MAX_MS - head_start_ms(priority)),
+            id,
+        }
     }
 }
 
-impl PartialOrd for Ready {
-    fn partial_cmp(&self, other: &Ready) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+/// What a task demands of its worker. Tasks of one class fit the same workers.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Class {
+    /// The only worker that may have it.
+    pub(super) to: Option<EntityId>,
 }
+
+type Waiting = BTreeMap<Class, BTreeSet<Ready>>;
 
 /// The waiting tasks.
 #[derive(Default)]
 pub(super) struct Queue {
-    waiting: BTreeMap<Capability, BTreeSet<Ready>>,
+    waiting: BTreeMap<Capability, Waiting>,
     len: usize,
 }
 
 impl Queue {
-    pub(super) fn insert(&mut self, capability: Capability, ready: Ready) {
-        let new = self.waiting.entry(capability).or_default().insert(ready);
+    pub(super) fn insert(&mut self, capability: Capability, class: Class, ready: Ready) {
+        let classes = self.waiting.entry(capability).or_default();
+        let new = classes.entry(class).or_default().insert(ready);
         self.len += usize::from(new);
     }
 
-    pub(super) fn remove(&mut self, capability: &Capability, ready: Ready) {
-        if let Some(waiting) = self.waiting.get_mut(capability) {
+    pub(super) fn remove(&mut self, capability: &Capability, class: &Class, ready: Ready) {
+        let Some(classes) = self.waiting.get_mut(capability) else {
+            return;
+        };
+        if let Some(waiting) = classes.get_mut(class) {
             self.len -= usize::from(waiting.remove(&ready));
             if waiting.is_empty() {
-                self.waiting.remove(capability);
+                classes.remove(class);
             }
+        }
+        if classes.is_empty() {
+            self.waiting.remove(capability);
         }
     }
 
@@ -65,36 +91,49 @@ impl Queue {
         self.waiting.keys().cloned().collect()
     }
 
-    /// A walk over what waits for `capability`, which stays valid while tasks leave the queue.
-    pub(super) fn ready(&self, capability: &Capability) -> Walk {
-        Walk {
+    /// A walk over what waits for `capability` in the classes that fit somebody. It stays valid
+    /// while tasks leave the queue.
+    pub(super) fn pass(&self, capability: &Capability, fits: impl Fn(&Class) -> bool) -> Pass {
+        let classes = self.waiting.get(capability).into_iter().flatten();
+        let mut pass = Pass {
             capability: capability.clone(),
-            last: None,
-            looked: 0,
+            classes: Vec::new(),
+            heads: BinaryHeap::new(),
+        };
+        for (class, waiting) in classes.filter(|(class, _)| fits(class)) {
+            if let Some(first) = waiting.first() {
+                pass.heads.push(Reverse((*first, pass.classes.len())));
+                pass.classes.push(class.clone());
+            }
         }
+        pass
     }
 }
 
-/// See [`Queue::ready`].
-pub(super) struct Walk {
+/// See [`Queue::pass`].
+pub(super) struct Pass {
     capability: Capability,
-    last: Option<Ready>,
-    looked: usize,
+    classes: Vec<Class>,
+    /// The next task of each class that is still walked.
+    heads: BinaryHeap<Reverse<(Ready, usize)>>,
 }
 
-impl Walk {
-    pub(super) fn next(&mut self, queue: &Queue) -> Option<TaskId> {
-        if self.looked >= LOOK_MAX {
-            return None;
-        }
-        self.looked += 1;
-        let from = self.last.map_or(Bound::Unbounded, Bound::Excluded);
-        let next = *queue
+impl Pass {
+    /// The next task. Its class is walked no further unless [`Pass::go_on`] says so.
+    pub(super) fn next(&mut self) -> Option<(TaskId, Ready, usize)> {
+        let Reverse((ready, class)) = self.heads.pop()?;
+        Some((ready.id, ready, class))
+    }
+
+    /// There may be workers for what stands behind `ready` in its class.
+    pub(super) fn go_on(&mut self, queue: &Queue, ready: Ready, class: usize) {
+        let waiting = queue
             .waiting
-            .get(&self.capability)?
-            .range((from, Bound::Unbounded))
-            .next()?;
-        self.last = Some(next);
-        Some(next.id)
+            .get(&self.capability)
+            .and_then(|classes| classes.get(&self.classes[class]));
+        let behind = (Bound::Excluded(ready), Bound::Unbounded);
+        if let Some(next) = waiting.and_then(|waiting| waiting.range(behind).next()) {
+            self.heads.push(Reverse((*next, class)));
+        }
     }
 }

@@ -224,6 +224,8 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
         code(wires.ask(0, bad(|s| s.deadline_ms = u64::MAX))),
         CommandErrorCode::Invalid
     );
+    let far = bad(|s| s.start = Start::In(31 * 24 * 3600 * SECOND_MS));
+    assert_eq!(code(wires.ask(0, far)), CommandErrorCode::Invalid);
     assert_eq!(
         code(wires.ask(0, bad(|s| s.to = Some(name_of(9))))),
         CommandErrorCode::NotFound

@@ -196,14 +196,8 @@ fn who_does_not_heed_is_banned() {
 #[test]
 fn who_offers_a_capability_is_asked_of_peers() {
     let mut wires = pair();
-    let wanted = Command::Submit(Submission {
-        id: task(9),
-        capability: "rare".parse().expect("a capability"),
-        input: Vec::new(),
-        to: None,
-        priority: Priority::Normal,
-        deadline_ms: 600 * SECOND_MS,
-    });
+    let rare = "rare".parse().expect("a capability");
+    let wanted = Command::Submit(Submission::new(task(9), rare, Vec::new()));
     wires.granted(0, wanted);
     wires.run(SECOND_MS);
     let asked = stats(&mut wires, 0).messages["discovery"];

@@ -81,14 +81,7 @@ fn all_tasks() -> Command {
 }
 
 fn submit(n: u64) -> Command {
-    Command::Submit(Submission {
-        id: task(n),
-        capability: wc(),
-        input: b"some words".to_vec(),
-        to: None,
-        priority: Priority::Normal,
-        deadline_ms: 600 * SECOND_MS,
-    })
+    Command::Submit(Submission::new(task(n), wc(), b"some words".to_vec()))
 }
 
 fn name_of(n: usize) -> PeerRef {

@@ -146,6 +146,67 @@ fn a_task_waits_until_its_worker_is_there() {
 }
 
 #[test]
+fn an_id_or_a_key_of_another_task_is_a_conflict() {
+    let mut wires = pair();
+    let Command::Submit(first) = submit(1) else {
+        unreachable!("a submission")
+    };
+    let first = Submission {
+        key: Some("report".parse().expect("a key")),
+        ..first
+    };
+    wires.granted(0, Command::Submit(first.clone()));
+    for other in [
+        Submission {
+            input: b"others".to_vec(),
+            ..first.clone()
+        },
+        Submission {
+            id: task(2),
+            priority: Priority::High,
+            ..first.clone()
+        },
+    ] {
+        let refused = wires.ask(0, Command::Submit(other));
+        let refused = refused.expect_err("a conflict");
+        assert_eq!(refused.code, CommandErrorCode::Conflict);
+    }
+    let again = Submission {
+        id: task(3),
+        ..first
+    };
+    let known = view(wires.ask(0, Command::Submit(again)));
+    assert_eq!(
+        (known.id, known.key),
+        (task(1).to_string(), Some("report".into()))
+    );
+}
+
+#[test]
+fn a_task_says_that_it_waits_for_its_start() {
+    let mut wires = pair();
+    let Command::Submit(submission) = submit(1) else {
+        unreachable!("a submission")
+    };
+    let later = Submission {
+        start: Start::In(5 * SECOND_MS),
+        ..submission
+    };
+    let waiting = view(wires.ask(0, Command::Submit(later)));
+    let start_at = waiting.start_at.expect("it has one");
+    assert_eq!(
+        waiting.reason,
+        Some(format!("waits for its start at {start_at}"))
+    );
+    wires.run(4 * SECOND_MS);
+    let still = view(wires.ask(0, Command::Task(task(1))));
+    assert!(still.attempts.is_empty());
+    wires.run(2 * SECOND_MS);
+    let begun = view(wires.ask(0, Command::Task(task(1))));
+    assert_eq!((begun.attempts.len(), begun.reason), (1, None));
+}
+
+#[test]
 fn a_deadline_without_a_worker_is_told_as_such() {
     let mut wires = Wires::new(vec![config(0, None, 0)]);
     let Command::Submit(submission) = submit(1) else {

@@ -24,8 +24,14 @@ pub struct TaskView {
     pub priority: Priority,
     /// RFC 3339.
     pub submitted: String,
+    /// RFC 3339: it does not begin before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<String>,
     /// RFC 3339.
     pub deadline: String,
+    /// What its submitter calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     pub input_bytes: usize,
     pub result_bytes: Option<usize>,
     /// Why it failed, or what it waits for.

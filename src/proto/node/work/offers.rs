@@ -12,8 +12,8 @@ use crate::types::{BatchId, EntityId, FencingToken, TaskId};
 use crate::wire::{CancelItem, DelegateItem, MsgType, TaskCancel, TaskDelegate, cbor};
 
 impl Node {
-    /// Gives waiting tasks to the workers that stand best: healthy ones if there are any, suspect
-    /// ones if not, or else whoever is known to offer the capability.
+    /// Gives waiting tasks to the workers that stand best and have room: healthy ones first, then
+    /// suspect ones, then whoever is known to offer the capability.
     pub(in crate::proto::node) fn assign(&mut self, step: &mut Step<'_>) {
         let Node {
             requester,
@@ -26,7 +26,7 @@ impl Node {
         } = self;
         let now = step.now.mono;
         requester.assign(step, |capability| {
-            let known: Vec<(Candidate, Standing)> = registry
+            let mut known: Vec<Candidate> = registry
                 .offering(capability)
                 .map(|(entry, slots)| (entry, entry.body.peer_id(), slots))
                 .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
@@ -39,19 +39,19 @@ impl Node {
                 })
                 .map(|(entry, peer, slots)| {
                     let said = health.of(&peer).and_then(|known| known.slots(capability));
-                    let candidate = Candidate {
+                    let standing = Standing::of(&peer, peers, sessions, health);
+                    Candidate {
                         worker: entry.body.entity_id,
                         slots: said.map_or(slots, |said| said.slots),
-                    };
-                    (candidate, Standing::of(&peer, peers, sessions, health))
+                        standing: standing as u8,
+                    }
                 })
                 .collect();
-            let best = known.iter().map(|(_, standing)| *standing).min();
+            // Who cannot be reached gets work only where nobody else is known.
+            let lost = Standing::Unreachable as u8;
+            let all_lost = known.iter().all(|one| one.standing == lost);
+            known.retain(|one| all_lost || one.standing != lost);
             known
-                .into_iter()
-                .filter(|(_, standing)| Some(*standing) == best)
-                .map(|(candidate, _)| candidate)
-                .collect()
         });
     }
 

@@ -1,9 +1,13 @@
 //! The requester's row of a task.
 
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
 
 use super::{RowError, VERSION, read_version};
-use crate::types::{Capability, EntityId, FencingToken, Priority, TaskId, TaskState, Wall};
+use crate::crypto::Digest;
+use crate::types::{
+    Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
+};
 use crate::wire::cbor;
 
 /// The requester's row of one task.
@@ -19,7 +23,19 @@ pub struct TaskRecord {
     pub priority: Priority,
     pub state: TaskState,
     pub submitted: Wall,
+    /// It is not to begin before that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_at: Option<Wall>,
+    /// When it counts as queued, where that is another time: the clock was set back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Wall>,
     pub deadline: Wall,
+    /// What its submitter calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<TaskKey>,
+    /// The hash of all that its submitter chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spec: Option<ByteArray<32>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Wall>,
     /// Of the newest assignment; 0 before the first.
@@ -62,7 +78,11 @@ pub(in crate::proto::task) struct Fresh {
     pub to: Option<EntityId>,
     pub priority: Priority,
     pub submitted: Wall,
+    pub start_at: Option<Wall>,
+    pub queued: Option<Wall>,
     pub deadline: Wall,
+    pub key: Option<TaskKey>,
+    pub spec: Digest,
     pub input_bytes: u64,
 }
 
@@ -74,7 +94,11 @@ impl TaskRecord {
             to,
             priority,
             submitted,
+            start_at,
+            queued,
             deadline,
+            key,
+            spec,
             input_bytes,
         } = fresh;
         TaskRecord {
@@ -85,7 +109,11 @@ impl TaskRecord {
             priority,
             state: TaskState::Submitted,
             submitted,
+            start_at,
+            queued,
             deadline,
+            key,
+            spec: Some(ByteArray::new(spec)),
             ended: None,
             token: FencingToken(0),
             worker: None,
@@ -97,6 +125,12 @@ impl TaskRecord {
             result_bytes: None,
             result_token: None,
         }
+    }
+
+    /// When it counts as queued: tasks are given out in that order, their priorities apart.
+    pub fn queued_at(&self) -> Wall {
+        let first = self.start_at.unwrap_or(self.submitted);
+        self.queued.unwrap_or(first)
     }
 
     /// The row.

@@ -1,12 +1,12 @@
 //! Offering: which waiting task goes to which worker, and what the worker answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Candidate, Phase, Requester, RequesterEffect};
+use super::{Candidate, Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::proto::task::record::{AttemptRecord, TaskRecord};
 use crate::types::limits::ATTEMPTS_MAX;
-use crate::types::{BootId, Capability, EntityId, FencingToken, TaskId, TaskState};
+use crate::types::{BootId, Capability, EntityId, FencingToken, Mono, TaskId, TaskState};
 use crate::wire::{AcceptAnswer, RefuseReason};
 
 /// How long a worker that was busy or unreachable is passed over, at most.
@@ -14,39 +14,39 @@ const AVOID_BUSY_MS: u64 = 1_000;
 const AVOID_UNREACHABLE_MS: u64 = 3_000;
 const AVOID_SILENT_MS: u64 = 10_000;
 const AVOID_UNFIT_MS: u64 = 30_000;
+/// How long what may have changed elsewhere waits to be looked at.
+const LOOK_MS: u64 = 50;
 
 impl Requester {
     /// Gives waiting tasks to workers with room. `candidates` lists who offers a capability now.
+    ///
+    /// Where nothing of ours changed workers are looked for a few times a second and no more: who
+    /// offers what is asked of the whole registry.
     pub fn assign(
         &mut self,
         step: &mut Step<'_>,
         mut candidates: impl FnMut(&Capability) -> Vec<Candidate>,
     ) {
+        if self.queue.is_empty() || !self.is_time_to_look(step.now.mono) {
+            return;
+        }
         let mut offers: BTreeMap<EntityId, Vec<TaskId>> = BTreeMap::new();
         for capability in self.queue.capabilities() {
-            let mut free: Vec<(EntityId, usize)> = candidates(&capability)
-                .into_iter()
-                .filter(|c| {
-                    self.avoid
-                        .get(&c.worker)
-                        .is_none_or(|until| *until <= step.now.mono)
-                })
-                .map(|c| {
-                    let taken = self.taken(&c.worker, &capability);
-                    (c.worker, (c.slots as usize).saturating_sub(taken))
-                })
-                .collect();
-            let mut ready = self.queue.ready(&capability);
-            while free.iter().any(|(_, room)| *room > 0) {
-                let Some(id) = ready.next(&self.queue) else {
-                    break;
-                };
+            let mut free = self.free(&capability, candidates(&capability), step.now.mono);
+            let mut pass = self
+                .queue
+                .pass(&capability, |class| free.iter().any(|one| one.fits(class)));
+            while let Some((id, ready, class)) = pass.next() {
                 let task = &self.tasks[&id];
-                if let Some(at) = choose(&task.record, &free, step) {
-                    free[at].1 -= 1;
-                    offers.entry(free[at].0).or_default().push(id);
-                    self.open_attempt(id, free[at].0, step);
-                }
+                let Some(at) = choose(&task.record, &task.class(), &free, step) else {
+                    // Whoever could take this class is full.
+                    continue;
+                };
+                free[at].room -= 1;
+                let worker = free[at].worker;
+                offers.entry(worker).or_default().push(id);
+                self.open_attempt(id, worker, step);
+                pass.go_on(&self.queue, ready, class);
             }
         }
         for (worker, tasks) in offers {
@@ -58,11 +58,45 @@ impl Requester {
         }
     }
 
+    /// As if nobody had been looked for in a long time.
+    #[cfg(test)]
+    pub(crate) fn look_again(&mut self) {
+        self.looked = None;
+    }
+
+    fn is_time_to_look(&mut self, now: Mono) -> bool {
+        let next = self.looked.map(|at| at + LOOK_MS);
+        if !self.stirs && next.is_some_and(|next| now < next) {
+            self.look_at = next;
+            return false;
+        }
+        self.looked = Some(now);
+        self.look_at = None;
+        self.stirs = false;
+        true
+    }
+
+    /// The candidates that have room, and how much.
+    fn free(&self, capability: &Capability, candidates: Vec<Candidate>, now: Mono) -> Vec<Free> {
+        let passed_over =
+            |worker: &EntityId| self.avoid.get(worker).is_some_and(|until| *until > now);
+        let candidates = candidates.into_iter().filter(|c| !passed_over(&c.worker));
+        candidates
+            .map(|candidate| Free {
+                worker: candidate.worker,
+                standing: candidate.standing,
+                room: (candidate.slots as usize)
+                    .saturating_sub(self.taken(&candidate.worker, capability)),
+            })
+            .filter(|free| free.room > 0)
+            .collect()
+    }
+
     /// How many of the worker's slots for `capability` our tasks take.
     fn taken(&self, worker: &EntityId, capability: &Capability) -> usize {
-        let held = self.at_worker.get(worker).into_iter().flatten();
-        held.filter(|id| self.tasks[id].record.capability == *capability)
-            .count()
+        let held = self.at_worker.get(worker);
+        held.and_then(|held| held.get(capability))
+            .map_or(0, BTreeSet::len)
     }
 
     /// Stores the assignment and its token; the offer may leave once that is durable.
@@ -186,27 +220,37 @@ impl Requester {
     }
 }
 
-/// Among the workers with room: the least tried for this task, then the freer of two at random.
-fn choose(record: &TaskRecord, free: &[(EntityId, usize)], step: &mut Step<'_>) -> Option<usize> {
+/// A worker with room.
+struct Free {
+    worker: EntityId,
+    standing: u8,
+    room: usize,
+}
+
+impl Free {
+    fn fits(&self, class: &Class) -> bool {
+        self.room > 0 && class.to.is_none_or(|to| to == self.worker)
+    }
+}
+
+/// Among the workers that fit and have room: those that stand best, of these the least tried for
+/// this task, then the freer of two at random.
+fn choose(record: &TaskRecord, class: &Class, free: &[Free], step: &mut Step<'_>) -> Option<usize> {
     use rand::RngExt as _;
     let tries = |worker: &EntityId| {
-        record
-            .attempts
-            .iter()
-            .filter(|attempt| attempt.worker == *worker)
-            .count()
+        let attempts = record.attempts.iter();
+        attempts.filter(|of| of.worker == *worker).count()
     };
-    let fit =
-        |(worker, room): &(EntityId, usize)| *room > 0 && record.to.is_none_or(|to| to == *worker);
-    let least = free
-        .iter()
-        .filter(|f| fit(f))
-        .map(|(worker, _)| tries(worker))
+    let rank = |one: &Free| (one.standing, tries(&one.worker));
+    let fit = |at: &usize| free[*at].fits(class);
+    let best = (0..free.len())
+        .filter(fit)
+        .map(|at| rank(&free[at]))
         .min()?;
     let pool: Vec<usize> = (0..free.len())
-        .filter(|at| fit(&free[*at]) && tries(&free[*at].0) == least)
+        .filter(|at| fit(at) && rank(&free[*at]) == best)
         .collect();
     let mut pick = || pool[step.rng.random_range(0..pool.len())];
     let (a, b) = (pick(), pick());
-    Some(if free[a].1 >= free[b].1 { a } else { b })
+    Some(if free[a].room >= free[b].room { a } else { b })
 }

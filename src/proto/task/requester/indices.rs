@@ -1,8 +1,7 @@
 //! The log's rows and the indices over it: read back, kept in step, checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::queue::Ready;
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
 use super::{Log, Phase, Requester, Task};
@@ -27,6 +26,9 @@ impl Requester {
         match row.space {
             Keyspace::Task => {
                 let record = TaskRecord::from_row(&row.value)?;
+                if let Some(key) = &record.key {
+                    self.by_key.insert(key.clone(), record.id);
+                }
                 let left_ms = record.deadline.0.saturating_sub(now.wall.0);
                 let task = Task {
                     deadline: now.mono + left_ms,
@@ -63,12 +65,20 @@ impl Requester {
     }
 
     /// Derives every phase after a start: an open assignment keeps its token and gets a fresh
-    /// lease, because the worker may be computing.
+    /// lease, because the worker may be computing, or may have ended in time while we were away.
+    /// So its deadline does not come before that lease has run out.
     pub fn resume(&mut self, now: Now) {
         self.first_event = now.wall.0.max(1);
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
-            let record = &self.tasks[&id].record;
+            let task = self.tasks.get_mut(&id).expect("its key");
+            let record = &task.record;
+            if !record.state.is_terminal() && record.start_at.is_none() {
+                self.newest = self.newest.max(record.queued_at());
+            }
+            let begins_ms = record
+                .start_at
+                .map_or(0, |at| at.0.saturating_sub(now.wall.0));
             let phase = match (record.state, record.worker) {
                 (state, _) if state.is_terminal() => {
                     let ended = record.ended.unwrap_or(record.submitted);
@@ -77,12 +87,16 @@ impl Requester {
                 }
                 (TaskState::Working, Some(worker)) => {
                     let until = now.mono + self.config.lease_ms;
+                    task.deadline = task.deadline.max(until);
                     Phase::Leased {
                         worker,
                         boot: None,
                         until,
                     }
                 }
+                _ if begins_ms > 0 => Phase::Resting {
+                    until: now.mono + begins_ms,
+                },
                 _ => Phase::Waiting,
             };
             self.enter(id, phase);
@@ -101,26 +115,33 @@ impl Requester {
     /// Moves a task to `phase` and every index with it.
     pub(super) fn enter(&mut self, id: TaskId, phase: Phase) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let capability = &task.record.capability;
         if let Some(worker) = task.phase.worker()
             && let Some(held) = self.at_worker.get_mut(&worker)
         {
-            held.remove(&id);
+            if let Some(of_kind) = held.get_mut(capability) {
+                of_kind.remove(&id);
+                if of_kind.is_empty() {
+                    held.remove(capability);
+                }
+            }
             if held.is_empty() {
                 self.at_worker.remove(&worker);
             }
+            // A slot came free.
+            self.stirs = true;
         }
         if let Some(worker) = phase.worker() {
-            self.at_worker.entry(worker).or_default().insert(id);
+            let held = self.at_worker.entry(worker).or_default();
+            held.entry(capability.clone()).or_default().insert(id);
         }
-        let ready = Ready {
-            priority: task.record.priority,
-            id,
-        };
+        let ready = task.ready();
         if task.phase == Phase::Waiting {
-            self.queue.remove(&task.record.capability, ready);
+            self.queue.remove(capability, &task.class(), ready);
         }
         if phase == Phase::Waiting {
-            self.queue.insert(task.record.capability.clone(), ready);
+            self.queue.insert(capability.clone(), task.class(), ready);
+            self.stirs = true;
         }
         if let Some(due) = task.due.take() {
             self.due.remove(&(due, id));
@@ -161,15 +182,16 @@ impl Requester {
                 )
             })?;
             if let Some(worker) = task.phase.worker() {
-                let known = self
-                    .at_worker
-                    .get(&worker)
+                let held = self.at_worker.get(&worker);
+                let known = held
+                    .and_then(|held| held.get(&record.capability))
                     .is_some_and(|held| held.contains(id));
                 Violation::unless(known, "T7", || format!("task {id} is not with its worker"))?;
             }
             indexed += usize::from(matches!(task.phase, Phase::Resting { .. } | Phase::Over));
         }
-        let at_workers: usize = self.at_worker.values().map(BTreeSet::len).sum();
+        let held = self.at_worker.values().flat_map(BTreeMap::values);
+        let at_workers: usize = held.map(BTreeSet::len).sum();
         Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {
             format!(
                 "{indexed} waiting or over and {at_workers} at workers of {}",

@@ -7,16 +7,18 @@ mod assign;
 mod events;
 mod indices;
 mod reports;
+mod submit;
+
+pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
 use super::events::Log;
-use super::queue::Queue;
-use super::record::{Fresh, TaskRecord};
+use super::queue::{Class, Queue, Ready};
+use super::record::TaskRecord;
 use crate::proto::Step;
-use crate::types::limits::{
-    QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULTS_MAX_BYTES, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS,
-};
+use crate::types::limits::{RESULTS_MAX_BYTES, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS};
 use crate::types::{
-    BatchId, BootId, Capability, EntityId, Keyspace, Mono, Priority, TaskId, TaskState,
+    BatchId, BootId, Capability, EntityId, FencingToken, Keyspace, Mono, TaskId, TaskKey,
+    TaskState, Wall,
 };
 use crate::wire::CancelItem;
 
@@ -29,29 +31,6 @@ pub struct RequesterConfig {
     pub losses_max: u32,
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,
-}
-
-/// A task to be queued.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTask {
-    pub id: TaskId,
-    pub capability: Capability,
-    pub input: Vec<u8>,
-    pub to: Option<EntityId>,
-    pub priority: Priority,
-    pub deadline_ms: u64,
-}
-
-/// What became of a submission.
-#[must_use]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SubmitOutcome {
-    /// Queued; acknowledge once this batch is durable.
-    Queued(BatchId),
-    /// A task of this id exists already: the submission was a repetition.
-    Known(BatchId),
-    /// Too many tasks, or too many bytes of them.
-    Full,
 }
 
 /// What the requester asks for.
@@ -84,7 +63,7 @@ pub enum RequesterEffect {
 enum Phase {
     /// In the queue.
     Waiting,
-    /// Backing off, or without a worker until then.
+    /// Backing off, or to begin then.
     Resting {
         until: Mono,
     },
@@ -131,11 +110,27 @@ struct Task {
     events: Log,
 }
 
+impl Task {
+    fn class(&self) -> Class {
+        Class { to: self.record.to }
+    }
+
+    fn ready(&self) -> Ready {
+        Ready::new(
+            self.record.queued_at(),
+            self.record.priority,
+            self.record.id,
+        )
+    }
+}
+
 /// A worker that offers a capability, as the caller knows it now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate {
     pub worker: EntityId,
     pub slots: u32,
+    /// Work goes to the lowest that has room.
+    pub standing: u8,
 }
 
 /// The requester's core.
@@ -144,7 +139,17 @@ pub struct Requester {
     tasks: BTreeMap<TaskId, Task>,
     queue: Queue,
     /// The tasks each worker has of us, offered or leased.
-    at_worker: BTreeMap<EntityId, BTreeSet<TaskId>>,
+    at_worker: BTreeMap<EntityId, BTreeMap<Capability, BTreeSet<TaskId>>>,
+    /// Tasks by what their submitter calls them.
+    by_key: BTreeMap<TaskKey, TaskId>,
+    /// When the newest task counts as queued.
+    newest: Wall,
+    /// Whether a task or a slot came free since workers were last looked for.
+    stirs: bool,
+    /// When workers were last looked for.
+    looked: Option<Mono>,
+    /// They are to be looked for again then.
+    look_at: Option<Mono>,
     due: BTreeSet<(Mono, TaskId)>,
     /// Terminal tasks by when they are forgotten: the first to end is the first to go.
     over: BTreeSet<(Mono, TaskId)>,
@@ -175,6 +180,11 @@ impl Requester {
             tasks: BTreeMap::new(),
             queue: Queue::default(),
             at_worker: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            newest: Wall(0),
+            stirs: false,
+            looked: None,
+            look_at: None,
             due: BTreeSet::new(),
             over: BTreeSet::new(),
             lives: BTreeMap::new(),
@@ -188,44 +198,6 @@ impl Requester {
             #[cfg(test)]
             planted: None,
         }
-    }
-
-    /// Queues a task.
-    pub fn submit(&mut self, new: NewTask, step: &mut Step<'_>) -> SubmitOutcome {
-        if let Some(known) = self.tasks.get(&new.id) {
-            return SubmitOutcome::Known(known.written);
-        }
-        let open = self.tasks.len() - self.over.len();
-        if open >= QUEUE_MAX_TASKS || self.input_bytes + new.input.len() > QUEUE_MAX_BYTES {
-            return SubmitOutcome::Full;
-        }
-        let record = TaskRecord::new(Fresh {
-            id: new.id,
-            capability: new.capability,
-            to: new.to,
-            priority: new.priority,
-            submitted: step.now.wall,
-            deadline: step.now.wall + new.deadline_ms,
-            input_bytes: new.input.len() as u64,
-        });
-        let key = new.id.0.as_bytes().to_vec();
-        let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
-        let written = step.put(Keyspace::Task, key, record.to_row());
-        self.input_bytes += new.input.len();
-        let deadline = step.now.mono + new.deadline_ms;
-        let task = Task {
-            record,
-            input: new.input,
-            result: None,
-            deadline,
-            phase: Phase::Over,
-            written,
-            due: None,
-            events: Log::default(),
-        };
-        self.tasks.insert(new.id, task);
-        self.enter(new.id, Phase::Waiting);
-        SubmitOutcome::Queued(written)
     }
 
     /// Stops a task. Nothing happens to one that is terminal.
@@ -266,7 +238,9 @@ impl Requester {
                 Phase::Waiting | Phase::Over => unreachable!("these are due at the deadline only"),
             }
         }
+        let avoided = self.avoid.len();
         self.avoid.retain(|_, until| *until > now);
+        self.stirs |= self.avoid.len() < avoided;
         self.prune(step);
     }
 
@@ -339,6 +313,9 @@ impl Requester {
             self.over.pop_first();
             if let Some(task) = self.tasks.remove(&id) {
                 self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
+                if let Some(key) = &task.record.key {
+                    self.by_key.remove(key);
+                }
                 for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
                     step.delete(space, id.0.as_bytes().to_vec());
                 }
@@ -381,7 +358,8 @@ impl Requester {
             .min()
             .copied()
             .filter(|_| !self.queue.is_empty());
-        [due, avoid].into_iter().flatten().min()
+        let look = self.look_at.filter(|_| !self.queue.is_empty());
+        [due, avoid, look].into_iter().flatten().min()
     }
 
     /// One task's record, and the batch it rests on.
@@ -426,6 +404,13 @@ impl Requester {
     /// What is left until a task's deadline.
     pub fn remaining_ms(&self, id: TaskId, now: Mono) -> Option<u64> {
         self.tasks.get(&id).map(|task| now.until(task.deadline))
+    }
+
+    /// When a task begins that waits for its start and nothing else.
+    pub fn begins(&self, id: TaskId) -> Option<Wall> {
+        let task = self.tasks.get(&id)?;
+        let resting = matches!(task.phase, Phase::Resting { .. });
+        (task.record.start_at).filter(|_| resting && task.record.token == FencingToken(0))
     }
 
     /// How long a lease runs.

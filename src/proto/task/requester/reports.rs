@@ -1,5 +1,7 @@
 //! What workers report: renewals and results, judged by the fencing token; failures and losses.
 
+use std::collections::BTreeMap;
+
 use super::{Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
@@ -95,6 +97,7 @@ impl Requester {
             .at_worker
             .get(&worker)
             .into_iter()
+            .flat_map(BTreeMap::values)
             .flatten()
             .copied()
             .collect();

@@ -47,7 +47,9 @@ fn new_task(n: u64) -> NewTask {
         input: b"some words".to_vec(),
         to: None,
         priority: Priority::Normal,
+        start: Start::Now,
         deadline_ms: HOUR_MS,
+        key: None,
     }
 }
 

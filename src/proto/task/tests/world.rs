@@ -179,6 +179,7 @@ impl World {
         let candidate = |at| Candidate {
             worker: worker_entity(at),
             slots: SLOTS,
+            standing: 0,
         };
         let free: Vec<Candidate> = (0..WORKERS).filter(up).map(candidate).collect();
         let (out, effects) = self.ours.side.step(|core, step| {

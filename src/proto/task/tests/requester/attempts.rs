@@ -9,6 +9,7 @@ fn an_offer_leaves_only_after_its_token_is_stored() {
     let free = vec![Candidate {
         worker: a,
         slots: 1,
+        standing: 0,
     }];
     ours.step(|core, step| core.assign(step, |_| free.clone()));
     let effects = ours.core.effects();

@@ -7,7 +7,7 @@ mod queue;
 
 use super::*;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULT_MAX_BYTES, TERMINAL_KEEP_MS};
-use crate::types::{BatchId, Keyspace, TaskState};
+use crate::types::{BatchId, Keyspace, TaskState, Wall};
 use crate::wire::{
     AcceptAnswer, AckAnswer, CancelItem, RefuseReason, RenewAnswer, RenewItem, ResultItem,
 };
@@ -31,8 +31,14 @@ impl Side<Requester> {
         let candidate = |worker: &EntityId| Candidate {
             worker: *worker,
             slots: 4,
+            standing: 0,
         };
-        self.kept(|core, step| core.assign(step, |_| workers.iter().map(candidate).collect()));
+        self.assign_to(&workers.iter().map(candidate).collect::<Vec<_>>())
+    }
+
+    fn assign_to(&mut self, candidates: &[Candidate]) -> Vec<Offered> {
+        self.core.look_again();
+        self.kept(|core, step| core.assign(step, |_| candidates.to_vec()));
         let mut offers = Vec::new();
         for effect in self.core.effects() {
             if let RequesterEffect::Delegate { worker, tasks, .. } = effect {

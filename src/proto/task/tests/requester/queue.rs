@@ -75,19 +75,39 @@ fn deadline_without_worker_is_no_worker() {
     );
 }
 
+fn due_in_five_seconds() -> NewTask {
+    NewTask {
+        deadline_ms: 5_000,
+        ..new_task(1)
+    }
+}
+
 #[test]
-fn a_deadline_passes_during_a_restart_and_stops_the_worker() {
+fn what_was_done_in_time_counts_though_the_requester_was_away_past_the_deadline() {
     let (mut ours, a) = (ours(), entity(1));
-    let held = ours.working(
-        NewTask {
-            deadline_ms: 5_000,
-            ..new_task(1)
-        },
-        a,
-    );
-    ours.pass(6_000);
+    let held = ours.working(due_in_five_seconds(), a);
+    ours.pass(3_600_000);
     ours.restart();
     ours.kept(Requester::tick);
+    assert_eq!(ours.record(held.1).state, TaskState::Working);
+    assert_eq!(
+        ours.renew(a, boot(1), &[held]),
+        [RenewAnswer::Renewed { lease_ms: 20_000 }]
+    );
+    ours.kept(Requester::tick);
+    assert_eq!(ours.result(held, completed()), AckAnswer::Kept);
+    assert_eq!(ours.record(held.1).state, TaskState::Completed);
+}
+
+#[test]
+fn a_deadline_that_passed_during_a_restart_ends_the_task_with_its_fresh_lease() {
+    let (mut ours, a) = (ours(), entity(1));
+    let held = ours.working(due_in_five_seconds(), a);
+    ours.pass(6_000);
+    ours.restart();
+    ours.wait(19_999);
+    assert_eq!(ours.record(held.1).state, TaskState::Working);
+    ours.wait(1);
     assert_eq!(ours.record(held.1).state, TaskState::Failed);
     assert_eq!(
         ours.record(held.1).reason.as_deref(),
@@ -95,6 +115,227 @@ fn a_deadline_passes_during_a_restart_and_stops_the_worker() {
     );
     assert!(
         matches!(ours.core.effects()[0], RequesterEffect::Cancel { worker, .. } if worker == a)
+    );
+}
+
+/// A worker that takes one task.
+fn one_slot(n: u8) -> Candidate {
+    Candidate {
+        worker: entity(n),
+        slots: 1,
+        standing: 0,
+    }
+}
+
+fn of(priority: Priority, n: u64) -> NewTask {
+    NewTask {
+        priority,
+        ..new_task(n)
+    }
+}
+
+#[test]
+fn an_unimportant_task_is_passed_for_half_an_hour_and_no_longer() {
+    const MINUTE_MS: u64 = 60_000;
+    let mut ours = ours();
+    let patient = |n| NewTask {
+        deadline_ms: 10 * HOUR_MS,
+        ..of(Priority::Low, n)
+    };
+    let low = ours.submit(patient(1));
+    ours.wait(29 * MINUTE_MS);
+    let within = ours.submit(of(Priority::Critical, 2));
+    ours.wait(2 * MINUTE_MS);
+    let after = ours.submit(of(Priority::Critical, 3));
+    let mut order = Vec::new();
+    for n in 1..=3 {
+        order.extend(ours.assign_to(&[one_slot(n)]).iter().map(|offer| offer.1));
+    }
+    assert_eq!(order, [within, low, after], "T8");
+}
+
+#[test]
+fn a_clock_that_is_set_back_lets_nobody_in_front() {
+    let mut ours = ours();
+    let first = ours.submit(new_task(2));
+    ours.now.wall = Wall(ours.now.wall.0 - HOUR_MS);
+    let second = ours.submit(new_task(3));
+    assert!(ours.record(second).queued.is_some(), "and it is stored");
+    ours.restart();
+    let third = ours.submit(new_task(4));
+    let mut order = Vec::new();
+    for n in 1..=3 {
+        order.extend(ours.assign_to(&[one_slot(n)]).iter().map(|offer| offer.1));
+    }
+    assert_eq!(order, [first, second, third]);
+}
+
+#[test]
+fn thousands_of_tasks_that_nobody_can_take_hold_up_nobody() {
+    let (mut ours, a, absent) = (ours(), entity(1), entity(2));
+    for n in 1..=3_000 {
+        let bound = NewTask {
+            to: Some(absent),
+            ..of(Priority::Critical, n)
+        };
+        let _ = ours.step(|core, step| core.submit(bound, step));
+    }
+    ours.disk.flush(usize::MAX);
+    let free = ours.submit(of(Priority::Low, 9_999));
+    assert_eq!(ours.assign(&[a]), [(a, free, token(1))]);
+}
+
+#[test]
+fn who_stands_worse_gets_what_the_best_have_no_room_for() {
+    let (mut ours, best, worse) = (ours(), entity(1), entity(2));
+    for n in 1..=3 {
+        ours.submit(new_task(n));
+    }
+    let candidates = [(best, 0), (worse, 1)].map(|(worker, standing)| Candidate {
+        worker,
+        slots: 2,
+        standing,
+    });
+    let offers = ours.assign_to(&candidates);
+    let workers: Vec<EntityId> = offers.iter().map(|offer| offer.0).collect();
+    assert_eq!(workers, [best, best, worse]);
+}
+
+#[test]
+fn workers_are_looked_for_at_once_when_something_came_free_and_else_now_and_then() {
+    let (mut ours, a) = (ours(), entity(1));
+    let mut looks = 0;
+    let mut look = |ours: &mut Side<Requester>, room: bool| {
+        ours.kept(|core, step| {
+            core.assign(step, |_| {
+                looks += 1;
+                Vec::from_iter(room.then(|| one_slot(1)))
+            });
+        });
+        looks
+    };
+    assert_eq!(look(&mut ours, true), 0, "nothing waits");
+    ours.submit(new_task(1));
+    assert_eq!(look(&mut ours, false), 1);
+    assert_eq!(look(&mut ours, false), 1, "nothing changed here");
+    let at = ours.core.next_deadline().expect("it is looked again");
+    assert_eq!(at, ours.now.mono + 50);
+    ours.pass(50);
+    assert_eq!(look(&mut ours, true), 2);
+    ours.submit(new_task(2));
+    assert_eq!(look(&mut ours, true), 3);
+    let held = (a, task_id(1), token(1));
+    ours.core.effects();
+    ours.answer(held, boot(1), AcceptAnswer::Accepted);
+    ours.result(held, completed());
+    assert_eq!(look(&mut ours, true), 4, "a slot came free");
+}
+
+#[test]
+fn a_task_does_not_begin_before_its_start_and_its_deadline_counts_from_there() {
+    let (mut ours, a) = (ours(), entity(1));
+    let id = ours.submit(NewTask {
+        start: Start::In(10_000),
+        ..due_in_five_seconds()
+    });
+    let submitted = ours.record(id).submitted;
+    assert_eq!(ours.core.begins(id), Some(submitted + 10_000));
+    assert!(ours.assign(&[a]).is_empty());
+    ours.wait(9_999);
+    assert!(ours.assign(&[a]).is_empty());
+    ours.wait(1);
+    assert_eq!(ours.core.begins(id), None);
+    assert_eq!(ours.record(id).deadline, submitted + 15_000);
+    assert_eq!(ours.assign(&[a]), [(a, id, token(1))]);
+    ours.wait(5_000);
+    assert_eq!(ours.record(id).state, TaskState::Failed);
+}
+
+#[test]
+fn a_start_survives_a_restart_and_one_that_has_passed_is_now() {
+    let (mut ours, a) = (ours(), entity(1));
+    let at = |ms| Start::At(ours.now.wall + ms);
+    let (later, past) = (at(10_000), Start::At(Wall(1)));
+    let waits = ours.submit(NewTask {
+        start: later,
+        ..new_task(1)
+    });
+    let ready = ours.submit(NewTask {
+        start: past,
+        ..new_task(2)
+    });
+    assert_eq!(ours.record(ready).start_at, None);
+    ours.pass(4_000);
+    ours.restart();
+    assert_eq!(ours.assign(&[a]), [(a, ready, token(1))]);
+    ours.wait(6_000);
+    assert_eq!(ours.assign(&[a]), [(a, waits, token(1))]);
+}
+
+fn keyed(key: &str, n: u64) -> NewTask {
+    NewTask {
+        key: Some(key.parse().expect("a key")),
+        ..new_task(n)
+    }
+}
+
+#[test]
+fn another_task_under_the_same_id_is_a_conflict_and_changes_nothing() {
+    let mut ours = ours();
+    let id = ours.submit(new_task(1));
+    let others = [
+        NewTask {
+            input: b"other words".to_vec(),
+            ..new_task(1)
+        },
+        of(Priority::High, 1),
+        due_in_five_seconds(),
+        keyed("k", 1),
+        NewTask {
+            start: Start::In(1),
+            ..new_task(1)
+        },
+    ];
+    let before = ours.record(id);
+    for restarted in [false, true] {
+        for other in others.clone() {
+            let outcome = ours.step(|core, step| core.submit(other, step));
+            assert_eq!(outcome, SubmitOutcome::Conflict(id), "{restarted}");
+        }
+        assert_eq!(ours.record(id), before);
+        ours.restart();
+    }
+}
+
+#[test]
+fn a_task_handed_over_again_under_its_key_is_the_task_that_is_there() {
+    let (mut ours, a) = (ours(), entity(1));
+    let held = ours.working(keyed("invoice-7", 1), a);
+    for restarted in [false, true] {
+        let again = ours.kept(|core, step| core.submit(keyed("invoice-7", 2), step));
+        assert!(
+            matches!(again, SubmitOutcome::Known(id, _) if id == held.1),
+            "{restarted}"
+        );
+        let other = NewTask {
+            input: Vec::new(),
+            ..keyed("invoice-7", 3)
+        };
+        let other = ours.kept(|core, step| core.submit(other, step));
+        assert_eq!(other, SubmitOutcome::Conflict(held.1));
+        ours.restart();
+    }
+    let second = ours.submit(keyed("invoice-8", 4));
+    let torn = ours.kept(|core, step| core.submit(keyed("invoice-7", 4), step));
+    assert_eq!(torn, SubmitOutcome::Conflict(second), "two tasks are meant");
+    ours.result(held, completed());
+    let ended = ours.kept(|core, step| core.submit(keyed("invoice-7", 5), step));
+    assert!(matches!(ended, SubmitOutcome::Known(id, _) if id == held.1));
+    ours.wait(TERMINAL_KEEP_MS + 1);
+    assert_eq!(
+        ours.submit(keyed("invoice-7", 6)),
+        task_id(6),
+        "and is free once the task is forgotten"
     );
 }
 
@@ -115,16 +356,7 @@ fn urgent_tasks_go_first_then_the_older() {
     }
     let mut order = Vec::new();
     for n in 1..=5 {
-        let one = vec![Candidate {
-            worker: entity(n),
-            slots: 1,
-        }];
-        ours.kept(|core, step| core.assign(step, |_| one.clone()));
-        for effect in ours.core.effects() {
-            if let RequesterEffect::Delegate { tasks, .. } = effect {
-                order.extend(tasks);
-            }
-        }
+        order.extend(ours.assign_to(&[one_slot(n)]).iter().map(|offer| offer.1));
     }
     assert_eq!(order, [3, 5, 2, 4, 1].map(task_id));
 }
@@ -163,13 +395,13 @@ fn a_submission_told_twice_is_one_task() {
         (first, again),
         (
             SubmitOutcome::Queued(BatchId(1)),
-            SubmitOutcome::Known(BatchId(1))
+            SubmitOutcome::Known(task_id(1), BatchId(1))
         )
     );
     ours.disk.flush(1);
     ours.restart();
     let known = ours.step(|core, step| core.submit(new_task(1), step));
-    assert_eq!(known, SubmitOutcome::Known(BatchId::NONE));
+    assert_eq!(known, SubmitOutcome::Known(task_id(1), BatchId::NONE));
 }
 
 #[test]
@@ -182,7 +414,7 @@ fn full_queue_refuses_until_a_task_is_over() {
     let more = new_task(QUEUE_MAX_TASKS as u64);
     assert_eq!(
         ours.step(|core, step| core.submit(more.clone(), step)),
-        SubmitOutcome::Full
+        SubmitOutcome::Full(Full::Tasks)
     );
     ours.step(|core, step| core.cancel(task_id(0), step))
         .expect("known");
@@ -204,7 +436,7 @@ fn more_bytes_than_the_queue_takes_are_refused() {
             step,
         )
     });
-    assert_eq!(outcome, SubmitOutcome::Full);
+    assert_eq!(outcome, SubmitOutcome::Full(Full::Bytes));
 }
 
 #[test]

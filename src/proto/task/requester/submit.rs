@@ -1,0 +1,186 @@
+//! Submission: what a task is, and when it is one that is there already.
+
+use serde::Serialize;
+use serde_bytes::ByteArray;
+
+use super::super::record::{Fresh, TaskRecord};
+use super::{Log, Phase, Requester, Task};
+use crate::crypto::{Digest, hash};
+use crate::proto::Step;
+use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
+use crate::types::{BatchId, Capability, EntityId, Keyspace, Now, Priority, TaskId, TaskKey, Wall};
+use crate::wire::cbor;
+
+/// When a task may begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    #[default]
+    Now,
+    /// So many milliseconds from now.
+    In(u64),
+    /// By the wall clock.
+    At(Wall),
+}
+
+/// A task to be queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTask {
+    pub id: TaskId,
+    pub capability: Capability,
+    pub input: Vec<u8>,
+    pub to: Option<EntityId>,
+    pub priority: Priority,
+    pub start: Start,
+    /// From its start until it must have ended.
+    pub deadline_ms: u64,
+    /// Handing over a task under the same key again makes no second one.
+    pub key: Option<TaskKey>,
+}
+
+/// What became of a submission.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubmitOutcome {
+    /// Queued; acknowledge once this batch is durable.
+    Queued(BatchId),
+    /// The submission was a repetition: this is the task.
+    Known(TaskId, BatchId),
+    /// Its id or its key belongs to this task, which is another one.
+    Conflict(TaskId),
+    Full(Full),
+}
+
+/// What there is too much of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    Tasks,
+    Bytes,
+}
+
+/// All that a submitter chose, except for the task's id. What is not chosen is left out, so that
+/// a later version's choices change nothing for who does not make them.
+#[derive(Serialize)]
+struct Spec<'a> {
+    capability: &'a Capability,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<&'a EntityId>,
+    priority: Priority,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    start: Option<Start>,
+    deadline_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a TaskKey>,
+}
+
+impl NewTask {
+    fn spec(&self) -> Digest {
+        let spec = Spec {
+            capability: &self.capability,
+            to: self.to.as_ref(),
+            priority: self.priority,
+            start: Some(self.start).filter(|start| *start != Start::Now),
+            deadline_ms: self.deadline_ms,
+            key: self.key.as_ref(),
+        };
+        hash("task spec", &[&cbor::encode(&spec), &self.input])
+    }
+
+    /// How long until it may begin, and when that is.
+    fn start(&self, now: Now) -> (u64, Option<Wall>) {
+        let wait_ms = match self.start {
+            Start::Now => 0,
+            Start::In(ms) => ms,
+            Start::At(at) => at.0.saturating_sub(now.wall.0),
+        };
+        let at = now.wall + wait_ms;
+        (wait_ms, Some(at).filter(|_| wait_ms > 0))
+    }
+}
+
+impl Requester {
+    /// Queues a task.
+    pub fn submit(&mut self, new: NewTask, step: &mut Step<'_>) -> SubmitOutcome {
+        let spec = new.spec();
+        if let Some(answer) = self.repeated(&new, spec) {
+            return answer;
+        }
+        let open = self.tasks.len() - self.over.len();
+        if open >= QUEUE_MAX_TASKS {
+            return SubmitOutcome::Full(Full::Tasks);
+        }
+        if self.input_bytes + new.input.len() > QUEUE_MAX_BYTES {
+            return SubmitOutcome::Full(Full::Bytes);
+        }
+        let (wait_ms, start_at) = new.start(step.now);
+        let first = start_at.unwrap_or(step.now.wall);
+        let record = TaskRecord::new(Fresh {
+            id: new.id,
+            capability: new.capability,
+            to: new.to,
+            priority: new.priority,
+            submitted: step.now.wall,
+            start_at,
+            queued: match start_at {
+                Some(_) => None,
+                None => self.queued_at(step.now.wall),
+            },
+            deadline: first + new.deadline_ms,
+            key: new.key,
+            spec,
+            input_bytes: new.input.len() as u64,
+        });
+        let key = new.id.0.as_bytes().to_vec();
+        let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
+        let written = step.put(Keyspace::Task, key, record.to_row());
+        self.input_bytes += new.input.len();
+        let start = step.now.mono + wait_ms;
+        if let Some(key) = &record.key {
+            self.by_key.insert(key.clone(), new.id);
+        }
+        let task = Task {
+            record,
+            input: new.input,
+            result: None,
+            deadline: start + new.deadline_ms,
+            phase: Phase::Over,
+            written,
+            due: None,
+            events: Log::default(),
+        };
+        self.tasks.insert(new.id, task);
+        let phase = match start_at {
+            Some(_) => Phase::Resting { until: start },
+            None => Phase::Waiting,
+        };
+        self.enter(new.id, phase);
+        SubmitOutcome::Queued(written)
+    }
+
+    /// What is answered to a task whose id or key is there.
+    fn repeated(&self, new: &NewTask, spec: Digest) -> Option<SubmitOutcome> {
+        let by_key = new.key.as_ref().and_then(|key| self.by_key.get(key));
+        let by_id = self.tasks.contains_key(&new.id).then_some(&new.id);
+        if let (Some(by_id), Some(by_key)) = (by_id, by_key)
+            && by_id != by_key
+        {
+            return Some(SubmitOutcome::Conflict(*by_id));
+        }
+        let known = *by_id.or(by_key)?;
+        let task = &self.tasks[&known];
+        // Of a task from before there were hashes nothing else can be said.
+        let same = task.record.spec.is_none_or(|of| of == ByteArray::new(spec));
+        Some(match same {
+            true => SubmitOutcome::Known(known, task.written),
+            false => SubmitOutcome::Conflict(known),
+        })
+    }
+
+    /// When a task of now counts as queued, if that is another time: never before those that are
+    /// there, however the clock was set.
+    fn queued_at(&mut self, now: Wall) -> Option<Wall> {
+        let behind = self.newest > now;
+        self.newest = self.newest.max(now);
+        Some(self.newest).filter(|_| behind)
+    }
+}
