@@ -408,7 +408,16 @@ impl Driver {
     /// The disk refused: everything that was promised to nobody is dropped, and the core begins
     /// again from what is really stored, once that can be read and written.
     async fn reload(&mut self, stop: &CancellationToken) {
-        let why = self.broken.clone().unwrap_or_default();
+        let mut why = self.broken.clone().unwrap_or_default();
+        if let Some(persister) = self.persister.take() {
+            let _ = tokio::task::spawn_blocking(move || persister.stop()).await;
+        }
+        // Its own word says more than that it took no more, which may have been met first.
+        while let Ok(done) = self.persisted.try_recv() {
+            if let PersistDone::Failed(told) = done {
+                why = told;
+            }
+        }
         error!("the disk refused a write, nothing new is accepted: {why}");
         self.refuse_all(&why);
         self.running.clear();
@@ -416,9 +425,6 @@ impl Driver {
         // What was done for files ends with the core that asked for it.
         let channels = Arc::clone(&self.channels);
         (self.files, self.files_news) = Files::new(&self.config.files, channels);
-        if let Some(persister) = self.persister.take() {
-            let _ = tokio::task::spawn_blocking(move || persister.stop()).await;
-        }
         let mut retry =
             tokio::time::interval_at(tokio::time::Instant::now() + RELOAD_AFTER, RELOAD_AFTER);
         loop {
