@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::world::{Message, Packet, Party, Said, WORKERS, World, worker_at};
 use super::*;
 use crate::proto::Violation;
+use crate::proto::task::AttemptRecord;
 use crate::types::{Keyspace, TaskState};
 use crate::wire::{AcceptAnswer, AckAnswer, cbor};
 
@@ -99,7 +100,8 @@ impl World {
         })
     }
 
-    /// T2 and T3 between memory and disk; and only runs that failed are counted as failures.
+    /// T2 and T3 between memory and disk; and only runs that failed are counted as failures, or that
+    /// a worker gave up because they took its node down.
     fn check_memory(&self, record: &TaskRecord, durable: Option<&TaskRecord>) -> Judged {
         let id = record.id;
         if let Some(durable) = durable {
@@ -113,6 +115,8 @@ impl World {
             Violation::unless(same, "T2", || format!("{durable:?} became {record:?}"))?;
         }
         let failed = self.failed_runs.get(&id).copied().unwrap_or_default();
+        let given_up = |attempt: &&AttemptRecord| attempt.outcome.contains("went down");
+        let failed = failed + record.attempts.iter().filter(given_up).count() as u32;
         Violation::unless(record.failures <= failed, "failures", || {
             format!(
                 "{id} counts {} failures of {failed} runs that failed",
