@@ -15,7 +15,8 @@ use crate::types::TaskId;
 /// Answered once that is durable. When the task has ended (or has already), the task as
 /// `GET /v1/tasks/{id}` shows it is posted there as JSON, at least once: again after pauses of one
 /// second to an hour until the answer is 2xx, twelve times at most. Redirects are not followed. A
-/// task has one webhook; asking for the same again changes nothing.
+/// task has one webhook; asking for the same again changes nothing while it waits, and has it told
+/// once more when it was heard.
 #[utoipa::path(post, path = "/v1/tasks/{id}/webhook", tag = "tasks", request_body = WebhookBody,
     params(("id" = Uuid, Path, description = "The task's id")),
     responses(
