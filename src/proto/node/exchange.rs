@@ -441,27 +441,6 @@ impl Node {
         self.send(peer, message, step);
     }
 
-    /// Answers a request in its session, once `after` is durable.
-    pub(super) fn respond(
-        &mut self,
-        (id, peer): (InboundId, PeerId),
-        to: SealedRef,
-        msg_type: MsgType,
-        body: Vec<u8>,
-        after: BatchId,
-        step: &mut Step<'_>,
-    ) {
-        let nonce = step.nonce();
-        if let Some(bytes) = self
-            .sessions
-            .seal_response(to, msg_type, &body, step.now, nonce)
-        {
-            self.answer_goes(&peer, msg_type, &bytes);
-            self.gate
-                .pass(after, Output::Respond { id, bytes }, &mut self.out);
-        }
-    }
-
     /// Answers a request with an error, and holds it against the peer if it deserves that.
     pub(super) fn respond_error(
         &mut self,

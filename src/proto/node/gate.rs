@@ -1,12 +1,13 @@
-//! *Persist before you speak*: holds an output until the batch it rests on is durable.
+//! *Persist before you speak*: holds an output until the batch it rests on is durable. What is
+//! sent to peers in lists, and answers to them, are not outputs before that: see `flush`.
 
 use std::collections::BTreeMap;
 
 use super::io::Output;
 use crate::types::BatchId;
 
-/// What waits for the disk. Bounded by what can wait: one response an inbound request, one
-/// request an exchange under way, one reply a command.
+/// What waits for the disk. Bounded by what can wait: one request an exchange under way, one reply
+/// a command, one run a task held.
 #[derive(Default)]
 pub(super) struct Gate {
     durable: BatchId,
@@ -14,6 +15,11 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    /// The newest batch that the disk has, and with it all before it.
+    pub(super) fn durable(&self) -> BatchId {
+        self.durable
+    }
+
     /// Lets `output` through if `after` is durable, and keeps it until then otherwise.
     pub(super) fn pass(&mut self, after: BatchId, output: Output, out: &mut Vec<Output>) {
         if after <= self.durable {

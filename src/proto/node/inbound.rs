@@ -1,6 +1,7 @@
 //! Answering requests. What is cheap to refuse is refused first.
 
 use super::answers::decode;
+use super::flush::Answering;
 use super::gossip::{Job, Way};
 use super::io::Note;
 use super::message::Asker;
@@ -105,7 +106,14 @@ impl Node {
                     else {
                         return Ok(());
                     };
-                    self.respond((id, peer), opened.reference, msg_type, body, after, step);
+                    let answering = Answering {
+                        id,
+                        peer,
+                        to: opened.reference,
+                        msg_type,
+                        body,
+                    };
+                    self.respond(answering, after, step);
                     Ok(())
                 });
                 if let Err(code) = answer {

@@ -4,7 +4,7 @@
 //! read, no socket touched. Outputs that promise something wait in the gate until what they
 //! promise is durable.
 //!
-//! Where to look: `exchange` sends, `meeting` opens sessions, `answers` hears what comes back,
+//! Where to look: `exchange` sends, `flush` is what leaves once it is durable, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
 //! hands on to `tasks`, `events`, `notify`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
@@ -16,6 +16,7 @@ mod commands;
 mod config;
 mod events;
 mod exchange;
+mod flush;
 mod gate;
 mod gossip;
 mod health;
@@ -49,6 +50,7 @@ pub use transfers::{FileJob, FileNews};
 pub use views::*;
 
 use self::exchange::{Message, Pending};
+use self::flush::Flush;
 use self::gate::Gate;
 use self::gossip::Job;
 use self::message::Held;
@@ -111,6 +113,7 @@ pub struct Node {
     /// Offers of files whose answer waits for the disk's word.
     waiting_offers: BTreeMap<TransferId, transfers::WaitingOffer>,
     gate: Gate,
+    flush: Flush,
     out: Vec<Output>,
     exchanges: BTreeMap<ExchangeId, Pending>,
     next_exchange: u64,
@@ -237,6 +240,7 @@ impl Node {
             receives,
             waiting_offers: BTreeMap::new(),
             gate: Gate::default(),
+            flush: Flush::default(),
             out: Vec::new(),
             exchanges: BTreeMap::new(),
             next_exchange: first_id,

@@ -3,6 +3,7 @@
 
 use super::command::{CommandError, CommandErrorCode, CommandResult, NewTransfer, Reply};
 use super::exchange::Kind;
+use super::flush::Answering;
 use super::io::Output;
 use super::views::{Direction, TransferView};
 use super::{Node, inbound::Answer};
@@ -177,7 +178,14 @@ impl Node {
         let answer = self.receives.prepared(id, prepared, step);
         if let (Some((inbound, peer, reference)), Some((answer, after))) = (waiting, answer) {
             let (msg_type, body, after) = chunk_answer(id, answer, after);
-            self.respond((inbound, peer), reference, msg_type, body, after, step);
+            let answering = Answering {
+                id: inbound,
+                peer,
+                to: reference,
+                msg_type,
+                body,
+            };
+            self.respond(answering, after, step);
         }
     }
 

@@ -201,15 +201,23 @@ impl Wires {
         panic!("time stands still: a deadline is never met");
     }
 
-    /// Lets a disk that waited go on.
+    /// Lets a disk that waited go on: all that waits shares one flush.
     pub(super) fn flush(&mut self, n: usize) {
         while let Some((id, writes)) = self.hosts[n].pending.pop_front() {
-            self.persist(n, id, writes);
+            self.write(n, writes);
+            if self.hosts[n].pending.is_empty() {
+                self.persisted(n, id);
+            }
         }
         self.settle();
     }
 
     pub(super) fn persist(&mut self, n: usize, id: BatchId, writes: WriteBatch) {
+        self.write(n, writes);
+        self.persisted(n, id);
+    }
+
+    fn write(&mut self, n: usize, writes: WriteBatch) {
         for op in writes.ops {
             match op {
                 WriteOp::Put { space, key, value } => {
@@ -220,9 +228,12 @@ impl Wires {
                 }
             }
         }
+    }
+
+    fn persisted(&mut self, n: usize, upto: BatchId) {
         let life = self.hosts[n].life;
         self.queue
-            .push_back(Event::Input(n, life, Input::Persisted { upto: id }));
+            .push_back(Event::Input(n, life, Input::Persisted { upto }));
     }
 
     pub(super) fn end_run(&mut self, n: usize, outcome: RunOutcome) {

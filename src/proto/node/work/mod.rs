@@ -10,7 +10,7 @@ use super::io::{HookSpec, Note, Output};
 use crate::proto::Step;
 use crate::proto::task::{RequesterEffect, WorkerEffect};
 use crate::proto::wake::WakeEffect;
-use crate::types::{BatchId, EntityId};
+use crate::types::{BatchId, EntityId, TaskId};
 use crate::wire::{MsgType, cbor};
 
 /// A list message is cut before its payloads pass this; one item alone always fits.
@@ -35,24 +35,29 @@ impl Node {
         for effect in wakes {
             self.apply_wake(effect, step);
         }
-        busy
+        self.send_parked(step) || busy
     }
 
-    fn apply_requester(&mut self, effect: RequesterEffect, step: &mut Step<'_>) {
+    fn apply_requester(&mut self, effect: RequesterEffect, step: &Step<'_>) {
         match effect {
             RequesterEffect::Delegate {
                 worker,
                 tasks,
                 after,
             } => {
-                self.delegate(worker, &tasks, after, step);
+                let requester = &self.requester;
+                let token = |id: TaskId| Some((id, requester.task(id)?.0.token));
+                let offers = tasks.into_iter().filter_map(token);
+                let parked = self.flush.after(after).offers.entry(worker);
+                parked.or_default().extend(offers);
             }
             RequesterEffect::Cancel {
                 worker,
                 items,
                 after,
             } => {
-                self.send_cancel(worker, items, after, step);
+                let parked = self.flush.after(after).cancels.entry(worker);
+                parked.or_default().extend(items);
             }
             RequesterEffect::Finished { task, after } => {
                 self.webhooks.ended(task, step.now.mono);
@@ -90,7 +95,10 @@ impl Node {
                 tasks,
                 after,
             } => {
-                self.send_results(requester, &tasks, after, step);
+                let parked = self.flush.after(after).results.entry(requester);
+                parked
+                    .or_default()
+                    .extend(tasks.iter().map(|(task, _)| *task));
             }
         }
     }

@@ -55,41 +55,49 @@ impl Node {
         });
     }
 
-    pub(super) fn delegate(
+    /// Sends the offers that still stand, now that the disk has their tokens.
+    pub(in crate::proto::node) fn send_offers(
         &mut self,
         worker: EntityId,
-        tasks: &[TaskId],
-        after: BatchId,
+        offers: &[(TaskId, FencingToken)],
         step: &mut Step<'_>,
     ) {
         let mut items: Vec<DelegateItem> = Vec::new();
         let mut bytes = 0;
-        for id in tasks {
-            let Some(item) = self.delegate_item(*id, step) else {
+        for (id, token) in offers {
+            let Some(item) = self.delegate_item(*id, *token, step) else {
                 continue;
             };
             self.note(Note::TaskAssigned {
                 task: *id,
                 worker,
-                token: item.token.0,
+                token: token.0,
             });
             bytes += item.input.len();
             items.push(item);
             if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
-                self.send_delegate(worker, std::mem::take(&mut items), after, step);
+                self.send_offer_list(worker, std::mem::take(&mut items), step);
                 bytes = 0;
             }
         }
         if !items.is_empty() {
-            self.send_delegate(worker, items, after, step);
+            self.send_offer_list(worker, items, step);
         }
     }
 
-    fn delegate_item(&self, id: TaskId, step: &Step<'_>) -> Option<DelegateItem> {
+    fn delegate_item(
+        &self,
+        id: TaskId,
+        token: FencingToken,
+        step: &Step<'_>,
+    ) -> Option<DelegateItem> {
+        if !self.requester.is_offered(id, token) {
+            return None;
+        }
         let (record, _) = self.requester.task(id)?;
         Some(DelegateItem {
             task_id: id,
-            token: record.token,
+            token,
             capability: record.capability.clone(),
             input: self.requester.input(id)?.to_vec(),
             lease_ms: self.requester.lease_ms(),
@@ -101,35 +109,34 @@ impl Node {
         })
     }
 
-    fn send_delegate(
-        &mut self,
-        worker: EntityId,
-        items: Vec<DelegateItem>,
-        after: BatchId,
-        step: &mut Step<'_>,
-    ) {
+    fn send_offer_list(&mut self, worker: EntityId, items: Vec<DelegateItem>, step: &mut Step<'_>) {
         let offers: Vec<(TaskId, FencingToken)> = items
             .iter()
             .map(|item| (item.task_id, item.token))
             .collect();
+        self.requester.offers_left(&offers, step.now.mono);
         let body = cbor::encode(&TaskDelegate { items });
         let kind = Kind::Delegate {
             worker,
             offers: offers.clone(),
         };
+        let after = BatchId::NONE;
         if !self.send_to(worker, MsgType::TaskDelegate, body, kind, after, step) {
             self.requester.offer_failed(worker, &offers, step, false);
         }
     }
 
-    pub(super) fn send_cancel(
+    pub(in crate::proto::node) fn send_cancels(
         &mut self,
         worker: EntityId,
         items: Vec<CancelItem>,
-        after: BatchId,
         step: &mut Step<'_>,
     ) {
-        let body = cbor::encode(&TaskCancel { items });
-        self.send_to(worker, MsgType::TaskCancel, body, Kind::Cancel, after, step);
+        for items in items.chunks(LIST_MAX_ITEMS) {
+            let items = items.to_vec();
+            let body = cbor::encode(&TaskCancel { items });
+            let (kind, after) = (Kind::Cancel, BatchId::NONE);
+            self.send_to(worker, MsgType::TaskCancel, body, kind, after, step);
+        }
     }
 }

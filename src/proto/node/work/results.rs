@@ -1,5 +1,7 @@
 //! What the worker tells of the tasks it holds, and who is told that one of ours ended.
 
+use std::collections::BTreeSet;
+
 use super::LIST_SOFT_MAX_BYTES;
 use crate::proto::Step;
 use crate::proto::node::Node;
@@ -30,37 +32,44 @@ impl Node {
         self.send_to(requester, MsgType::TaskRenew, body, kind, after, step);
     }
 
-    pub(super) fn send_results(
+    /// Hands over what is still to be handed over, now that the disk has it.
+    pub(in crate::proto::node) fn send_results(
         &mut self,
         requester: EntityId,
-        tasks: &[(TaskId, FencingToken)],
-        after: BatchId,
+        tasks: &BTreeSet<TaskId>,
         step: &mut Step<'_>,
     ) {
+        let durable = self.gate.durable();
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for (task, token) in tasks {
+        for task in tasks {
             let key = HeldKey {
                 requester,
                 task: *task,
             };
-            let Some(outcome) = self.worker.outcome(key) else {
+            let Some((token, outcome, written)) = self.worker.to_hand_over(key) else {
                 continue;
             };
+            if written > durable {
+                // It has another token since.
+                let parked = self.flush.after(written).results.entry(requester);
+                parked.or_default().insert(*task);
+                continue;
+            }
             if let TaskOutcome::Completed { result } = outcome {
                 bytes += result.len();
             }
             items.push(ResultItem {
                 task_id: *task,
-                token: *token,
+                token,
                 outcome: outcome.clone(),
             });
             if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
-                self.send_result_list(requester, std::mem::take(&mut items), after, step);
+                self.send_result_list(requester, std::mem::take(&mut items), step);
                 bytes = 0;
             }
         }
         if !items.is_empty() {
-            self.send_result_list(requester, items, after, step);
+            self.send_result_list(requester, items, step);
         }
     }
 
@@ -68,7 +77,6 @@ impl Node {
         &mut self,
         requester: EntityId,
         items: Vec<ResultItem>,
-        after: BatchId,
         step: &mut Step<'_>,
     ) {
         let tasks: Vec<(TaskId, FencingToken)> = items
@@ -80,6 +88,7 @@ impl Node {
             requester,
             tasks: tasks.clone(),
         };
+        let after = BatchId::NONE;
         if !self.send_to(requester, MsgType::TaskResult, body, kind, after, step) {
             self.worker.acknowledged(requester, &tasks, None, step);
         }

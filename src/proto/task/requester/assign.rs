@@ -101,7 +101,6 @@ impl Requester {
 
     /// Stores the assignment and its token; the offer may leave once that is durable.
     pub(super) fn open_attempt(&mut self, id: TaskId, worker: EntityId, step: &mut Step<'_>) {
-        let lapses = step.now.mono + self.config.offer_lapse_ms;
         self.offered_event(id, worker, step);
         let task = self
             .tasks
@@ -122,7 +121,20 @@ impl Requester {
             outcome: "offered".into(),
         });
         self.store(id, step);
+        let lapses = None;
         self.enter(id, Phase::Offered { worker, lapses });
+    }
+
+    /// These offers leave now, as far as they still stand: the time for an answer begins.
+    pub fn offers_left(&mut self, offers: &[(TaskId, FencingToken)], now: Mono) {
+        let lapses = Some(now + self.config.offer_lapse_ms);
+        for (id, token) in offers {
+            if self.is_offered(*id, *token)
+                && let Some(worker) = self.tasks[id].phase.worker()
+            {
+                self.enter(*id, Phase::Offered { worker, lapses });
+            }
+        }
     }
 
     /// The offer could not be sent, or its answer did not come. An offer that may have arrived
@@ -213,7 +225,8 @@ impl Requester {
         self.avoid.insert(worker, step.now.mono + wait);
     }
 
-    pub(super) fn is_offered(&self, id: TaskId, token: FencingToken) -> bool {
+    /// Whether this offer stands: under the task's token, and not answered yet.
+    pub fn is_offered(&self, id: TaskId, token: FencingToken) -> bool {
         self.tasks.get(&id).is_some_and(|task| {
             task.record.token == token && matches!(task.phase, Phase::Offered { .. })
         })

@@ -116,7 +116,9 @@ impl Requester {
     pub(super) fn enter(&mut self, id: TaskId, phase: Phase) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let capability = &task.record.capability;
+        let stays = task.phase.worker() == phase.worker();
         if let Some(worker) = task.phase.worker()
+            && !stays
             && let Some(held) = self.at_worker.get_mut(&worker)
         {
             if let Some(of_kind) = held.get_mut(capability) {
@@ -131,7 +133,9 @@ impl Requester {
             // A slot came free.
             self.stirs = true;
         }
-        if let Some(worker) = phase.worker() {
+        if let Some(worker) = phase.worker()
+            && !stays
+        {
             let held = self.at_worker.entry(worker).or_default();
             held.entry(capability.clone()).or_default().insert(id);
         }

@@ -67,9 +67,10 @@ enum Phase {
     Resting {
         until: Mono,
     },
+    /// `lapses` is none until the offer has left.
     Offered {
         worker: EntityId,
-        lapses: Mono,
+        lapses: Option<Mono>,
     },
     /// `boot` is the worker's as it last told; none after our own restart.
     Leased {
@@ -84,7 +85,7 @@ impl Phase {
     fn due(self) -> Option<Mono> {
         match self {
             Phase::Resting { until } | Phase::Leased { until, .. } => Some(until),
-            Phase::Offered { lapses, .. } => Some(lapses),
+            Phase::Offered { lapses, .. } => lapses,
             Phase::Waiting | Phase::Over => None,
         }
     }

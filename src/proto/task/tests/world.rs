@@ -334,7 +334,14 @@ impl World {
         let judged = self.judge_said(&said);
         self.violation = self.violation.take().or(judged.err());
         match said {
-            Said::Packet(packet) => self.net.push_back(packet),
+            Said::Packet(packet) => {
+                if let Message::Offer(items) = &packet.message {
+                    let offers: Vec<_> = items.iter().map(|i| (i.task_id, i.token)).collect();
+                    let now = self.clock(Party::Requester).mono;
+                    self.ours.side.core.offers_left(&offers, now);
+                }
+                self.net.push_back(packet);
+            }
             Said::Submitted(id) => {
                 self.acknowledged.insert(id);
             }

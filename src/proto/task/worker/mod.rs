@@ -401,9 +401,16 @@ impl Worker {
         self.held.get(&key).map(|held| &held.input[..])
     }
 
-    /// A held task's outcome, under the token it is to be handed over with.
+    /// A held task's outcome.
     pub fn outcome(&self, key: HeldKey) -> Option<&TaskOutcome> {
         self.held.get(&key).and_then(|held| held.outcome.as_ref())
+    }
+
+    /// A held task's outcome, the token it is to be handed over with, and the batch that last
+    /// wrote either.
+    pub fn to_hand_over(&self, key: HeldKey) -> Option<(FencingToken, &TaskOutcome, BatchId)> {
+        let held = self.held.get(&key)?;
+        Some((held.record.token, held.outcome.as_ref()?, held.written))
     }
 
     /// How many tasks are held: running, or ended and not acknowledged.

@@ -52,6 +52,28 @@ fn an_offer_without_an_answer_lapses_and_is_no_loss() {
 }
 
 #[test]
+fn an_offer_that_has_not_left_does_not_lapse() {
+    let (mut ours, a) = (ours(), entity(1));
+    let id = ours.submit(new_task(1));
+    let only = Candidate {
+        worker: a,
+        slots: 4,
+        standing: 0,
+    };
+    let offers = ours.assign_unsent(&[only]);
+    ours.wait(30_000);
+    assert_eq!(ours.record(id).state, TaskState::Working);
+    let now = ours.now.mono;
+    ours.core.offers_left(&[(id, token(1))], now);
+    ours.answer(offers[0], boot(1), AcceptAnswer::Accepted);
+    ours.wait(19_999);
+    assert_eq!(
+        (ours.record(id).state, ours.record(id).token),
+        (TaskState::Working, token(1))
+    );
+}
+
+#[test]
 fn restart_keeps_token_and_gives_a_fresh_lease() {
     let (mut ours, a) = (ours(), entity(1));
     let held = ours.working(new_task(1), a);

@@ -37,6 +37,14 @@ impl Side<Requester> {
     }
 
     fn assign_to(&mut self, candidates: &[Candidate]) -> Vec<Offered> {
+        let offers = self.assign_unsent(candidates);
+        let left: Vec<_> = offers.iter().map(|(_, id, token)| (*id, *token)).collect();
+        self.core.offers_left(&left, self.now.mono);
+        offers
+    }
+
+    /// The offers stay where they are for want of a flush.
+    fn assign_unsent(&mut self, candidates: &[Candidate]) -> Vec<Offered> {
         self.core.look_again();
         self.kept(|core, step| core.assign(step, |_| candidates.to_vec()));
         let mut offers = Vec::new();
