@@ -386,6 +386,8 @@ pub struct TaskListParams {
     pub state: Option<TaskState>,
     /// Only those that want this capability.
     pub capability: Option<String>,
+    /// Only those that failed and kept their input; all by default.
+    pub dead: Option<bool>,
     /// Only those behind the task of this id: what `X-Junto-Next` said.
     pub after: Option<Uuid>,
     /// From the newest back; false by default.
@@ -400,6 +402,7 @@ impl TaskListParams {
         let pairs = [
             ("state", self.state.map(|state| state.as_str().to_owned())),
             ("capability", self.capability.clone()),
+            ("dead", self.dead.map(|dead| dead.to_string())),
             ("after", self.after.map(|id| id.to_string())),
             ("newest", self.newest.map(|newest| newest.to_string())),
             ("limit", self.limit.map(|limit| limit.to_string())),

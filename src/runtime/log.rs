@@ -29,6 +29,9 @@ pub(super) fn note(note: &Note) {
             info!(%task, %worker, token, "task assigned");
         }
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
+        Note::DeadLetterForgotten { task } => {
+            warn!(%task, "too many tasks failed: this one's input was dropped");
+        }
         Note::TaskEnded { task, state } => info!(%task, state, "task ended"),
         Note::LeaseLost { task, worker, why } => warn!(%task, %worker, why, "worker lost"),
         Note::WebhookGivenUp { task } => {

@@ -4,6 +4,8 @@
 //! A client that got no answer repeats its submission under the same id until it is acknowledged;
 //! a watch that a crash ended is begun again.
 
+mod failed;
+
 use std::collections::BTreeMap;
 
 use rand::RngExt as _;
@@ -32,6 +34,7 @@ pub(super) enum ClientEvent {
     Watch { job: usize },
     Look { job: usize },
     Cancel { job: usize },
+    Drop { job: usize },
     Wake { from: usize, to: usize },
     Ping { from: usize, to: usize },
 }
@@ -41,6 +44,8 @@ struct Job {
     host: usize,
     id: TaskId,
     submission: Submission,
+    /// The failed task that it is handed over again for.
+    repeats: Option<TaskId>,
     tried: bool,
     acknowledged: bool,
     /// Its client saw it end.
@@ -56,6 +61,7 @@ enum Asked {
     Look { job: usize },
     Cancel { job: usize },
     Result { job: usize },
+    Drop,
     Other,
 }
 
@@ -139,6 +145,7 @@ impl Clients {
                     hosts,
                 )
             }
+            ClientEvent::Drop { job } => self.drop_input(job, hosts),
             ClientEvent::Wake { from, to } => {
                 let peer = PeerRef::Entity(hosts[to].identity.entity_id);
                 let command = Command::Wake {
@@ -177,13 +184,12 @@ impl Clients {
         }
         let again_us = stage.span_us(1_000, 6_000);
         stage.after(again_us, Event::Client(ClientEvent::Submit { job }));
-        let (host, submission) = (what.host, what.submission.clone());
-        let command = self.ask(
-            host,
-            Asked::Submit { job },
-            Command::Submit(submission),
-            hosts,
-        )?;
+        let (host, as_id) = (what.host, what.id);
+        let command = match what.repeats {
+            Some(id) => Command::Resubmit { id, as_id },
+            None => Command::Submit(what.submission.clone()),
+        };
+        let command = self.ask(host, Asked::Submit { job }, command, hosts)?;
         if std::mem::replace(&mut self.jobs[job].tried, true) {
             stage.counts.resubmissions += 1;
         }
@@ -263,7 +269,11 @@ impl Clients {
                 what.ended = Some(view.state);
                 what.settled = view.state != TaskState::Completed;
                 stage.after(0, Event::Client(ClientEvent::Watch { job }));
-                checker.told(host, what.id, view.state)
+                checker.told(host, what.id, view.state)?;
+                if view.state == TaskState::Failed {
+                    self.saw_failure(job, checker, stage);
+                }
+                Ok(())
             }
             (Asked::Look { job }, Ok(Reply::Task(view))) => {
                 checker.told_view(host, self.jobs[job].id, &view)
@@ -357,6 +367,7 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         host,
         id,
         submission,
+        repeats: None,
         tried: false,
         acknowledged: false,
         ended: None,

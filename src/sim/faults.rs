@@ -277,6 +277,8 @@ tally! {
         completed: "tasks completed",
         failed: "tasks failed",
         canceled: "tasks canceled",
+        handed_over_again: "failed tasks handed over again",
+        completed_then: "of these completed then",
         assigned: "tasks offered to a worker",
         taken: "offers taken by a worker",
         leases_run_out: "leases that ran out",

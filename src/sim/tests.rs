@@ -40,6 +40,11 @@ fn a_worker_that_acknowledges_before_its_flush_is_caught() {
 }
 
 #[test]
+fn a_requester_that_forgets_the_input_of_what_failed_is_caught() {
+    assert!(is_caught(Planted::ForgetInput, "T9", 10));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

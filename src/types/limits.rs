@@ -24,6 +24,10 @@ pub const QUEUE_MAX_BYTES: usize = 256 * 1024 * 1024;
 pub const RESULTS_MAX_BYTES: usize = 256 * 1024 * 1024;
 /// Terminal tasks a requester keeps for look-up; the oldest goes first.
 pub const TERMINAL_MAX_TASKS: usize = 100_000;
+/// Failed tasks that keep their input until somebody decides; the oldest goes first.
+pub const DEAD_MAX_TASKS: usize = 10_000;
+/// Their inputs together, in memory.
+pub const DEAD_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Tasks a worker holds for others: running, or done and not yet acknowledged.
 pub const WORKER_MAX_TASKS: usize = 4_096;
 /// Their inputs and outcomes together, in memory.
@@ -42,8 +46,12 @@ pub const WEBHOOK_SECRET_MAX_BYTES: usize = 256;
 pub const EVENTS_KEPT: usize = 64;
 /// What of a reason an event keeps.
 pub const EVENT_NOTE_MAX_BYTES: usize = 512;
-/// Attempts kept with a task.
-pub const ATTEMPTS_MAX: usize = 64;
+/// Attempts kept with a task: room for all that its failures, losses, lapses and releases may come
+/// to with the settings as they are by default.
+pub const ATTEMPTS_MAX: usize = 96;
+/// Offers of one task that may go unanswered, and how often workers may give it back.
+pub const LAPSES_MAX: u32 = 32;
+pub const RELEASES_MAX: u32 = 32;
 /// Labels of a node, of a task, or asked for by one.
 pub const LABELS_MAX: usize = 16;
 /// What a run says of how far it is, in words, and what it has written since the last time.

@@ -130,4 +130,22 @@ impl ApiClient {
         let path = ["v1", "tasks", &id.to_string(), "cancel"];
         self.post(&path, None::<&()>, ANSWER_TIMEOUT).await
     }
+
+    /// Hands a failed task over again. May be repeated.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the code `conflict` when it did not fail or its input was dropped.
+    pub async fn resubmit(&self, id: impl Display) -> Result<TaskView, ClientError> {
+        let path = ["v1", "tasks", &id.to_string(), "resubmit"];
+        self.post(&path, None::<&()>, ANSWER_TIMEOUT).await
+    }
+
+    /// Lets a failed task's input go.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the code `conflict` when there is none to let go.
+    pub async fn drop_task(&self, id: impl Display) -> Result<TaskView, ClientError> {
+        let path = ["v1", "tasks", &id.to_string(), "drop"];
+        self.post(&path, None::<&()>, ANSWER_TIMEOUT).await
+    }
 }

@@ -219,4 +219,9 @@ fn add_status(registry: &mut Registry, status: &StatusView) {
         tasks.get_or_create(&StateLabels { state }).set(gauge(n));
     }
     registry.register("tasks", "Our own tasks by state", tasks);
+    registry.register(
+        "tasks_dead",
+        "Failed tasks of our own that keep their input",
+        count(status.tasks.dead),
+    );
 }

@@ -109,6 +109,8 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
+        .routes(routes!(tasks::resubmit))
+        .routes(routes!(tasks::drop_input))
         .routes(routes!(drain::drain, drain::drained))
         .routes(routes!(work::extend))
         .routes(routes!(work::complete))

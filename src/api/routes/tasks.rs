@@ -47,9 +47,11 @@ pub(super) async fn submit(
     let submission = submission(body, named_in(&headers)?)?;
     let view = task_of(state.call(Command::Submit(submission)).await?)?;
     // Another task than the one of the body's id, if the key was known.
-    let location = HeaderValue::try_from(format!("/v1/tasks/{}", view.id));
-    let location = location.expect("a UUID is ASCII");
-    Ok((StatusCode::CREATED, [(LOCATION, location)], Json(view)))
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, location(&view))],
+        Json(view),
+    ))
 }
 
 /// Our tasks, a page at a time
@@ -72,6 +74,7 @@ pub(super) async fn list(
     let filter = TaskFilter {
         state: params.state,
         capability: capability.map_err(|error| Refused::invalid("capability", error))?,
+        dead: params.dead.unwrap_or(false),
         after: params.after.map(TaskId),
         newest: params.newest.unwrap_or(false),
         limit,
@@ -168,6 +171,59 @@ pub(super) async fn cancel(
         reply => reply,
     };
     task_of(reply).map(Json)
+}
+
+/// Hand a failed task over again
+///
+/// As a new task with the same input, deadline and priority; `prior` of the one and `again` of the
+/// other say so. A second time it gives the same task.
+#[utoipa::path(post, path = "/v1/tasks/{id}/resubmit", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The failed task's id")),
+    responses(
+        (status = 201, description = "The new task", body = TaskView,
+            headers(("Location" = String, description = "Where to look at it"))),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "It did not fail, or its input was dropped (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "Try again after `Retry-After` (`queue_full`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn resubmit(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+) -> Result<impl IntoResponse, Refused> {
+    let as_id = TaskId(Uuid::now_v7());
+    let view = task_of(state.call(Command::Resubmit { id, as_id }).await?)?;
+    Ok((
+        StatusCode::CREATED,
+        [(LOCATION, location(&view))],
+        Json(view),
+    ))
+}
+
+/// Let a failed task's input go
+///
+/// It cannot be handed over again then, and is remembered like any other that has ended.
+#[utoipa::path(post, path = "/v1/tasks/{id}/drop", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The failed task's id")),
+    responses(
+        (status = 200, description = "The task", body = TaskView),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "It did not fail, or its input was dropped (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn drop_input(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+) -> Result<Json<TaskView>, Refused> {
+    task_of(state.call(Command::DropTask(id)).await?).map(Json)
+}
+
+fn location(view: &TaskView) -> HeaderValue {
+    let path = format!("/v1/tasks/{}", view.id);
+    HeaderValue::try_from(path).expect("a UUID is ASCII")
 }
 
 fn task_of(reply: Reply) -> Result<TaskView, Refused> {

@@ -1,7 +1,9 @@
 //! The API over real sockets on loopback, in front of a node that is played.
 
+mod description;
 mod events;
 mod guarding;
+mod inbox;
 mod keys;
 mod refusals;
 mod replies;
@@ -164,6 +166,10 @@ fn answer(command: Command) -> CommandResult {
             result: vec![0, 255, 10],
         },
         Command::CancelTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Canceled))),
+        Command::Resubmit { as_id, .. } => {
+            Reply::Task(Box::new(task_view(as_id.0, TaskState::Submitted)))
+        }
+        Command::DropTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Failed))),
         Command::Ping(peer) => Reply::Pong(PongView {
             peer_id: peer.to_string(),
             rtt_us: vec![250],
@@ -342,6 +348,9 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         result_bytes: None,
         reason: None,
         no_worker: false,
+        dead: false,
+        prior: None,
+        again: None,
         attempts: vec![AttemptView {
             worker: WORKER.to_string(),
             token: 1,
@@ -349,6 +358,7 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
             ended: None,
             outcome: "working".into(),
         }],
+        attempts_cut: 0,
     }
 }
 

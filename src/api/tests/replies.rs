@@ -6,16 +6,11 @@ use std::time::Instant;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::super::body::{
-    DEADLINE_DEFAULT_MS, InboxParams, InboxState, ReplyBody, SubmitBody, TaskListParams,
-    TransferBody, WakeBody,
-};
+use super::super::body::{DEADLINE_DEFAULT_MS, SubmitBody, TaskListParams, TransferBody, WakeBody};
 use super::super::client::ClientError;
 use super::*;
-use crate::proto::node::{
-    CommandError, CommandErrorCode, InboxFilter, MessageState, PeerRef, Start,
-};
-use crate::types::{MessageId, TransferId, WakeId, Wall};
+use crate::proto::node::{CommandError, CommandErrorCode, PeerRef, Start};
+use crate::types::{TransferId, WakeId, Wall};
 use crate::wire::WakeStatus;
 
 #[tokio::test]
@@ -158,6 +153,7 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
     let id = Uuid::now_v7();
     let params = TaskListParams {
         state: Some(TaskState::Failed),
+        dead: Some(true),
         limit: Some(7),
         ..TaskListParams::default()
     };
@@ -167,6 +163,7 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
         panic!("not a list")
     };
     assert_eq!((filter.state, filter.limit), (Some(TaskState::Failed), 7));
+    assert!(filter.dead);
     let params = TaskListParams {
         after: next,
         ..params
@@ -187,6 +184,13 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
     );
     assert_eq!(asked.last(), Command::AwaitTask(TaskId(id)));
     assert_eq!(client.cancel(id).await.unwrap().state, TaskState::Canceled);
+    let again = client.resubmit(id).await.unwrap();
+    let Command::Resubmit { id: failed, as_id } = asked.last() else {
+        panic!("not a resubmission")
+    };
+    assert_eq!((failed.0, as_id.to_string()), (id, again.id));
+    assert_eq!(client.drop_task(id).await.unwrap().state, TaskState::Failed);
+    assert_eq!(asked.last(), Command::DropTask(TaskId(id)));
     let output = client.result(id).await.unwrap();
     assert_eq!(
         (output.worker, output.attempts),
@@ -385,222 +389,6 @@ async fn a_transfer_is_ordered_followed_and_given_up() {
     assert_eq!(asked.last(), Command::AwaitTransfer { id, seen });
     assert_eq!(client.cancel_transfer(id).await.unwrap().state, "canceled");
     assert_eq!(asked.last(), Command::CancelTransfer(id));
-    served.stop().await;
-}
-
-#[tokio::test]
-async fn the_description_lists_every_route() {
-    let (handle, _) = played();
-    let served = Served::start(handle);
-    let doc = served.client().openapi().await.unwrap();
-    let mut routes = Vec::new();
-    for (path, item) in doc["paths"].as_object().unwrap() {
-        for (method, operation) in item.as_object().unwrap() {
-            routes.push(format!("{} {path}", method.to_uppercase()));
-            assert!(operation["summary"].is_string(), "{method} {path}");
-            let responses = operation["responses"].as_object().unwrap();
-            assert_eq!(
-                responses.contains_key("401"),
-                operation.get("security").is_none()
-            );
-            for (status, response) in responses {
-                if status.starts_with(['4', '5']) {
-                    let schema = &response["content"][PROBLEM_JSON]["schema"]["$ref"];
-                    assert_eq!(
-                        schema, "#/components/schemas/Problem",
-                        "{method} {path} {status}"
-                    );
-                }
-            }
-        }
-    }
-    routes.sort();
-    assert_eq!(
-        routes,
-        [
-            "GET /health",
-            "GET /metrics",
-            "GET /openapi.json",
-            "GET /peers",
-            "GET /public-key",
-            "GET /stats",
-            "GET /v1/drain",
-            "GET /v1/inbox",
-            "GET /v1/inbox/{id}",
-            "GET /v1/inbox/{id}/proof",
-            "GET /v1/key/fingerprint",
-            "GET /v1/peers",
-            "GET /v1/peers/{peer}/status",
-            "GET /v1/registry",
-            "GET /v1/status",
-            "GET /v1/tasks",
-            "GET /v1/tasks/{id}",
-            "GET /v1/tasks/{id}/events",
-            "GET /v1/tasks/{id}/result",
-            "GET /v1/transfers",
-            "GET /v1/transfers/{id}",
-            "GET /v1/wake",
-            "GET /v1/wake/{id}",
-            "POST /message",
-            "POST /v1/alive",
-            "POST /v1/bench",
-            "POST /v1/drain",
-            "POST /v1/inbox/{id}/ack",
-            "POST /v1/inbox/{id}/reply",
-            "POST /v1/key/rotate",
-            "POST /v1/ping",
-            "POST /v1/report",
-            "POST /v1/talk",
-            "POST /v1/tasks",
-            "POST /v1/tasks/claim",
-            "POST /v1/tasks/{id}/cancel",
-            "POST /v1/tasks/{id}/complete",
-            "POST /v1/tasks/{id}/extend",
-            "POST /v1/tasks/{id}/fail",
-            "POST /v1/tasks/{id}/webhook",
-            "POST /v1/transfers",
-            "POST /v1/transfers/{id}/cancel",
-            "POST /v1/wake",
-            "POST /v1/wake/resumed",
-            "POST /v1/wake/{id}/resumed",
-        ]
-    );
-    let mut references = Vec::new();
-    collect_references(&doc, &mut references);
-    for reference in references {
-        let pointer = reference.strip_prefix('#').unwrap();
-        assert!(
-            doc.pointer(pointer).is_some(),
-            "{reference} is not described"
-        );
-    }
-    let schemas = doc["components"]["schemas"].as_object().unwrap();
-    for name in [
-        "Problem",
-        "StatusView",
-        "TaskView",
-        "SubmitBody",
-        "WakeView",
-        "PongView",
-    ] {
-        assert!(schemas.contains_key(name), "{name}");
-    }
-    assert_eq!(
-        doc["components"]["securitySchemes"]["token"]["scheme"],
-        "bearer"
-    );
-    served.stop().await;
-}
-
-fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
-    match value {
-        Value::Object(fields) => {
-            into.extend(fields.get("$ref").and_then(Value::as_str));
-            fields
-                .values()
-                .for_each(|field| collect_references(field, into));
-        }
-        Value::Array(items) => items.iter().for_each(|item| collect_references(item, into)),
-        _ => {}
-    }
-}
-
-#[tokio::test]
-async fn messages_are_listed_shown_answered_and_acknowledged() {
-    let (handle, asked) = played();
-    let served = Served::start(handle);
-    let client = served.client();
-    let params = InboxParams {
-        state: Some(InboxState::New),
-        kind: Some(MessageKind::Talk),
-        from: Some("bob".into()),
-        after: Some(3),
-        limit: Some(2),
-        wait_ms: Some(1),
-    };
-    assert_eq!(
-        client.inbox(&params).await.unwrap(),
-        [message_view(Uuid::nil())]
-    );
-    let filter = InboxFilter {
-        state: Some(MessageState::New),
-        kind: Some(MessageKind::Talk),
-        from: Some(PeerRef::Name("bob".parse().unwrap())),
-        after: 3,
-        limit: 2,
-    };
-    assert_eq!(asked.last(), Command::Inbox(filter));
-    let id = Uuid::now_v7();
-    let shown = client.message(id).await.unwrap();
-    assert_eq!(
-        (shown.text.as_deref(), shown.message.bytes),
-        (Some("hello"), 5)
-    );
-    for (reply, body) in [
-        (json!({"text": "yes"}), b"yes".to_vec()),
-        (json!({"data": "AP8="}), vec![0, 255]),
-        (json!({}), Vec::new()),
-    ] {
-        let reply: ReplyBody = serde_json::from_value(reply).unwrap();
-        client.reply(id, &reply).await.unwrap();
-        assert_eq!(
-            asked.last(),
-            Command::ReplyTo {
-                id: MessageId(id),
-                body
-            }
-        );
-    }
-    client.acknowledge(id).await.unwrap();
-    assert_eq!(asked.last(), Command::Acknowledge(MessageId(id)));
-    for (path, part) in [
-        ("/v1/inbox?limit=0", "limit"),
-        ("/v1/inbox?state=gone", "state"),
-        ("/v1/inbox?from=a%20b", "from"),
-        ("/v1/inbox/7", "UUID"),
-    ] {
-        let problem = problem(served.request(Method::GET, path)).await;
-        assert_eq!(problem.code, "invalid", "{path}");
-        assert!(problem.detail.contains(part), "{path}: {}", problem.detail);
-    }
-    served.stop().await;
-}
-
-#[tokio::test]
-async fn a_poll_of_an_empty_inbox_is_answered_when_a_message_arrives() {
-    let (set, arrived) = tokio::sync::watch::channel(false);
-    let handle = Handle::stub_async(move |command| {
-        let mut arrived = arrived.clone();
-        async move {
-            match command {
-                Command::Inbox(_) => {
-                    let there = *arrived.borrow();
-                    let messages = there.then(|| message_view(Uuid::nil()));
-                    Ok(Reply::Inbox {
-                        messages: messages.into_iter().collect(),
-                        last: u64::from(there),
-                    })
-                }
-                Command::AwaitInbox { seen: 0 } => {
-                    arrived.wait_for(|there| *there).await.unwrap();
-                    Ok(Reply::Done)
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    });
-    let served = Served::start(handle);
-    let client = served.client();
-    let params = |wait_ms| InboxParams {
-        wait_ms: Some(wait_ms),
-        ..InboxParams::default()
-    };
-    assert_eq!(client.inbox(&params(20)).await.unwrap(), []);
-    let long = params(20_000);
-    let (polled, ()) = tokio::join!(client.inbox(&long), async {
-        set.send_replace(true);
-    });
-    assert_eq!(polled.unwrap().len(), 1);
     served.stop().await;
 }
 

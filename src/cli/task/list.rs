@@ -86,6 +86,7 @@ async fn fetch(home: &Home, args: &ListArgs) -> Result<Vec<TaskView>, Failure> {
         let params = TaskListParams {
             state: args.state,
             capability: args.capability.as_ref().map(ToString::to_string),
+            dead: None,
             after,
             newest: limit.map(|_| true),
             limit: Some(left.min(TASKS_PAGE_MAX)),

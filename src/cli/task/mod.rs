@@ -12,12 +12,14 @@ use crate::config::Home;
 use crate::proto::node::{Priority, TaskState, TaskView};
 use crate::types::TaskId;
 
+mod dead;
 mod list;
 mod map;
 mod notify;
 mod submit;
 mod watch;
 
+use dead::{DeadArgs, WhichArgs};
 use list::ListArgs;
 use map::MapArgs;
 use notify::NotifyArgs;
@@ -42,6 +44,16 @@ pub(super) enum TaskCommand {
     /// Give a task up.
     #[command(after_help = "Example:\n  junto task cancel 01980000-0000-7000-8000-000000000000")]
     Cancel { id: TaskId },
+    /// The tasks that failed and kept their input.
+    Dead(DeadArgs),
+    /// Hand failed tasks over again; prints the ids of the new ones.
+    #[command(after_help = "Examples:\n  junto task resubmit \
+        01980000-0000-7000-8000-000000000000\n  junto task resubmit --all --capability wc")]
+    Resubmit(WhichArgs),
+    /// Let the inputs of failed tasks go: they cannot be handed over again.
+    #[command(after_help = "Examples:\n  junto task drop \
+        01980000-0000-7000-8000-000000000000\n  junto task drop --all --capability wc")]
+    Drop(WhichArgs),
     /// Write a completed task's result to stdout.
     #[command(
         after_help = "Example:\n  junto task result 01980000-0000-7000-8000-000000000000 > result.txt"
@@ -77,6 +89,9 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::Watch(args) => watch::run(home, args, json).await,
         TaskCommand::Notify(args) => notify::run(home, args, json).await,
         TaskCommand::Cancel { id } => cancel(home, id, json).await,
+        TaskCommand::Dead(args) => dead::list(home, &args, json).await,
+        TaskCommand::Resubmit(args) => dead::resubmit(home, &args, json).await,
+        TaskCommand::Drop(args) => dead::drop_all(home, &args, json).await,
         TaskCommand::Result { id } => result(home, id, json).await,
     }
 }
@@ -159,6 +174,9 @@ fn show(task: &TaskView, json: bool) -> Outcome {
         ]);
     }
     listing.write("")?;
+    if task.attempts_cut > 0 {
+        output::line(&format!("and {} more before", task.attempts_cut))?;
+    }
     Ok(Exit::Done)
 }
 
@@ -178,6 +196,14 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
         task.result_bytes
             .map(|bytes| ("result", show_bytes(bytes as u64))),
     );
+    let named = [("repeats", &task.prior), ("repeated by", &task.again)];
+    for (label, id) in named {
+        lines.extend(id.clone().map(|id| (label, id)));
+    }
+    if task.dead {
+        let text = String::from("its input is kept: `junto task resubmit` tries once more");
+        lines.push(("dead letter", text));
+    }
     lines.extend(
         task.reason
             .as_ref()

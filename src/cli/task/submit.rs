@@ -261,7 +261,11 @@ fn explain_end(view: &TaskView) -> Failure {
         view.state.as_str(),
         reason.trim()
     );
-    Failure::failed(text).hint(format!("`junto task show {}` lists the attempts", view.id))
+    let hint = match view.dead {
+        true => "`junto task show {}` lists the attempts, `junto task resubmit {}` tries once more",
+        false => "`junto task show {}` lists the attempts",
+    };
+    Failure::failed(text).hint(hint.replace("{}", &view.id))
 }
 
 #[cfg(test)]
@@ -282,6 +286,10 @@ mod tests {
             result_bytes: None,
             reason: Some(String::from("status 1")),
             no_worker,
+            dead: false,
+            prior: None,
+            again: None,
+            attempts_cut: 0,
             attempts: Vec::new(),
         }
     }

@@ -91,6 +91,8 @@ impl Submission {
 pub struct TaskFilter {
     pub state: Option<TaskState>,
     pub capability: Option<Capability>,
+    /// Only those that failed and kept their input.
+    pub dead: bool,
     /// Only those behind this one.
     pub after: Option<TaskId>,
     /// From the newest back.
@@ -156,6 +158,13 @@ pub enum Command {
     },
     TaskResult(TaskId),
     CancelTask(TaskId),
+    /// Hand a failed task over again, as the new task `as_id`.
+    Resubmit {
+        id: TaskId,
+        as_id: TaskId,
+    },
+    /// Let a failed task's input go.
+    DropTask(TaskId),
     /// Take no more tasks of others, and give back after `timeout_ms` what still runs then.
     Drain {
         timeout_ms: u64,

@@ -45,6 +45,8 @@ impl Node {
             Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::CancelTask(task) => self.cancel_task(task, step),
+            Command::Resubmit { id: task, as_id } => self.resubmit(task, as_id, step),
+            Command::DropTask(task) => self.drop_task(task, step),
             Command::Drain { timeout_ms } => {
                 self.worker.drain(step.now.mono + timeout_ms);
                 (Ok(self.drain_reply()), BatchId::NONE)
@@ -152,6 +154,7 @@ impl Node {
             };
             *count += 1;
         }
+        tasks.dead = self.requester.dead();
         StatusView {
             name: self.config.name.to_string(),
             peer_id: self.identity.peer_id.to_string(),

@@ -88,6 +88,8 @@ impl Node {
             command,
             Command::Submit(_)
                 | Command::CancelTask(_)
+                | Command::Resubmit { .. }
+                | Command::DropTask(_)
                 | Command::EndRun { .. }
                 | Command::Wake { .. }
                 | Command::Resumed { .. }

@@ -268,6 +268,10 @@ pub enum Note {
         worker: EntityId,
         token: u64,
     },
+    /// The oldest of too many failed tasks lost its input.
+    DeadLetterForgotten {
+        task: TaskId,
+    },
     TaskTaken {
         task: TaskId,
         requester: EntityId,

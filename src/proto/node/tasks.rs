@@ -6,7 +6,7 @@ use super::command::{
 };
 use super::views::{AttemptView, TaskView};
 use crate::proto::Step;
-use crate::proto::task::{Full, NewTask, Start, SubmitOutcome, TaskRecord};
+use crate::proto::task::{Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord};
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
 use crate::types::{BatchId, CommandId, Now, TaskId, TaskState, Wall};
 
@@ -38,20 +38,7 @@ impl Node {
                     CommandError::new(CommandErrorCode::Conflict, format!("task {other} {what}"));
                 self.rested(other, Err(error))
             }
-            SubmitOutcome::Full(full) => {
-                let what = match full {
-                    Full::Tasks => format!("{QUEUE_MAX_TASKS} tasks"),
-                    Full::Bytes => format!("{} MiB of inputs", QUEUE_MAX_BYTES / 1024 / 1024),
-                };
-                let error = CommandError::new(
-                    CommandErrorCode::QueueFull,
-                    format!(
-                        "the task queue is full ({what}): wait until some of it is done, or \
-                         cancel tasks"
-                    ),
-                );
-                (Err(error), BatchId::NONE)
-            }
+            SubmitOutcome::Full(full) => (Err(queue_full(full)), BatchId::NONE),
         }
     }
 
@@ -111,6 +98,7 @@ impl Node {
     pub(super) fn tasks(&self, filter: &TaskFilter) -> (CommandResult, BatchId) {
         let asked = |record: &TaskRecord| {
             filter.state.is_none_or(|state| record.state == state)
+                && (record.dead || !filter.dead)
                 && (filter.capability.as_ref()).is_none_or(|cap| record.capability == *cap)
         };
         let (mut after, mut next) = (BatchId::NONE, None);
@@ -185,6 +173,52 @@ impl Node {
         }
     }
 
+    pub(super) fn resubmit(
+        &mut self,
+        id: TaskId,
+        as_id: TaskId,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        let conflict = |text: String| Err(CommandError::new(CommandErrorCode::Conflict, text));
+        match self.requester.resubmit(id, as_id, step) {
+            ResubmitOutcome::Again(again, after) => {
+                self.seek_workers(step);
+                // It may have ended and be forgotten.
+                (self.task_reply(again), after)
+            }
+            ResubmitOutcome::Unknown => (Err(no_task(id)), BatchId::NONE),
+            ResubmitOutcome::NotDead(after) => {
+                let what = "only a failed task whose input is kept can be handed over again";
+                (conflict(format!("task {id}: {what}")), after)
+            }
+            ResubmitOutcome::Conflict(other) => {
+                let error = conflict(format!(
+                    "there is a task {other} already: choose another id"
+                ));
+                self.rested(other, error)
+            }
+            ResubmitOutcome::Full(full) => (Err(queue_full(full)), BatchId::NONE),
+        }
+    }
+
+    pub(super) fn drop_task(
+        &mut self,
+        id: TaskId,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        match self.requester.drop_dead(id, step) {
+            Some((after, true)) => (self.task_reply(id), after),
+            Some((after, false)) => {
+                let text = format!("task {id} has no input to drop: it is no failed task");
+                (
+                    Err(CommandError::new(CommandErrorCode::Conflict, text)),
+                    after,
+                )
+            }
+            None => (Err(no_task(id)), BatchId::NONE),
+        }
+    }
+
     /// A reply about a task waits for what the task's rows wait for.
     pub(super) fn rested(&self, task: TaskId, result: CommandResult) -> (CommandResult, BatchId) {
         (
@@ -214,6 +248,17 @@ impl Node {
         };
         Some(format!("waits for {what}"))
     }
+}
+
+fn queue_full(full: Full) -> CommandError {
+    let what = match full {
+        Full::Tasks => format!("{QUEUE_MAX_TASKS} tasks"),
+        Full::Bytes => format!("{} MiB of inputs", QUEUE_MAX_BYTES / 1024 / 1024),
+    };
+    CommandError::new(
+        CommandErrorCode::QueueFull,
+        format!("the task queue is full ({what}): wait until some of it is done, or cancel tasks"),
+    )
 }
 
 pub(super) fn no_task(id: TaskId) -> CommandError {
@@ -247,6 +292,10 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
             .map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         reason: record.reason.clone().or(waits_for),
         no_worker: record.state == TaskState::Failed && record.attempts.is_empty(),
+        dead: record.dead,
+        prior: record.prior.map(|id| id.to_string()),
+        again: record.again.map(|id| id.to_string()),
         attempts,
+        attempts_cut: record.attempts_cut,
     }
 }

@@ -24,10 +24,13 @@
 //!   that are not terminal.
 //! - **T8** Of two tasks that make the same demands of a worker, the one whose rank is lower is given
 //!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
+//! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
+//!   (`requester::dead`).
 //!
 //! # Bounds
-//! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `TERMINAL_MAX_TASKS`, `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`,
-//! `LIST_MAX_ITEMS`, `ATTEMPTS_MAX`, `EVENTS_KEPT` of [`crate::types::limits`].
+//! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `DEAD_MAX_TASKS`, `DEAD_MAX_BYTES`, `TERMINAL_MAX_TASKS`,
+//! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `LIST_MAX_ITEMS`, `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`,
+//! `EVENTS_KEPT` of [`crate::types::limits`].
 
 mod events;
 mod queue;
@@ -41,7 +44,8 @@ mod tests;
 pub use events::{Event, EventKind, Told};
 pub use record::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
 pub use requester::{
-    Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect, Start, SubmitOutcome,
+    Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect, ResubmitOutcome, Start,
+    SubmitOutcome,
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};
 
@@ -64,4 +68,6 @@ pub enum Planted {
     SkipFencing,
     /// The worker answers an offer before its flush.
     AckBeforeFlush,
+    /// The requester lets the input of a failed task go.
+    ForgetInput,
 }

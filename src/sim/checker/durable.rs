@@ -92,8 +92,23 @@ impl Checker {
                     ..
                 } => {
                     let record = TaskRecord::from_row(value).map_err(unreadable)?;
-                    changed.push(record.id);
-                    self.take_record(host, record)?;
+                    let id = record.id;
+                    let was = self.take_record(host, record)?;
+                    changed.push((id, was));
+                }
+                WriteOp::Put {
+                    space: Keyspace::TaskInput,
+                    key,
+                    value,
+                } => {
+                    let inputs = &mut self.durable[host].inputs;
+                    inputs.insert(read_task_id(key)?, value.len() as u64);
+                }
+                WriteOp::Delete {
+                    space: Keyspace::TaskInput,
+                    key,
+                } => {
+                    self.durable[host].inputs.remove(&read_task_id(key)?);
                 }
                 WriteOp::Put {
                     space: Keyspace::TaskResult,
@@ -144,12 +159,18 @@ impl Checker {
                 _ => {}
             }
         }
-        changed
-            .into_iter()
-            .try_for_each(|id| self.check_terminal(host, id))
+        changed.into_iter().try_for_each(|(id, was)| {
+            self.check_terminal(host, id)?;
+            self.check_dead(host, id, was.as_ref())
+        })
     }
 
-    fn take_record(&mut self, host: usize, record: TaskRecord) -> Checked {
+    /// Returns the row that was there before.
+    fn take_record(
+        &mut self,
+        host: usize,
+        record: TaskRecord,
+    ) -> Result<Option<TaskRecord>, Violation> {
         let (id, token) = (record.id, record.token);
         let failed = self.failed_runs.get(&id).copied().unwrap_or_default();
         Violation::unless(record.failures <= failed, "F1", || {
@@ -159,10 +180,11 @@ impl Checker {
             )
         })?;
         let old = self.durable[host].tasks.insert(id, record);
-        let before = old.map(|old| old.token).unwrap_or_default();
+        let before = old.as_ref().map(|old| old.token).unwrap_or_default();
         Violation::unless(before <= token, "T3", || {
             format!("the durable token of {id} fell from {before} to {token} at node {host}")
-        })
+        })?;
+        Ok(old)
     }
 
     fn check_terminal(&mut self, host: usize, id: TaskId) -> Checked {

@@ -13,11 +13,14 @@
 //!   later one; a worker lets go of an outcome only when the requester's disk no longer needs it.
 //! - **F1** A task is charged with no more failures than there were runs of it that failed, or that its
 //!   worker gave up because they took its node down.
+//! - **T9** A task that failed keeps its input and its attempts until it is handed over again or
+//!   dropped.
 //! - **T6** No two running workers hold a live lease on one task.
 
+mod dead;
 mod durable;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::proto::Violation;
 use crate::proto::node::{Node, TaskState, TaskView};
@@ -31,6 +34,8 @@ use crate::types::{EntityId, Keyspace, TaskId};
 #[derive(Default)]
 struct Durable {
     tasks: BTreeMap<TaskId, TaskRecord>,
+    /// The sizes of their inputs.
+    inputs: BTreeMap<TaskId, u64>,
     results: BTreeMap<TaskId, Vec<u8>>,
     held: BTreeMap<HeldKey, HeldRecord>,
     outcomes: BTreeMap<HeldKey, bool>,
@@ -49,6 +54,8 @@ pub(in crate::sim) struct Checker {
     failed_runs: BTreeMap<TaskId, u32>,
     /// Terminal tasks as first seen.
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
+    /// Whose inputs clients asked to drop.
+    droppable: BTreeSet<TaskId>,
 }
 
 type Checked = Result<(), Violation>;
@@ -64,6 +71,7 @@ impl Checker {
             acknowledged: BTreeMap::new(),
             failed_runs: BTreeMap::new(),
             terminal: BTreeMap::new(),
+            droppable: BTreeSet::new(),
         }
     }
 

@@ -203,6 +203,8 @@ impl World {
         self.outcomes.completed = self.clients.tally(TaskState::Completed);
         self.outcomes.failed = self.clients.tally(TaskState::Failed);
         self.outcomes.canceled = self.clients.tally(TaskState::Canceled);
+        self.outcomes.handed_over_again = self.clients.handed_over_again();
+        self.outcomes.completed_then = self.clients.completed_then();
         Report {
             seeds: 1,
             steps: self.steps,

@@ -225,6 +225,58 @@ fn a_deadline_without_a_worker_is_told_as_such() {
 }
 
 #[test]
+fn a_failed_task_is_listed_handed_over_again_and_dropped() {
+    let mut wires = Wires::new(vec![config(0, None, 0)]);
+    for n in [1, 2] {
+        let Command::Submit(submission) = submit(n) else {
+            unreachable!("a submission")
+        };
+        let short = Submission {
+            deadline_ms: 1_000,
+            ..submission
+        };
+        wires.granted(0, Command::Submit(short));
+    }
+    wires.granted(0, submit(3));
+    wires.run(2 * SECOND_MS);
+    let dead = |wires: &mut Wires| {
+        let filter = TaskFilter {
+            dead: true,
+            limit: 10,
+            ..TaskFilter::default()
+        };
+        let Ok(Reply::Tasks { tasks, .. }) = wires.ask(0, Command::Tasks(filter)) else {
+            panic!("the tasks")
+        };
+        tasks.into_iter().map(|task| task.id).collect::<Vec<_>>()
+    };
+    let ids = |n: &[u64]| n.iter().map(|n| task(*n).to_string()).collect::<Vec<_>>();
+    assert_eq!(dead(&mut wires), ids(&[1, 2]));
+    let resubmit = |n| Command::Resubmit {
+        id: task(n),
+        as_id: task(9),
+    };
+    let again = view(wires.ask(0, resubmit(1)));
+    assert_eq!(
+        (again.id, again.prior),
+        (ids(&[9])[0].clone(), Some(ids(&[1])[0].clone()))
+    );
+    let dropped = view(wires.ask(0, Command::DropTask(task(2))));
+    assert!(!dropped.dead);
+    assert!(dead(&mut wires).is_empty());
+    for (command, code) in [
+        (resubmit(2), CommandErrorCode::Conflict),
+        (resubmit(3), CommandErrorCode::Conflict),
+        (resubmit(8), CommandErrorCode::NotFound),
+        (Command::DropTask(task(2)), CommandErrorCode::Conflict),
+        (Command::DropTask(task(8)), CommandErrorCode::NotFound),
+    ] {
+        let refused = wires.ask(0, command).expect_err("refused");
+        assert_eq!(refused.code, code);
+    }
+}
+
+#[test]
 fn a_canceled_task_is_stopped_where_it_runs() {
     let mut wires = pair();
     wires.hosts[1].runs_hang = true;

@@ -13,6 +13,9 @@ pub struct TaskCounts {
     pub completed: usize,
     pub failed: usize,
     pub canceled: usize,
+    /// Of those that failed, the ones that kept their input.
+    #[serde(default)]
+    pub dead: usize,
 }
 
 /// A task of ours.
@@ -38,7 +41,24 @@ pub struct TaskView {
     pub reason: Option<String>,
     /// Whether a failure came for want of a worker before the deadline.
     pub no_worker: bool,
+    /// Whether it failed and kept its input: it can be handed over again.
+    #[serde(default)]
+    pub dead: bool,
+    /// The failed task that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<String>,
+    /// The task that repeats this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<String>,
     pub attempts: Vec<AttemptView>,
+    /// Older ones that are not among them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub attempts_cut: u32,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// One attempt at a task.

@@ -63,6 +63,7 @@ impl Node {
                 self.webhooks.ended(task, step.now.mono);
                 self.task_finished(task, after);
             }
+            RequesterEffect::Forgot { task } => self.note(Note::DeadLetterForgotten { task }),
             RequesterEffect::Lost { task, worker, why } => {
                 self.note(Note::LeaseLost { task, worker, why });
             }

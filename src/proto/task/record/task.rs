@@ -1,10 +1,13 @@
 //! The requester's row of a task.
 
+use std::ops::Not;
+
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
 use super::{RowError, VERSION, read_version};
 use crate::crypto::Digest;
+use crate::types::limits::ATTEMPTS_MAX;
 use crate::types::{
     Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
 };
@@ -47,7 +50,24 @@ pub struct TaskRecord {
     pub failures: u32,
     /// Attempts whose worker was lost.
     pub losses: u32,
+    /// Offers that went unanswered.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub lapses: u32,
+    /// Attempts that a worker gave back.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub releases: u32,
     pub attempts: Vec<AttemptRecord>,
+    /// Attempts that are not among them any more.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub attempts_cut: u32,
+    /// It failed and kept its input: somebody is to decide what becomes of it.
+    #[serde(default, skip_serializing_if = "Not::not")]
+    pub dead: bool,
+    /// The failed task that this one repeats, and the one that repeats this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prior: Option<TaskId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<TaskId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub input_bytes: u64,
@@ -71,6 +91,24 @@ pub struct AttemptRecord {
     pub outcome: String,
 }
 
+impl AttemptRecord {
+    /// What it is worth to who reads why a task failed: the least goes first where there are too
+    /// many.
+    fn weight(&self) -> u8 {
+        let says = |word| self.outcome.starts_with(word);
+        match self {
+            _ if says("failed") => 2,
+            _ if says("released") || says("lost: it did not answer") => 0,
+            _ => 1,
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_none_of(count: &u32) -> bool {
+    *count == 0
+}
+
 /// What a new task begins with.
 pub(in crate::proto::task) struct Fresh {
     pub id: TaskId,
@@ -83,6 +121,7 @@ pub(in crate::proto::task) struct Fresh {
     pub deadline: Wall,
     pub key: Option<TaskKey>,
     pub spec: Digest,
+    pub prior: Option<TaskId>,
     pub input_bytes: u64,
 }
 
@@ -99,6 +138,7 @@ impl TaskRecord {
             deadline,
             key,
             spec,
+            prior,
             input_bytes,
         } = fresh;
         TaskRecord {
@@ -119,12 +159,31 @@ impl TaskRecord {
             worker: None,
             failures: 0,
             losses: 0,
+            lapses: 0,
+            releases: 0,
             attempts: Vec::new(),
+            attempts_cut: 0,
+            dead: false,
+            prior,
+            again: None,
             reason: None,
             input_bytes,
             result_bytes: None,
             result_token: None,
         }
+    }
+
+    /// Notes a new attempt. Of too many the oldest goes that says least.
+    pub(in crate::proto::task) fn push_attempt(&mut self, attempt: AttemptRecord) {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            let weights = self.attempts.iter().map(AttemptRecord::weight);
+            let least = weights
+                .enumerate()
+                .min_by_key(|(at, weight)| (*weight, *at));
+            self.attempts.remove(least.map_or(0, |(at, _)| at));
+            self.attempts_cut += 1;
+        }
+        self.attempts.push(attempt);
     }
 
     /// When it counts as queued: tasks are given out in that order, their priorities apart.

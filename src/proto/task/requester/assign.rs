@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Candidate, Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::proto::task::record::{AttemptRecord, TaskRecord};
-use crate::types::limits::ATTEMPTS_MAX;
+use crate::types::limits::LAPSES_MAX;
 use crate::types::{BootId, Capability, EntityId, FencingToken, Mono, TaskId, TaskState};
 use crate::wire::{AcceptAnswer, RefuseReason};
 
@@ -110,10 +110,7 @@ impl Requester {
         record.token = FencingToken(record.token.0 + 1);
         record.worker = Some(worker);
         record.state = TaskState::Working;
-        if record.attempts.len() >= ATTEMPTS_MAX {
-            record.attempts.remove(0);
-        }
-        record.attempts.push(AttemptRecord {
+        record.push_attempt(AttemptRecord {
             worker,
             token: record.token,
             started: step.now.wall,
@@ -209,7 +206,10 @@ impl Requester {
             .expect("an offer names its worker");
         self.pass_over(worker, AVOID_SILENT_MS, step);
         self.set_outcome(id, "lost: it did not answer the offer", true, step);
-        self.rest(id, 0, step);
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.lapses += 1;
+        let lapses = record.lapses;
+        self.come_back(id, lapses, LAPSES_MAX, "offers of it went unanswered", step);
     }
 
     /// Nobody ran it: the attempt is taken back as if it had not been.

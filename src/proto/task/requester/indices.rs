@@ -49,7 +49,9 @@ impl Requester {
                 if let Some(task) = self.tasks.get_mut(&id) {
                     match row.space {
                         Keyspace::TaskInput => {
-                            self.input_bytes += row.value.len();
+                            if !task.record.dead {
+                                self.input_bytes += row.value.len();
+                            }
                             task.input = row.value.clone();
                         }
                         _ => {
@@ -80,6 +82,10 @@ impl Requester {
                 .start_at
                 .map_or(0, |at| at.0.saturating_sub(now.wall.0));
             let phase = match (record.state, record.worker) {
+                (TaskState::Failed, _) if record.dead => {
+                    self.note_dead(id);
+                    Phase::Over
+                }
                 (state, _) if state.is_terminal() => {
                     let ended = record.ended.unwrap_or(record.submitted);
                     self.over.insert((forget_at(ended, now), id));
@@ -160,7 +166,7 @@ impl Requester {
         task.phase = phase;
     }
 
-    /// Checks T4 and T7 on this log.
+    /// Checks T4, T7 and T9 on this log.
     ///
     /// # Errors
     /// The first violation.
@@ -194,6 +200,7 @@ impl Requester {
             }
             indexed += usize::from(matches!(task.phase, Phase::Resting { .. } | Phase::Over));
         }
+        self.check_dead()?;
         let held = self.at_worker.values().flat_map(BTreeMap::values);
         let at_workers: usize = held.map(BTreeSet::len).sum();
         Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {

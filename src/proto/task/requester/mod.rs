@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 mod assign;
+mod dead;
 mod events;
 mod indices;
 mod reports;
 mod submit;
 
+pub use dead::ResubmitOutcome;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
 use super::events::Log;
@@ -50,6 +52,8 @@ pub enum RequesterEffect {
     },
     /// The task is terminal; whoever waits may be told once `after` is durable.
     Finished { task: TaskId, after: BatchId },
+    /// A failed task's input was dropped: there are too many of them.
+    Forgot { task: TaskId },
     /// A worker lost a task.
     Lost {
         task: TaskId,
@@ -154,12 +158,16 @@ pub struct Requester {
     due: BTreeSet<(Mono, TaskId)>,
     /// Terminal tasks by when they are forgotten: the first to end is the first to go.
     over: BTreeSet<(Mono, TaskId)>,
+    /// Failed tasks that kept their input, by when they ended.
+    dead: BTreeSet<(Wall, TaskId)>,
     /// The boot ids each worker told, the newest last: a late word of an older life is known.
     lives: BTreeMap<EntityId, Vec<BootId>>,
     /// Workers passed over until then.
     avoid: BTreeMap<EntityId, Mono>,
     /// Of the inputs of open tasks.
     input_bytes: usize,
+    /// Of the inputs of `dead`.
+    dead_bytes: usize,
     /// Of the results kept.
     result_bytes: usize,
     effects: Vec<RequesterEffect>,
@@ -188,6 +196,8 @@ impl Requester {
             look_at: None,
             due: BTreeSet::new(),
             over: BTreeSet::new(),
+            dead: BTreeSet::new(),
+            dead_bytes: 0,
             lives: BTreeMap::new(),
             avoid: BTreeMap::new(),
             input_bytes: 0,
@@ -273,10 +283,17 @@ impl Requester {
         task.record.ended = Some(step.now.wall);
         task.record.reason = reason;
         let token = task.record.token;
+        task.record.dead = state == TaskState::Failed;
+        let dead = task.record.dead;
         self.store(id, step);
         self.enter(id, Phase::Over);
-        self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
-        self.drop_input(id, step);
+        match dead {
+            true => self.keep_dead(id, step),
+            false => {
+                self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
+                self.drop_input(id, step);
+            }
+        }
         if let Some(worker) = told {
             let items = vec![CancelItem { task_id: id, token }];
             self.effects.push(RequesterEffect::Cancel {
@@ -324,7 +341,7 @@ impl Requester {
         }
     }
 
-    /// A terminal task runs no more: its input is of no use.
+    /// A task that was completed or canceled runs no more: its input is of no use.
     fn drop_input(&mut self, id: TaskId, step: &mut Step<'_>) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         self.input_bytes -= task.input.len();

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use super::{Phase, Requester, RequesterEffect};
 use crate::proto::Step;
-use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
+use crate::types::limits::{REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
 use crate::wire::{AckAnswer, RenewAnswer, RenewItem, ResultItem, TaskOutcome};
 
 /// Workers whose boot ids are remembered, and how many of each.
 const LIVES_MAX: usize = 4_096;
 const LIVES_PER_WORKER_MAX: usize = 8;
+/// How often a task that came back without a failure goes elsewhere without a pause.
+const AT_ONCE: u32 = 4;
 
 impl Requester {
     /// The worker tells all it holds of ours. Returns the answers, and what they rest on.
@@ -184,7 +186,10 @@ impl Requester {
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
                 self.dismiss(id);
-                self.rest(id, 0, step);
+                let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+                record.releases += 1;
+                let releases = record.releases;
+                self.come_back(id, releases, RELEASES_MAX, "workers gave it back", step);
             }
             TaskOutcome::Committed { .. } | TaskOutcome::Revealed { .. } => {
                 unreachable!("fenced before")
@@ -207,6 +212,30 @@ impl Requester {
                 step.backoff_ms(failures, self.config.backoff_ms, self.config.backoff_max_ms);
             self.rest(id, wait, step);
         }
+    }
+
+    /// It came back for the `times`th time, and nobody has failed at it: it goes elsewhere, at once
+    /// at first and then after pauses, but not for ever.
+    pub(super) fn come_back(
+        &mut self,
+        id: TaskId,
+        times: u32,
+        most: u32,
+        what: &str,
+        step: &mut Step<'_>,
+    ) {
+        if times >= most {
+            self.finish(id, TaskState::Failed, Some(format!("{times} {what}")), step);
+            return;
+        }
+        let wait = match times {
+            ..=AT_ONCE => 0,
+            _ => {
+                let (base, most) = (self.config.backoff_ms, self.config.backoff_max_ms);
+                step.backoff_ms(times - AT_ONCE, base, most)
+            }
+        };
+        self.rest(id, wait, step);
     }
 
     /// The worker has ended its attempt: its token is good for nothing more, a late renewal

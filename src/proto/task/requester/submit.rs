@@ -74,7 +74,7 @@ struct Spec<'a> {
 }
 
 impl NewTask {
-    fn spec(&self) -> Digest {
+    pub(super) fn spec(&self) -> Digest {
         let spec = Spec {
             capability: &self.capability,
             to: self.to.as_ref(),
@@ -105,13 +105,31 @@ impl Requester {
         if let Some(answer) = self.repeated(&new, spec) {
             return answer;
         }
-        let open = self.tasks.len() - self.over.len();
+        match self.room_for(new.input.len()) {
+            Err(full) => SubmitOutcome::Full(full),
+            Ok(()) => SubmitOutcome::Queued(self.admit(new, spec, None, step)),
+        }
+    }
+
+    pub(super) fn room_for(&self, input_bytes: usize) -> Result<(), Full> {
+        let open = self.tasks.len() - self.over.len() - self.dead.len();
         if open >= QUEUE_MAX_TASKS {
-            return SubmitOutcome::Full(Full::Tasks);
+            return Err(Full::Tasks);
         }
-        if self.input_bytes + new.input.len() > QUEUE_MAX_BYTES {
-            return SubmitOutcome::Full(Full::Bytes);
+        match self.input_bytes + input_bytes > QUEUE_MAX_BYTES {
+            true => Err(Full::Bytes),
+            false => Ok(()),
         }
+    }
+
+    /// Queues a task that is new and has room. `prior` is the one it repeats.
+    pub(super) fn admit(
+        &mut self,
+        new: NewTask,
+        spec: Digest,
+        prior: Option<TaskId>,
+        step: &mut Step<'_>,
+    ) -> BatchId {
         let (wait_ms, start_at) = new.start(step.now);
         let first = start_at.unwrap_or(step.now.wall);
         let record = TaskRecord::new(Fresh {
@@ -128,6 +146,7 @@ impl Requester {
             deadline: first + new.deadline_ms,
             key: new.key,
             spec,
+            prior,
             input_bytes: new.input.len() as u64,
         });
         let key = new.id.0.as_bytes().to_vec();
@@ -154,7 +173,7 @@ impl Requester {
             None => Phase::Waiting,
         };
         self.enter(new.id, phase);
-        SubmitOutcome::Queued(written)
+        written
     }
 
     /// What is answered to a task whose id or key is there.

@@ -86,6 +86,17 @@ impl World {
         if record.state == TaskState::Completed {
             self.check_result(record, result.as_deref())?;
         }
+        if record.dead {
+            let input = self
+                .ours
+                .side
+                .disk
+                .row(Keyspace::TaskInput, id.0.as_bytes());
+            let bytes = input.map(|input| input.len() as u64);
+            Violation::unless(bytes == Some(record.input_bytes), "T9", || {
+                format!("{id} has {bytes:?} bytes of input on disk")
+            })?;
+        }
         let now = (record.clone(), result);
         let first = self.sealed.entry(id).or_insert_with(|| now.clone());
         Violation::unless(*first == now, "T2", || format!("{first:?} became {now:?}"))

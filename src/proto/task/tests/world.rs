@@ -214,7 +214,7 @@ impl World {
             RequesterEffect::Finished { task, after } => {
                 self.say(Party::Requester, after, Said::Finished(task));
             }
-            RequesterEffect::Lost { .. } => {}
+            RequesterEffect::Lost { .. } | RequesterEffect::Forgot { .. } => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! Facts about the requester's log.
 
 mod attempts;
+mod dead;
 mod events;
 mod leases;
 mod queue;

@@ -1,0 +1,159 @@
+//! Failed tasks: each keeps its input and its attempts until it is handed over again or dropped.
+//!
+//! # Invariant
+//! - **T9** A dead letter failed and has its input. It leaves by being handed over again, by being
+//!   dropped, or as the oldest of more than the bounds allow.
+
+use super::{Full, NewTask, Requester, RequesterEffect, Start};
+use crate::proto::task::record::AttemptRecord;
+use crate::proto::{Step, Violation};
+use crate::types::limits::{DEAD_MAX_BYTES, DEAD_MAX_TASKS};
+use crate::types::{BatchId, TaskId, TaskState};
+
+/// What became of handing over a failed task again.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResubmitOutcome {
+    /// This task repeats it, from now on or from before; acknowledge once the batch is durable.
+    Again(TaskId, BatchId),
+    Unknown,
+    /// It did not fail, or its input was dropped.
+    NotDead(BatchId),
+    /// The new task's id is another's.
+    Conflict(TaskId),
+    Full(Full),
+}
+
+impl Requester {
+    /// Hands a failed task over again, as the new task `as_id`.
+    pub fn resubmit(&mut self, id: TaskId, as_id: TaskId, step: &mut Step<'_>) -> ResubmitOutcome {
+        let Some(task) = self.tasks.get(&id) else {
+            return ResubmitOutcome::Unknown;
+        };
+        let record = &task.record;
+        if let Some(again) = record.again {
+            let written = self.tasks.get(&again).map(|again| again.written);
+            let after = task.written.max(written.unwrap_or(BatchId::NONE));
+            return ResubmitOutcome::Again(again, after);
+        }
+        if !record.dead {
+            return ResubmitOutcome::NotDead(task.written);
+        }
+        if self.tasks.contains_key(&as_id) {
+            return ResubmitOutcome::Conflict(as_id);
+        }
+        if let Err(full) = self.room_for(task.input.len()) {
+            return ResubmitOutcome::Full(full);
+        }
+        let began = record.start_at.unwrap_or(record.submitted);
+        let new = NewTask {
+            id: as_id,
+            capability: record.capability.clone(),
+            input: task.input.clone(),
+            to: record.to,
+            priority: record.priority,
+            start: Start::Now,
+            deadline_ms: record.deadline.0.saturating_sub(began.0).max(1),
+            // The key stays with the task that it was given to.
+            key: None,
+        };
+        let spec = new.spec();
+        let written = self.admit(new, spec, Some(id), step);
+        let task = self.tasks.get_mut(&id).expect("it was found above");
+        task.record.again = Some(as_id);
+        self.let_go(id, step);
+        ResubmitOutcome::Again(as_id, written)
+    }
+
+    /// Lets a failed task's input go. Returns what an acknowledgement rests on, and whether there
+    /// was one to let go; none for an unknown task.
+    pub fn drop_dead(&mut self, id: TaskId, step: &mut Step<'_>) -> Option<(BatchId, bool)> {
+        let dead = self.tasks.get(&id)?.record.dead;
+        if dead {
+            self.let_go(id, step);
+        }
+        Some((self.tasks[&id].written, dead))
+    }
+
+    /// How many failed tasks kept their input.
+    pub fn dead(&self) -> usize {
+        self.dead.len()
+    }
+
+    /// A task has just failed.
+    pub(super) fn keep_dead(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let task = &self.tasks[&id];
+        self.input_bytes -= task.input.len();
+        self.note_dead(id);
+        self.forget_input_if_planted(id, step);
+        while self.dead.len() > DEAD_MAX_TASKS || self.dead_bytes > DEAD_MAX_BYTES {
+            let (_, oldest) = *self.dead.first().expect("there is one too many");
+            self.let_go(oldest, step);
+            self.effects.push(RequesterEffect::Forgot { task: oldest });
+        }
+    }
+
+    /// Puts a dead letter where it is counted.
+    pub(super) fn note_dead(&mut self, id: TaskId) {
+        let task = &self.tasks[&id];
+        self.dead_bytes += task.input.len();
+        let ended = task.record.ended.unwrap_or(task.record.submitted);
+        self.dead.insert((ended, id));
+    }
+
+    /// It is a task that has ended like any other from now on.
+    fn let_go(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let ended = task.record.ended.unwrap_or(task.record.submitted);
+        task.record.dead = false;
+        self.dead.remove(&(ended, id));
+        self.dead_bytes -= task.input.len();
+        // `drop_input` counts it among those of open tasks.
+        self.input_bytes += task.input.len();
+        self.drop_input(id, step);
+        self.store(id, step);
+        let forget_at = super::super::forget_at(ended, step.now);
+        self.over.insert((forget_at, id));
+    }
+
+    #[cfg(test)]
+    fn forget_input_if_planted(&self, id: TaskId, step: &mut Step<'_>) {
+        if self.planted == Some(crate::proto::task::Planted::ForgetInput) {
+            step.delete(crate::types::Keyspace::TaskInput, id.0.as_bytes().to_vec());
+        }
+    }
+
+    #[cfg(not(test))]
+    fn forget_input_if_planted(&self, _: TaskId, _: &mut Step<'_>) {}
+
+    /// Checks T9.
+    pub(super) fn check_dead(&self) -> Result<(), Violation> {
+        let mut bytes = 0;
+        let mut dead = 0;
+        for (id, task) in &self.tasks {
+            let record = &task.record;
+            if !record.dead {
+                continue;
+            }
+            dead += 1;
+            bytes += task.input.len();
+            let failed = |of: &&AttemptRecord| of.outcome.starts_with("failed");
+            let failed = record.attempts.iter().filter(failed).count();
+            let whole = record.state == TaskState::Failed
+                && (record.attempts_cut > 0 || failed == record.failures as usize)
+                && task.input.len() as u64 == record.input_bytes
+                && self
+                    .dead
+                    .contains(&(record.ended.unwrap_or(record.submitted), *id));
+            Violation::unless(whole, "T9", || format!("task {id} is no whole dead letter"))?;
+        }
+        let counted = (dead, bytes) == (self.dead.len(), self.dead_bytes);
+        Violation::unless(counted, "T9", || {
+            format!(
+                "{dead} dead letters with {bytes} bytes, counted as {} with {}",
+                self.dead.len(),
+                self.dead_bytes
+            )
+        })
+    }
+}

@@ -1,0 +1,87 @@
+//! Tasks that failed for good: they keep their input and their attempts until somebody decides.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use support::{Testnet, eventually};
+
+fn ids(list: &Value) -> Vec<String> {
+    let tasks = list.as_array().unwrap().iter();
+    tasks
+        .map(|task| task["id"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn lines(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_failed_is_kept_with_its_input_and_attempts_and_handed_over_again_or_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let licence = dir.path().join("licence");
+    let file = licence.to_str().unwrap();
+    // It fails until somebody has mended what it needs, and says why.
+    let serve = format!("wc=test -e {file} || {{ echo no licence >&2; exit 3; }}; wc -w");
+    let mut net = Testnet::start(2, &["--serve", &serve]);
+    let input = net.dir.path().join("words");
+    let mut tasks = Vec::new();
+    for n in 1..=3 {
+        std::fs::write(&input, "word ".repeat(n)).unwrap();
+        let submit = ["task", "submit", "wc", "--input", input.to_str().unwrap()];
+        let submitted = net.cli(0, &submit);
+        assert!(submitted.status.success());
+        tasks.extend(lines(&submitted.stdout));
+    }
+    let dead = |net: &Testnet| net.json(0, &["task", "dead"]);
+    let all = eventually("all have failed", Duration::from_secs(120), || {
+        dead(&net).filter(|list| list.as_array().unwrap().len() == 3)
+    });
+    assert_eq!(ids(&all), tasks);
+    for task in all.as_array().unwrap() {
+        let attempts = task["attempts"].as_array().unwrap();
+        let failed = attempts.iter().filter(|attempt| {
+            let outcome = attempt["outcome"].as_str().unwrap();
+            outcome.starts_with("failed") && outcome.contains("no licence")
+        });
+        assert_eq!(failed.count(), 5, "each with its reason: {attempts:?}");
+    }
+    net.kill(0);
+    net.restart(0);
+    net.await_up(0);
+    assert_eq!(dead(&net), Some(all), "as it was, after a kill");
+
+    let dropped = net.cli(0, &["task", "drop", &tasks[0]]);
+    assert!(dropped.status.success());
+    let refused = net.cli(0, &["task", "resubmit", &tasks[0]]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        !refused.status.success() && said.contains("whose input is kept"),
+        "{said}"
+    );
+
+    std::fs::write(&licence, "").unwrap();
+    let one = net.cli(0, &["task", "resubmit", &tasks[1]]);
+    let rest = net.cli(0, &["task", "resubmit", "--all"]);
+    assert!(one.status.success() && rest.status.success());
+    let again = [lines(&one.stdout), lines(&rest.stdout)].concat();
+    assert_eq!(again.len(), 2);
+    for (id, words) in again.iter().zip(["2", "3"]) {
+        let result = eventually("it is completed now", Duration::from_secs(30), || {
+            let result = net.cli(0, &["task", "result", id]);
+            result.status.success().then_some(result.stdout)
+        });
+        assert_eq!(String::from_utf8_lossy(&result).trim(), words);
+    }
+    assert_eq!(dead(&net), Some(Value::Array(Vec::new())));
+    let old = net.json(0, &["task", "show", &tasks[1]]).unwrap();
+    assert_eq!(
+        (&old["state"], &old["again"]),
+        (&"failed".into(), &again[0].as_str().into())
+    );
+}
