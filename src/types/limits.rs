@@ -52,6 +52,11 @@ pub const ATTEMPTS_MAX: usize = 96;
 /// Offers of one task that may go unanswered, and how often workers may give it back.
 pub const LAPSES_MAX: u32 = 32;
 pub const RELEASES_MAX: u32 = 32;
+/// Workers told of that were looked at for an attempt, for how many of a task's newest attempts
+/// that is kept, and of how many a waiting task tells.
+pub const CONSIDERED_MAX: usize = 5;
+pub const CONSIDERED_ATTEMPTS_MAX: usize = 4;
+pub const CONSIDERED_WAITING_MAX: usize = 32;
 /// Labels of a node, of a task, or asked for by one.
 pub const LABELS_MAX: usize = 16;
 /// What a run says of how far it is, in words, and what it has written since the last time.

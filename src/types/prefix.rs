@@ -29,6 +29,21 @@ impl Prefix {
         }
     }
 
+    /// The same of an address that the world can reach; none in a private network, where neighbours
+    /// are not one owner's for that.
+    pub fn of_public(addr: &Multiaddr) -> Option<Prefix> {
+        let prefix = Prefix::of(addr)?;
+        let private = match prefix {
+            Prefix::V4([a, b, c]) => {
+                let ip = Ipv4Addr::new(a, b, c, 0);
+                ip.is_private() || ip.is_link_local() || (a == 100 && b & 0xc0 == 64)
+            }
+            // Unique local and link local.
+            Prefix::V6([a, b, ..]) => a & 0xfe == 0xfc || (a == 0xfe && b & 0xc0 == 0x80),
+        };
+        (!private).then_some(prefix)
+    }
+
     fn of_v4(ip: Ipv4Addr) -> Prefix {
         let [a, b, c, _] = ip.octets();
         Prefix::V4([a, b, c])
@@ -74,6 +89,32 @@ mod tests {
             "/dns4/example.org/tcp/1",
         ] {
             assert_eq!(of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn neighbours_of_a_private_network_are_no_neighbours_of_the_world() {
+        let public = |addr: &str| Prefix::of_public(&addr.parse().expect("an address"));
+        for private in [
+            "/ip4/10.1.2.3/tcp/1",
+            "/ip4/192.168.1.2/tcp/1",
+            "/ip4/172.31.0.1/tcp/1",
+            "/ip4/169.254.0.1/tcp/1",
+            "/ip4/100.64.0.1/tcp/1",
+            "/ip4/127.0.0.1/tcp/1",
+            "/ip6/fd00::1/tcp/1",
+            "/ip6/fe80::1/tcp/1",
+            "/dns/example.org/tcp/1",
+        ] {
+            assert_eq!(public(private), None, "{private}");
+        }
+        for world in [
+            "/ip4/8.8.8.8/tcp/1",
+            "/ip4/100.128.0.1/tcp/1",
+            "/ip6/2001:db8::1/tcp/1",
+        ] {
+            assert!(public(world).is_some(), "{world}");
+            assert_eq!(public(world), of(world));
         }
     }
 }

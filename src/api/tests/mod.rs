@@ -357,8 +357,12 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
             started: "2030-01-01T00:00:01Z".into(),
             ended: None,
             outcome: "working".into(),
+            considered: vec![],
+            others: 0,
         }],
         attempts_cut: 0,
+        considered: vec![],
+        others: 0,
     }
 }
 

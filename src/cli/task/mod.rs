@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::exit::{Exit, Failure, Outcome};
-use super::output::{self, Listing, short, show_bytes};
+use super::output;
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{Priority, TaskState, TaskView};
@@ -16,6 +16,7 @@ mod dead;
 mod list;
 mod map;
 mod notify;
+mod show;
 mod submit;
 mod watch;
 
@@ -26,6 +27,21 @@ use notify::NotifyArgs;
 use submit::SubmitArgs;
 use watch::WatchArgs;
 
+const SHOW_HELP: &str = "\
+Example:\n  junto task show 01980000-0000-7000-8000-000000000000\n\n\
+CONSIDERED lists the workers that were looked at for the newest attempt, or that keep a waiting task waiting:\n  \
+chosen        offered the task\n  \
+lighter       drawn as well, and weighed less\n  \
+not_drawn     could have had it; two others were drawn\n  \
+tried         tried it more often than others\n  \
+standing      others are in better reach\n  \
+full          all its slots hold tasks of ours\n  \
+passed_over   refused or was silent a moment ago\n  \
+not_named     the task names another (--to)\n  \
+apart         does another part of the same work\n  \
+draining, unreachable, circuit_open, banned\n                as `junto peers` and `junto peer` tell\n  \
+free          may have it at any moment";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
     /// Hand over a task; prints its id, or with --wait its result.
@@ -34,8 +50,8 @@ pub(super) enum TaskCommand {
     Map(MapArgs),
     /// The tasks this node handed over.
     List(ListArgs),
-    /// One task with its attempts.
-    #[command(after_help = "Example:\n  junto task show 01980000-0000-7000-8000-000000000000")]
+    /// One task with its attempts, and who was considered for it.
+    #[command(after_help = SHOW_HELP)]
     Show { id: TaskId },
     /// What happens to tasks, as it happens, until they have ended.
     Watch(WatchArgs),
@@ -85,7 +101,7 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::Submit(args) => submit::run(home, args, json).await,
         TaskCommand::Map(args) => map::run(home, args, json).await,
         TaskCommand::List(args) => list::run(home, args, json).await,
-        TaskCommand::Show { id } => show(&connect(home)?.task(id).await?, json),
+        TaskCommand::Show { id } => show::show(&connect(home)?.task(id).await?, json),
         TaskCommand::Watch(args) => watch::run(home, args, json).await,
         TaskCommand::Notify(args) => notify::run(home, args, json).await,
         TaskCommand::Cancel { id } => cancel(home, id, json).await,
@@ -149,67 +165,6 @@ fn conclude_cancel(view: &TaskView) -> Outcome {
         return Err(Failure::failed(text));
     }
     Ok(Exit::Done)
-}
-
-fn show(task: &TaskView, json: bool) -> Outcome {
-    if json {
-        output::json(task)?;
-        return Ok(Exit::Done);
-    }
-    for (label, value) in describe(task) {
-        output::line(&format!("{label:<12}{value}"))?;
-    }
-    if task.attempts.is_empty() {
-        return Ok(Exit::Done);
-    }
-    output::line("")?;
-    let mut listing = Listing::new(&["WORKER", "TOKEN", "STARTED", "ENDED", "OUTCOME"]);
-    for attempt in &task.attempts {
-        listing.row(&[
-            &short(&attempt.worker),
-            &attempt.token.to_string(),
-            &attempt.started,
-            attempt.ended.as_deref().unwrap_or("-"),
-            &attempt.outcome,
-        ]);
-    }
-    listing.write("")?;
-    if task.attempts_cut > 0 {
-        output::line(&format!("and {} more before", task.attempts_cut))?;
-    }
-    Ok(Exit::Done)
-}
-
-fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
-    let mut lines = vec![
-        ("id", task.id.clone()),
-        ("capability", task.capability.clone()),
-        ("state", task.state.as_str().to_owned()),
-        ("priority", priority_name(task.priority).to_owned()),
-        ("submitted", task.submitted.clone()),
-    ];
-    lines.extend(task.start_at.clone().map(|at| ("start", at)));
-    lines.push(("deadline", task.deadline.clone()));
-    lines.extend(task.key.clone().map(|key| ("key", key)));
-    lines.push(("input", show_bytes(task.input_bytes as u64)));
-    lines.extend(
-        task.result_bytes
-            .map(|bytes| ("result", show_bytes(bytes as u64))),
-    );
-    let named = [("repeats", &task.prior), ("repeated by", &task.again)];
-    for (label, id) in named {
-        lines.extend(id.clone().map(|id| (label, id)));
-    }
-    if task.dead {
-        let text = String::from("its input is kept: `junto task resubmit` tries once more");
-        lines.push(("dead letter", text));
-    }
-    lines.extend(
-        task.reason
-            .as_ref()
-            .map(|reason| ("reason", reason.trim().to_owned())),
-    );
-    lines
 }
 
 fn priority_name(priority: Priority) -> &'static str {

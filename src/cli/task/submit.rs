@@ -291,6 +291,8 @@ mod tests {
             again: None,
             attempts_cut: 0,
             attempts: Vec::new(),
+            considered: Vec::new(),
+            others: 0,
         }
     }
 

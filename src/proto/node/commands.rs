@@ -28,7 +28,10 @@ impl Node {
             ),
             Command::Submit(submission) => self.submit(submission, step),
             Command::Tasks(filter) => self.tasks(&filter),
-            Command::Task(task) => self.rested(task, self.task_reply(task)),
+            Command::Task(task) => {
+                let shown = self.show_task(task, step.now);
+                self.rested(task, shown)
+            }
             Command::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
                 None => return,

@@ -471,6 +471,7 @@ impl Node {
         self.tally.penalty(&peer, code.penalty());
         if let Sentence::Ban { for_ms } = self.peers.penalize(peer, code.penalty(), step.now.mono) {
             self.sessions.forget_all(&peer);
+            self.candidates.drop_all();
             self.peers_changed = true;
             self.note(Note::PeerBanned { peer, for_ms });
             self.out.push(Output::Disconnect { peer });

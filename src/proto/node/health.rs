@@ -116,6 +116,7 @@ impl Node {
             match effect {
                 HealthEffect::Beat { peer, seq } => self.beat(peer, seq, step),
                 HealthEffect::Changed { peer, state } => {
+                    self.candidates.drop_all();
                     self.note(Note::HealthChanged {
                         peer,
                         state: state.as_str(),
@@ -240,6 +241,7 @@ impl Node {
         answer: CapabilityResponse,
     ) -> Option<()> {
         let fits = answer.capabilities.len() <= CAPABILITIES_MAX;
+        self.candidates.drop_all();
         fits.then(|| self.health.capable(peer, answer.capabilities))
     }
 
@@ -440,6 +442,7 @@ impl Node {
             return;
         }
         self.note(Note::BreakerOpened { peer });
+        self.candidates.drop_all();
         let waiting = self.outbox.remove(&peer).unwrap_or_default();
         for message in waiting.into_messages() {
             self.failed(peer, message, ExchangeFailure::CircuitOpen, step);

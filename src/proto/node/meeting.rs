@@ -149,6 +149,7 @@ impl Node {
         self.sends.peer_is_back(info.entity, step.now.mono);
         self.tally.session(&info.peer);
         self.health.session_up(info.peer, step.now.mono);
+        self.candidates.drop_all();
         // Whoever wanted to know whether there is a session knows it by the handshake.
         let reaches = self
             .outbox

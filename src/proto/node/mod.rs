@@ -6,11 +6,13 @@
 //!
 //! Where to look: `exchange` sends, `flush` is what leaves once it is durable, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
-//! registry, `work` carries out what the task and wake cores ask for. `commands` serves the API, and
+//! registry, `work` carries out what the task and wake cores ask for,
+//! `candidates` says who could take a task. `commands` serves the API, and
 //! hands on to `tasks`, `events`, `notify`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
 //! it answers with.
 
 mod answers;
+mod candidates;
 mod command;
 mod commands;
 mod config;
@@ -49,6 +51,7 @@ pub use stats::*;
 pub use transfers::{FileJob, FileNews};
 pub use views::*;
 
+use self::candidates::Candidates;
 use self::exchange::{Message, Pending};
 use self::flush::Flush;
 use self::gate::Gate;
@@ -104,6 +107,7 @@ pub struct Node {
     /// When our agent last used its node.
     agent_used: Option<Mono>,
     requester: Requester,
+    candidates: Candidates,
     worker: Worker,
     wakes: Wakes,
     webhooks: Webhooks,
@@ -232,6 +236,7 @@ impl Node {
             registry,
             peers,
             requester,
+            candidates: Candidates::default(),
             worker,
             wakes: Wakes::new(rules),
             webhooks,
@@ -304,12 +309,16 @@ impl Node {
 
     fn dispatch(&mut self, input: Input, step: &mut Step<'_>) {
         match input {
-            Input::Connected { peer, addr, dialer } => self.connected(peer, &addr, dialer, step),
+            Input::Connected { peer, addr, dialer } => {
+                self.candidates.drop_all();
+                self.connected(peer, &addr, dialer, step);
+            }
             Input::Disconnected { peer } => {
                 self.session_at.remove(&peer);
                 self.sessions.disconnected(&peer);
                 self.peers.disconnected(&peer, step);
                 self.health.disconnected(&peer);
+                self.candidates.drop_all();
                 self.peers_changed = true;
             }
             Input::DialFailed {
@@ -385,6 +394,7 @@ impl Node {
         self.tell_events();
         self.call_webhooks(step);
         for (peer, session) in self.sessions.ended() {
+            self.candidates.drop_all();
             self.out.push(Output::ChannelDown { peer, session });
         }
         self.keep_connections(step);

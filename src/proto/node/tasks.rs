@@ -1,14 +1,18 @@
 //! Tasks as the API sees them: submitted, shown, awaited.
 
+use std::collections::BTreeMap;
+
 use super::Node;
 use super::command::{
     CommandError, CommandErrorCode, CommandResult, Reply, Submission, TaskFilter,
 };
-use super::views::{AttemptView, TaskView};
+use super::views::{AttemptView, ConsideredView, TaskView};
 use crate::proto::Step;
-use crate::proto::task::{Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord};
+use crate::proto::task::{
+    Considered, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Why,
+};
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
-use crate::types::{BatchId, CommandId, Now, TaskId, TaskState, Wall};
+use crate::types::{BatchId, Capability, CommandId, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How far ahead a task may be scheduled.
@@ -123,6 +127,25 @@ impl Node {
             record,
             self.waits_for(record),
         ))))
+    }
+
+    /// A task, and if it waits for a worker, what keeps each from it.
+    pub(super) fn show_task(&mut self, id: TaskId, now: Now) -> CommandResult {
+        let mut reply = self.task_reply(id)?;
+        let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        if let Reply::Task(view) = &mut reply
+            && record.state == TaskState::Submitted
+        {
+            let capability = record.capability.clone();
+            let candidates = self.candidates(&capability, now.mono);
+            let (considered, others) = self.requester.considered(id, &candidates, now.mono);
+            if let Some(why) = nobody_fits(&capability, &considered) {
+                view.reason = Some(why);
+            }
+            view.considered = considered.iter().map(considered_view).collect();
+            view.others = others;
+        }
+        Ok(reply)
     }
 
     pub(super) fn result_reply(&self, id: TaskId) -> CommandResult {
@@ -275,6 +298,8 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
             started: attempt.started.to_rfc3339(),
             ended: attempt.ended.map(|at| at.to_rfc3339()),
             outcome: attempt.outcome.clone(),
+            considered: attempt.considered.iter().map(considered_view).collect(),
+            others: attempt.others,
         })
         .collect();
     TaskView {
@@ -297,5 +322,37 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         again: record.again.map(|id| id.to_string()),
         attempts,
         attempts_cut: record.attempts_cut,
+        considered: Vec::new(),
+        others: 0,
+    }
+}
+
+/// Why none of those who offer it has a task, if so.
+fn nobody_fits(capability: &Capability, considered: &[Considered]) -> Option<String> {
+    let mut against: BTreeMap<Why, usize> = BTreeMap::new();
+    for one in considered {
+        *against.entry(one.why).or_default() += 1;
+    }
+    if against.is_empty() || against.contains_key(&Why::Free) {
+        return None;
+    }
+    let against = against
+        .iter()
+        .map(|(why, n)| format!("{n} {}", why.in_words()));
+    let against: Vec<String> = against.collect();
+    let n = considered.len();
+    Some(format!(
+        "waits for a worker: of {n} that offer {capability} {}",
+        against.join(", ")
+    ))
+}
+
+fn considered_view(one: &Considered) -> ConsideredView {
+    ConsideredView {
+        worker: one.worker.to_string(),
+        why: one.why.as_str().into(),
+        room: one.room,
+        rtt_us: one.rtt_us,
+        weight: one.weight,
     }
 }

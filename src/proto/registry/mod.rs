@@ -84,6 +84,8 @@ pub struct Registry {
     outdated: bool,
     /// When our own entry is to be issued again.
     renew_at: Option<Wall>,
+    /// Rises with every entry that comes or goes.
+    revision: u64,
 }
 
 impl Registry {
@@ -98,6 +100,7 @@ impl Registry {
             key_news: Vec::new(),
             outdated: false,
             renew_at: None,
+            revision: 0,
         }
     }
 
@@ -236,6 +239,7 @@ impl Registry {
 
     fn remove(&mut self, entity: &EntityId, step: &mut Step<'_>) {
         if let Some(entry) = self.entries.remove(entity) {
+            self.revision += 1;
             for binding in &entry.body.peers {
                 self.by_peer.remove(&binding.peer_id);
             }
@@ -329,6 +333,12 @@ impl Registry {
             self.by_peer.insert(binding.peer_id, entity);
         }
         self.entries.insert(entity, entry);
+        self.revision += 1;
+    }
+
+    /// Another number means that entries came or went.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// Our addresses changed. Returns whether a new entry was issued.

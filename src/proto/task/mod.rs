@@ -42,10 +42,12 @@ mod worker;
 mod tests;
 
 pub use events::{Event, EventKind, Told};
-pub use record::{AttemptRecord, HeldKey, HeldRecord, HeldState, TaskRecord, held_key};
+pub use record::{
+    AttemptRecord, Considered, HeldKey, HeldRecord, HeldState, TaskRecord, Why, held_key,
+};
 pub use requester::{
-    Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect, ResubmitOutcome, Start,
-    SubmitOutcome,
+    Apart, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
+    ResubmitOutcome, Start, SubmitOutcome,
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};
 

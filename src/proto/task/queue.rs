@@ -11,6 +11,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Bound;
 
+use super::requester::Apart;
 use crate::types::{Capability, EntityId, Priority, TaskId, Wall};
 
 /// How long before it was queued a task counts as queued.
@@ -46,6 +47,8 @@ impl Ready {
 pub(super) struct Class {
     /// The only worker that may have it.
     pub(super) to: Option<EntityId>,
+    /// Who may not.
+    pub(super) apart: Apart,
 }
 
 type Waiting = BTreeMap<Class, BTreeSet<Ready>>;
@@ -123,6 +126,11 @@ impl Pass {
     pub(super) fn next(&mut self) -> Option<(TaskId, Ready, usize)> {
         let Reverse((ready, class)) = self.heads.pop()?;
         Some((ready.id, ready, class))
+    }
+
+    /// What the tasks of a class demand.
+    pub(super) fn class(&self, class: usize) -> &Class {
+        &self.classes[class]
     }
 
     /// There may be workers for what stands behind `ready` in its class.

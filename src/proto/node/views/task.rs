@@ -54,11 +54,40 @@ pub struct TaskView {
     /// Older ones that are not among them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts_cut: u32,
+    /// Of one task that waits for a worker: who was looked at, and why nobody has it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<ConsideredView>,
+    /// How many more were looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+/// A worker that was looked at for a task, and what spoke for or against it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConsideredView {
+    /// The worker's entity id.
+    pub worker: String,
+    /// `chosen`; `lighter`: drawn as well, and weighed less; `not_drawn`; `tried`: it tried the task
+    /// more often than others; `standing`: others are in better reach; `full`; `passed_over`: it
+    /// refused or was silent a moment ago; `not_named`: the task names another; `apart`: it does
+    /// another part of the work; `draining`; `unreachable`; `circuit_open`; `banned`; `free`: it may
+    /// have it at any moment.
+    pub why: String,
+    /// Slots that were free for tasks of ours.
+    pub room: u32,
+    /// Round trip, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_us: Option<u32>,
+    /// What it was worth against others: the more, the rather it is chosen.
+    pub weight: u64,
 }
 
 /// One attempt at a task.
@@ -72,6 +101,12 @@ pub struct AttemptView {
     pub ended: Option<String>,
     /// `offered`, `working`, `completed`, `failed: …`, `refused: …`, `lost: …`, `canceled`.
     pub outcome: String,
+    /// Who was looked at for it; known of a task's newest attempts only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<ConsideredView>,
+    /// How many more were looked at.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub others: u32,
 }
 
 /// What happened to a task, in order.

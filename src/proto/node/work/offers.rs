@@ -1,60 +1,15 @@
-//! What the requester offers, and to whom.
+//! The offers of the requester; `candidates` says to whom.
 
 use super::LIST_SOFT_MAX_BYTES;
 use crate::proto::Step;
 use crate::proto::node::Node;
 use crate::proto::node::exchange::Kind;
-use crate::proto::node::health::Standing;
 use crate::proto::node::io::Note;
-use crate::proto::task::Candidate;
 use crate::types::limits::LIST_MAX_ITEMS;
 use crate::types::{BatchId, EntityId, FencingToken, TaskId};
 use crate::wire::{CancelItem, DelegateItem, MsgType, TaskCancel, TaskDelegate, cbor};
 
 impl Node {
-    /// Gives waiting tasks to the workers that stand best and have room: healthy ones first, then
-    /// suspect ones, then whoever is known to offer the capability.
-    pub(in crate::proto::node) fn assign(&mut self, step: &mut Step<'_>) {
-        let Node {
-            requester,
-            registry,
-            peers,
-            sessions,
-            health,
-            guard,
-            ..
-        } = self;
-        let now = step.now.mono;
-        requester.assign(step, |capability| {
-            let mut known: Vec<Candidate> = registry
-                .offering(capability)
-                .map(|(entry, slots)| (entry, entry.body.peer_id(), slots))
-                .filter(|(_, peer, _)| !peers.is_shunned(peer, now))
-                // An offer that is not even sent would only cost a token.
-                .filter(|(_, peer, _)| guard.wait_ms(peer, now).is_none())
-                // It said that it would refuse.
-                .filter(|(_, peer, _)| {
-                    let said = health.of(peer).and_then(|known| known.status);
-                    !said.is_some_and(|(status, _)| status.load.draining)
-                })
-                .map(|(entry, peer, slots)| {
-                    let said = health.of(&peer).and_then(|known| known.slots(capability));
-                    let standing = Standing::of(&peer, peers, sessions, health);
-                    Candidate {
-                        worker: entry.body.entity_id,
-                        slots: said.map_or(slots, |said| said.slots),
-                        standing: standing as u8,
-                    }
-                })
-                .collect();
-            // Who cannot be reached gets work only where nobody else is known.
-            let lost = Standing::Unreachable as u8;
-            let all_lost = known.iter().all(|one| one.standing == lost);
-            known.retain(|one| all_lost || one.standing != lost);
-            known
-        });
-    }
-
     /// Sends the offers that still stand, now that the disk has their tokens.
     pub(in crate::proto::node) fn send_offers(
         &mut self,

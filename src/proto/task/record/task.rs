@@ -5,9 +5,9 @@ use std::ops::Not;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::{RowError, VERSION, read_version};
+use super::{Considered, RowError, VERSION, read_version};
 use crate::crypto::Digest;
-use crate::types::limits::ATTEMPTS_MAX;
+use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
     Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
 };
@@ -89,6 +89,12 @@ pub struct AttemptRecord {
     pub ended: Option<Wall>,
     /// `offered`, `working`, `completed`, `failed: …`, `lost: …`, `released`, `canceled`.
     pub outcome: String,
+    /// Who was looked at; kept for the newest attempts only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<Considered>,
+    /// How many more were.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub others: u32,
 }
 
 impl AttemptRecord {
@@ -173,7 +179,8 @@ impl TaskRecord {
         }
     }
 
-    /// Notes a new attempt. Of too many the oldest goes that says least.
+    /// Notes a new attempt. Of too many the oldest goes that says least; who was considered
+    /// is kept with the newest only.
     pub(in crate::proto::task) fn push_attempt(&mut self, attempt: AttemptRecord) {
         if self.attempts.len() >= ATTEMPTS_MAX {
             let weights = self.attempts.iter().map(AttemptRecord::weight);
@@ -182,6 +189,10 @@ impl TaskRecord {
                 .min_by_key(|(at, weight)| (*weight, *at));
             self.attempts.remove(least.map_or(0, |(at, _)| at));
             self.attempts_cut += 1;
+        }
+        let known = self.attempts.len();
+        for older in &mut self.attempts[..known.saturating_sub(CONSIDERED_ATTEMPTS_MAX - 1)] {
+            (older.considered, older.others) = (Vec::new(), 0);
         }
         self.attempts.push(attempt);
     }

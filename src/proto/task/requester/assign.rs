@@ -1,11 +1,13 @@
 //! Offering: which waiting task goes to which worker, and what the worker answers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use super::{Candidate, Class, Phase, Requester, RequesterEffect};
+use super::choice::{Apart, Candidate, Stand, choose, considered};
+use super::{Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
-use crate::proto::task::record::{AttemptRecord, TaskRecord};
-use crate::types::limits::LAPSES_MAX;
+use crate::proto::task::record::{AttemptRecord, Considered};
+use crate::types::limits::{CONSIDERED_MAX, CONSIDERED_WAITING_MAX, LAPSES_MAX};
 use crate::types::{BootId, Capability, EntityId, FencingToken, Mono, TaskId, TaskState};
 use crate::wire::{AcceptAnswer, RefuseReason};
 
@@ -25,28 +27,29 @@ impl Requester {
     pub fn assign(
         &mut self,
         step: &mut Step<'_>,
-        mut candidates: impl FnMut(&Capability) -> Vec<Candidate>,
+        mut candidates: impl FnMut(&Capability) -> Arc<[Candidate]>,
     ) {
         if self.queue.is_empty() || !self.is_time_to_look(step.now.mono) {
             return;
         }
         let mut offers: BTreeMap<EntityId, Vec<TaskId>> = BTreeMap::new();
         for capability in self.queue.capabilities() {
-            let mut free = self.free(&capability, candidates(&capability), step.now.mono);
-            let mut pass = self
-                .queue
-                .pass(&capability, |class| free.iter().any(|one| one.fits(class)));
-            while let Some((id, ready, class)) = pass.next() {
-                let task = &self.tasks[&id];
-                let Some(at) = choose(&task.record, &task.class(), &free, step) else {
+            let candidates = candidates(&capability);
+            let mut stands = self.stands(&capability, &candidates, step.now.mono);
+            let fits = |class: &Class| stands.iter().any(|one| one.fits(class));
+            let mut pass = self.queue.pass(&capability, fits);
+            while let Some((id, ready, place)) = pass.next() {
+                let (record, class) = (&self.tasks[&id].record, pass.class(place));
+                let Some(choice) = choose(record, class, &stands, step) else {
                     // Whoever could take this class is full.
                     continue;
                 };
-                free[at].room -= 1;
-                let worker = free[at].worker;
+                let seen = considered(record, class, &stands, Some(&choice), CONSIDERED_MAX);
+                let worker = stands[choice.at].of.worker;
+                stands[choice.at].room -= 1;
                 offers.entry(worker).or_default().push(id);
-                self.open_attempt(id, worker, step);
-                pass.go_on(&self.queue, ready, class);
+                self.open_attempt(id, worker, seen, step);
+                pass.go_on(&self.queue, ready, place);
             }
         }
         for (worker, tasks) in offers {
@@ -76,20 +79,55 @@ impl Requester {
         true
     }
 
-    /// The candidates that have room, and how much.
-    fn free(&self, capability: &Capability, candidates: Vec<Candidate>, now: Mono) -> Vec<Free> {
+    /// The candidates as they stand for the next task.
+    fn stands<'a>(
+        &self,
+        capability: &Capability,
+        candidates: &'a [Candidate],
+        now: Mono,
+    ) -> Vec<Stand<'a>> {
         let passed_over =
             |worker: &EntityId| self.avoid.get(worker).is_some_and(|until| *until > now);
-        let candidates = candidates.into_iter().filter(|c| !passed_over(&c.worker));
-        candidates
-            .map(|candidate| Free {
-                worker: candidate.worker,
-                standing: candidate.standing,
-                room: (candidate.slots as usize)
-                    .saturating_sub(self.taken(&candidate.worker, capability)),
-            })
-            .filter(|free| free.room > 0)
-            .collect()
+        let stand = |of: &'a Candidate| {
+            let taken = u32::try_from(self.taken(&of.worker, capability)).unwrap_or(u32::MAX);
+            Stand {
+                of,
+                room: of.slots.saturating_sub(taken),
+                passed_over: passed_over(&of.worker),
+            }
+        };
+        candidates.iter().map(stand).collect()
+    }
+
+    /// What keeps `candidates` from a task that waits, and how many more there are.
+    pub fn considered(
+        &self,
+        id: TaskId,
+        candidates: &[Candidate],
+        now: Mono,
+    ) -> (Vec<Considered>, u32) {
+        let Some(task) = self.tasks.get(&id).filter(|of| of.phase == Phase::Waiting) else {
+            return (Vec::new(), 0);
+        };
+        let stands = self.stands(&task.record.capability, candidates, now);
+        let class = task.class();
+        considered(&task.record, &class, &stands, None, CONSIDERED_WAITING_MAX)
+    }
+
+    /// From now on a task goes to none of those. Nothing changes for an attempt that is open.
+    pub fn keep_apart(&mut self, id: TaskId, apart: Apart) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if task.phase == Phase::Waiting {
+            let (capability, ready) = (task.record.capability.clone(), task.ready());
+            self.queue.remove(&capability, &task.class(), ready);
+            task.apart = apart;
+            self.queue.insert(capability, task.class(), ready);
+            self.stirs = true;
+        } else {
+            task.apart = apart;
+        }
     }
 
     /// How many of the worker's slots for `capability` our tasks take.
@@ -100,7 +138,13 @@ impl Requester {
     }
 
     /// Stores the assignment and its token; the offer may leave once that is durable.
-    pub(super) fn open_attempt(&mut self, id: TaskId, worker: EntityId, step: &mut Step<'_>) {
+    fn open_attempt(
+        &mut self,
+        id: TaskId,
+        worker: EntityId,
+        (considered, others): (Vec<Considered>, u32),
+        step: &mut Step<'_>,
+    ) {
         self.offered_event(id, worker, step);
         let task = self
             .tasks
@@ -116,6 +160,8 @@ impl Requester {
             started: step.now.wall,
             ended: None,
             outcome: "offered".into(),
+            considered,
+            others,
         });
         self.store(id, step);
         let lapses = None;
@@ -231,39 +277,4 @@ impl Requester {
             task.record.token == token && matches!(task.phase, Phase::Offered { .. })
         })
     }
-}
-
-/// A worker with room.
-struct Free {
-    worker: EntityId,
-    standing: u8,
-    room: usize,
-}
-
-impl Free {
-    fn fits(&self, class: &Class) -> bool {
-        self.room > 0 && class.to.is_none_or(|to| to == self.worker)
-    }
-}
-
-/// Among the workers that fit and have room: those that stand best, of these the least tried for
-/// this task, then the freer of two at random.
-fn choose(record: &TaskRecord, class: &Class, free: &[Free], step: &mut Step<'_>) -> Option<usize> {
-    use rand::RngExt as _;
-    let tries = |worker: &EntityId| {
-        let attempts = record.attempts.iter();
-        attempts.filter(|of| of.worker == *worker).count()
-    };
-    let rank = |one: &Free| (one.standing, tries(&one.worker));
-    let fit = |at: &usize| free[*at].fits(class);
-    let best = (0..free.len())
-        .filter(fit)
-        .map(|at| rank(&free[at]))
-        .min()?;
-    let pool: Vec<usize> = (0..free.len())
-        .filter(|at| fit(at) && rank(&free[*at]) == best)
-        .collect();
-    let mut pick = || pool[step.rng.random_range(0..pool.len())];
-    let (a, b) = (pick(), pick());
-    Some(if free[a].room >= free[b].room { a } else { b })
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
-use super::{Log, Phase, Requester, Task};
+use super::{Apart, Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
 use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
 
@@ -38,6 +38,7 @@ impl Requester {
                     input: Vec::new(),
                     result: None,
                     events: Log::default(),
+                    apart: Apart::default(),
                     record,
                 };
                 self.tasks.insert(id(&row.key)?, task);

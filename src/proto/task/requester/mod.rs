@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 mod assign;
+mod choice;
 mod dead;
 mod events;
 mod indices;
 mod reports;
 mod submit;
 
+pub use choice::{Apart, Bar, Candidate};
 pub use dead::ResubmitOutcome;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
@@ -113,11 +115,16 @@ struct Task {
     /// Where it stands in `Requester::due`.
     due: Option<Mono>,
     events: Log,
+    /// Whom it must not go to. Not stored: whoever asked for it asks again after a restart.
+    apart: Apart,
 }
 
 impl Task {
     fn class(&self) -> Class {
-        Class { to: self.record.to }
+        Class {
+            to: self.record.to,
+            apart: self.apart.clone(),
+        }
     }
 
     fn ready(&self) -> Ready {
@@ -127,15 +134,6 @@ impl Task {
             self.record.id,
         )
     }
-}
-
-/// A worker that offers a capability, as the caller knows it now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate {
-    pub worker: EntityId,
-    pub slots: u32,
-    /// Work goes to the lowest that has room.
-    pub standing: u8,
 }
 
 /// The requester's core.

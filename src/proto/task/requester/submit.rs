@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_bytes::ByteArray;
 
 use super::super::record::{Fresh, TaskRecord};
-use super::{Log, Phase, Requester, Task};
+use super::{Apart, Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
@@ -166,6 +166,7 @@ impl Requester {
             written,
             due: None,
             events: Log::default(),
+            apart: Apart::default(),
         };
         self.tasks.insert(new.id, task);
         let phase = match start_at {

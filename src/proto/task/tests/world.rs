@@ -7,6 +7,7 @@
 //! per cent fast, a worker's four per cent slow.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::*;
 use crate::proto::{Step, Violation};
@@ -176,16 +177,12 @@ impl World {
     pub(super) fn ours<T>(&mut self, cause: impl FnOnce(&mut Requester, &mut Step<'_>) -> T) -> T {
         self.ours.side.now = self.clock(Party::Requester);
         let up = |at: &usize| self.reachable[*at];
-        let candidate = |at| Candidate {
-            worker: worker_entity(at),
-            slots: SLOTS,
-            standing: 0,
-        };
-        let free: Vec<Candidate> = (0..WORKERS).filter(up).map(candidate).collect();
+        let candidate = |at| Candidate::new(worker_entity(at), SLOTS);
+        let free: Arc<[Candidate]> = (0..WORKERS).filter(up).map(candidate).collect();
         let (out, effects) = self.ours.side.step(|core, step| {
             let out = cause(core, step);
             core.tick(step);
-            core.assign(step, |_| free.clone());
+            core.assign(step, |_| Arc::clone(&free));
             (out, core.effects())
         });
         for effect in effects {

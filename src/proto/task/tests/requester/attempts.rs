@@ -6,12 +6,7 @@ use super::*;
 fn an_offer_leaves_only_after_its_token_is_stored() {
     let (mut ours, a) = (ours(), entity(1));
     let id = ours.submit(new_task(1));
-    let free = vec![Candidate {
-        worker: a,
-        slots: 1,
-        standing: 0,
-    }];
-    ours.step(|core, step| core.assign(step, |_| free.clone()));
+    ours.step(|core, step| core.assign(step, |_| [Candidate::new(a, 1)].into()));
     let effects = ours.core.effects();
     let [RequesterEffect::Delegate { after, .. }] = &effects[..] else {
         panic!("{effects:?}")

@@ -228,6 +228,8 @@ fn of_too_many_attempts_those_go_that_nobody_ran() {
             started: Wall(1),
             ended: Some(Wall(2)),
             outcome: outcome.into(),
+            considered: Vec::new(),
+            others: 0,
         });
     };
     attempt("failed: no such file");

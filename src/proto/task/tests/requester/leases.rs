@@ -55,11 +55,7 @@ fn an_offer_without_an_answer_lapses_and_is_no_loss() {
 fn an_offer_that_has_not_left_does_not_lapse() {
     let (mut ours, a) = (ours(), entity(1));
     let id = ours.submit(new_task(1));
-    let only = Candidate {
-        worker: a,
-        slots: 4,
-        standing: 0,
-    };
+    let only = Candidate::new(a, 4);
     let offers = ours.assign_unsent(&[only]);
     ours.wait(30_000);
     assert_eq!(ours.record(id).state, TaskState::Working);

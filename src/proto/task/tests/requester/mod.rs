@@ -1,6 +1,7 @@
 //! Facts about the requester's log.
 
 mod attempts;
+mod choice;
 mod dead;
 mod events;
 mod leases;
@@ -29,11 +30,7 @@ impl Side<Requester> {
 
     /// Assigns to workers with four slots each, and returns the offers.
     fn assign(&mut self, workers: &[EntityId]) -> Vec<Offered> {
-        let candidate = |worker: &EntityId| Candidate {
-            worker: *worker,
-            slots: 4,
-            standing: 0,
-        };
+        let candidate = |worker: &EntityId| Candidate::new(*worker, 4);
         self.assign_to(&workers.iter().map(candidate).collect::<Vec<_>>())
     }
 
@@ -47,7 +44,7 @@ impl Side<Requester> {
     /// The offers stay where they are for want of a flush.
     fn assign_unsent(&mut self, candidates: &[Candidate]) -> Vec<Offered> {
         self.core.look_again();
-        self.kept(|core, step| core.assign(step, |_| candidates.to_vec()));
+        self.kept(|core, step| core.assign(step, |_| candidates.into()));
         let mut offers = Vec::new();
         for effect in self.core.effects() {
             if let RequesterEffect::Delegate { worker, tasks, .. } = effect {

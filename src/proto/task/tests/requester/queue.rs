@@ -120,11 +120,7 @@ fn a_deadline_that_passed_during_a_restart_ends_the_task_with_its_fresh_lease() 
 
 /// A worker that takes one task.
 fn one_slot(n: u8) -> Candidate {
-    Candidate {
-        worker: entity(n),
-        slots: 1,
-        standing: 0,
-    }
+    Candidate::new(entity(n), 1)
 }
 
 fn of(priority: Priority, n: u64) -> NewTask {
@@ -192,9 +188,8 @@ fn who_stands_worse_gets_what_the_best_have_no_room_for() {
         ours.submit(new_task(n));
     }
     let candidates = [(best, 0), (worse, 1)].map(|(worker, standing)| Candidate {
-        worker,
-        slots: 2,
         standing,
+        ..Candidate::new(worker, 2)
     });
     let offers = ours.assign_to(&candidates);
     let workers: Vec<EntityId> = offers.iter().map(|offer| offer.0).collect();
@@ -209,7 +204,7 @@ fn workers_are_looked_for_at_once_when_something_came_free_and_else_now_and_then
         ours.kept(|core, step| {
             core.assign(step, |_| {
                 looks += 1;
-                Vec::from_iter(room.then(|| one_slot(1)))
+                room.then(|| one_slot(1)).into_iter().collect()
             });
         });
         looks

@@ -1,0 +1,113 @@
+//! `task show`: one task, its attempts, and who was considered.
+
+use super::super::exit::{Exit, Outcome};
+use super::super::output::{self, Listing, short, show_bytes};
+use super::priority_name;
+use crate::proto::node::{ConsideredView, TaskView};
+
+pub(super) fn show(task: &TaskView, json: bool) -> Outcome {
+    if json {
+        output::json(task)?;
+        return Ok(Exit::Done);
+    }
+    for (label, value) in describe(task) {
+        output::line(&format!("{label:<12}{value}"))?;
+    }
+    if !task.attempts.is_empty() {
+        output::line("")?;
+        attempts(task)?;
+    }
+    let (considered, others) = newest(task);
+    if !considered.is_empty() {
+        output::line("")?;
+        list(considered, others)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Who keeps a waiting task waiting, or was looked at for the newest attempt.
+fn newest(task: &TaskView) -> (&[ConsideredView], u32) {
+    let waiting = (&task.considered[..], task.others);
+    let attempt = task.attempts.last();
+    let attempt = attempt.map(|attempt| (&attempt.considered[..], attempt.others));
+    match waiting.0.is_empty() {
+        true => attempt.unwrap_or(waiting),
+        false => waiting,
+    }
+}
+
+fn attempts(task: &TaskView) -> std::io::Result<()> {
+    let mut listing = Listing::new(&["WORKER", "TOKEN", "STARTED", "ENDED", "OUTCOME"]);
+    for attempt in &task.attempts {
+        listing.row(&[
+            &short(&attempt.worker),
+            &attempt.token.to_string(),
+            &attempt.started,
+            attempt.ended.as_deref().unwrap_or("-"),
+            &attempt.outcome,
+        ]);
+    }
+    listing.write("")?;
+    if task.attempts_cut > 0 {
+        output::line(&format!("and {} more before", task.attempts_cut))?;
+    }
+    Ok(())
+}
+
+fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
+    let mut listing = Listing::new(&["CONSIDERED", "WHY", "FREE", "RTT", "WEIGHT"]);
+    for one in considered {
+        listing.row(&row(one).each_ref().map(String::as_str));
+    }
+    listing.write("")?;
+    if others > 0 {
+        output::line(&format!("and {others} more"))?;
+    }
+    Ok(())
+}
+
+fn row(one: &ConsideredView) -> [String; 5] {
+    let rtt = one.rtt_us.map_or_else(
+        || String::from("-"),
+        |us| format!("{:.1} ms", f64::from(us) / 1_000.0),
+    );
+    [
+        short(&one.worker),
+        one.why.clone(),
+        one.room.to_string(),
+        rtt,
+        one.weight.to_string(),
+    ]
+}
+
+fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("id", task.id.clone()),
+        ("capability", task.capability.clone()),
+        ("state", task.state.as_str().to_owned()),
+        ("priority", priority_name(task.priority).to_owned()),
+        ("submitted", task.submitted.clone()),
+    ];
+    lines.extend(task.start_at.clone().map(|at| ("start", at)));
+    lines.push(("deadline", task.deadline.clone()));
+    lines.extend(task.key.clone().map(|key| ("key", key)));
+    lines.push(("input", show_bytes(task.input_bytes as u64)));
+    lines.extend(
+        task.result_bytes
+            .map(|bytes| ("result", show_bytes(bytes as u64))),
+    );
+    let named = [("repeats", &task.prior), ("repeated by", &task.again)];
+    for (label, id) in named {
+        lines.extend(id.clone().map(|id| (label, id)));
+    }
+    if task.dead {
+        let text = String::from("its input is kept: `junto task resubmit` tries once more");
+        lines.push(("dead letter", text));
+    }
+    lines.extend(
+        task.reason
+            .as_ref()
+            .map(|reason| ("reason", reason.trim().to_owned())),
+    );
+    lines
+}

@@ -1,0 +1,211 @@
+//! Which worker gets a task: who is known, what speaks against each, and the draw.
+//!
+//! Of those that fit and have room it is those that stand best, of these the least tried for this
+//! task; of two of these, drawn at random, the one that weighs more. A weight is free capacity by
+//! expected delay.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::queue::Class;
+use super::super::record::{Considered, TaskRecord, Why};
+use crate::proto::Step;
+use crate::types::{EntityId, Prefix};
+
+/// A worker whose round trip is not known is taken to be so far away.
+const UNKNOWN_RTT_US: u64 = 100_000;
+/// What every offer takes, however near the worker is.
+const OFFER_US: u64 = 1_000;
+/// The weight of one free slot without any delay.
+const SLOT_WEIGHT: u64 = 1_000_000_000;
+
+/// What keeps a worker from being offered anything at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bar {
+    Draining,
+    Unreachable,
+    CircuitOpen,
+    Banned,
+}
+
+impl Bar {
+    fn why(self) -> Why {
+        match self {
+            Bar::Draining => Why::Draining,
+            Bar::Unreachable => Why::Unreachable,
+            Bar::CircuitOpen => Why::CircuitOpen,
+            Bar::Banned => Why::Banned,
+        }
+    }
+}
+
+/// A worker that offers a capability, as the caller knows it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub worker: EntityId,
+    pub slots: u32,
+    /// Work goes to the lowest that has room.
+    pub standing: u8,
+    pub rtt_us: Option<u64>,
+    /// The networks that its public addresses are in.
+    pub prefixes: Arc<[Prefix]>,
+    pub bar: Option<Bar>,
+}
+
+impl Candidate {
+    /// One of whom nothing else is known.
+    pub fn new(worker: EntityId, slots: u32) -> Candidate {
+        Candidate {
+            worker,
+            slots,
+            standing: 0,
+            rtt_us: None,
+            prefixes: Arc::default(),
+            bar: None,
+        }
+    }
+}
+
+/// Whom a task must not go to: who does another part of the same work, and their neighbours.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Apart {
+    pub workers: BTreeSet<EntityId>,
+    pub prefixes: BTreeSet<Prefix>,
+}
+
+impl Apart {
+    fn keeps_from(&self, candidate: &Candidate) -> bool {
+        self.workers.contains(&candidate.worker)
+            || candidate
+                .prefixes
+                .iter()
+                .any(|prefix| self.prefixes.contains(prefix))
+    }
+}
+
+/// A candidate in one round of assignment.
+pub(super) struct Stand<'a> {
+    pub(super) of: &'a Candidate,
+    /// Slots that hold no task of ours.
+    pub(super) room: u32,
+    pub(super) passed_over: bool,
+}
+
+impl Stand<'_> {
+    /// What keeps it from any task at the moment.
+    fn bar(&self) -> Option<Why> {
+        match self.of.bar {
+            Some(bar) => Some(bar.why()),
+            None if self.passed_over => Some(Why::PassedOver),
+            None if self.room == 0 => Some(Why::Full),
+            None => None,
+        }
+    }
+
+    /// What keeps it from tasks of this class at any time.
+    fn unfit(&self, class: &Class) -> Option<Why> {
+        if class.to.is_some_and(|to| to != self.of.worker) {
+            return Some(Why::NotNamed);
+        }
+        class.apart.keeps_from(self.of).then_some(Why::Apart)
+    }
+
+    pub(super) fn fits(&self, class: &Class) -> bool {
+        self.bar().is_none() && self.unfit(class).is_none()
+    }
+
+    /// What it is worth.
+    fn weight(&self) -> u64 {
+        let delay_us = self.of.rtt_us.unwrap_or(UNKNOWN_RTT_US);
+        let delay_us = delay_us.saturating_add(OFFER_US);
+        (u64::from(self.room) * SLOT_WEIGHT / delay_us).max(1)
+    }
+
+    fn considered(&self, why: Why) -> Considered {
+        let rtt_us = |us: u64| u32::try_from(us).unwrap_or(u32::MAX);
+        Considered {
+            worker: self.of.worker,
+            why,
+            room: self.room,
+            rtt_us: self.of.rtt_us.map(rtt_us),
+            weight: self.weight(),
+        }
+    }
+}
+
+/// What was drawn.
+pub(super) struct Choice {
+    pub(super) at: usize,
+    /// The other of the two.
+    against: usize,
+    /// How the best stand, and how often they have tried it.
+    best: (u8, usize),
+}
+
+fn rank(record: &TaskRecord, stand: &Stand<'_>) -> (u8, usize) {
+    let attempts = record.attempts.iter();
+    let tries = attempts.filter(|of| of.worker == stand.of.worker).count();
+    (stand.of.standing, tries)
+}
+
+/// Draws a worker for a task; none if nobody who fits has room.
+pub(super) fn choose(
+    record: &TaskRecord,
+    class: &Class,
+    stands: &[Stand<'_>],
+    step: &mut Step<'_>,
+) -> Option<Choice> {
+    use rand::RngExt as _;
+    let fit = |at: &usize| stands[*at].fits(class);
+    let rank = |at: usize| rank(record, &stands[at]);
+    let best = (0..stands.len()).filter(fit).map(rank).min()?;
+    let pool: Vec<usize> = (0..stands.len())
+        .filter(|at| fit(at) && rank(*at) == best)
+        .collect();
+    let mut pick = || pool[step.rng.random_range(0..pool.len())];
+    let (a, b) = (pick(), pick());
+    let (at, against) = match stands[a].weight() >= stands[b].weight() {
+        true => (a, b),
+        false => (b, a),
+    };
+    Some(Choice { at, against, best })
+}
+
+/// Who was looked at for a task, the most telling first, and how many more than `max`.
+pub(super) fn considered(
+    record: &TaskRecord,
+    class: &Class,
+    stands: &[Stand<'_>],
+    choice: Option<&Choice>,
+    max: usize,
+) -> (Vec<Considered>, u32) {
+    let why = |at: usize, stand: &Stand<'_>| {
+        if let Some(why) = stand.unfit(class).or(stand.bar()) {
+            return why;
+        }
+        let Some(choice) = choice else {
+            return Why::Free;
+        };
+        let (standing, tries) = rank(record, stand);
+        match () {
+            () if at == choice.at => Why::Chosen,
+            () if at == choice.against => Why::Lighter,
+            () if standing > choice.best.0 => Why::Standing,
+            () if tries > choice.best.1 => Why::Tried,
+            () => Why::NotDrawn,
+        }
+    };
+    let mut told: Vec<Considered> = Vec::with_capacity(stands.len().min(max) + 1);
+    for (at, stand) in stands.iter().enumerate() {
+        let one = stand.considered(why(at, stand));
+        let key = |one: &Considered| (one.why, Reverse(one.weight));
+        let place = told.partition_point(|of| key(of) <= key(&one));
+        if place < max {
+            told.insert(place, one);
+            told.truncate(max);
+        }
+    }
+    let others = stands.len() - told.len();
+    (told, u32::try_from(others).unwrap_or(u32::MAX))
+}

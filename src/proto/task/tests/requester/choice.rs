@@ -1,0 +1,160 @@
+//! Who gets a task, and what is told of it.
+
+use super::*;
+use crate::types::Prefix;
+
+/// Who was looked at for the newest attempt, and why.
+fn told(ours: &Side<Requester>, id: TaskId) -> Vec<(EntityId, Why)> {
+    let record = ours.record(id);
+    let attempt = record.attempts.last().expect("an attempt");
+    attempt
+        .considered
+        .iter()
+        .map(|of| (of.worker, of.why))
+        .collect()
+}
+
+/// What keeps candidates from a task that waits.
+fn against(ours: &Side<Requester>, id: TaskId, candidates: &[Candidate]) -> Vec<(EntityId, Why)> {
+    let (considered, _) = ours.core.considered(id, candidates, ours.now.mono);
+    considered.iter().map(|of| (of.worker, of.why)).collect()
+}
+
+#[test]
+fn who_was_considered_is_told_and_survives_a_restart() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let id = ours.submit(new_task(1));
+    let far = Candidate {
+        standing: 1,
+        ..Candidate::new(b, 4)
+    };
+    let barred = |n, bar| Candidate {
+        bar: Some(bar),
+        ..Candidate::new(entity(n), 4)
+    };
+    let candidates = [
+        barred(3, Bar::Banned),
+        barred(4, Bar::Draining),
+        far,
+        Candidate::new(a, 4),
+        Candidate::new(entity(5), 0),
+        barred(6, Bar::CircuitOpen),
+    ];
+    assert_eq!(ours.assign_to(&candidates), [(a, id, token(1))]);
+    let expected = [
+        (a, Why::Chosen),
+        (b, Why::Standing),
+        (entity(5), Why::Full),
+        (entity(4), Why::Draining),
+        (entity(6), Why::CircuitOpen),
+    ];
+    assert_eq!(told(&ours, id), expected);
+    assert_eq!(ours.record(id).attempts[0].others, 1, "the banned one");
+    ours.restart();
+    assert_eq!(told(&ours, id), expected);
+}
+
+#[test]
+fn of_two_that_were_drawn_the_nearer_and_the_freer_is_chosen() {
+    let (near, far) = (entity(1), entity(2));
+    let at = |worker, rtt_us| Candidate {
+        rtt_us: Some(rtt_us),
+        ..Candidate::new(worker, 40)
+    };
+    let mut ours = ours();
+    for n in 1..=20 {
+        ours.submit(new_task(n));
+    }
+    let offers = ours.assign_to(&[at(far, 50_000), at(near, 500)]);
+    let to_near = offers.iter().filter(|offer| offer.0 == near).count();
+    assert!(
+        (11..20).contains(&to_near),
+        "{to_near} of 20: both are drawn, three in four go near"
+    );
+    for (worker, id, _) in offers {
+        let [first, second] = told(&ours, id)[..] else {
+            panic!("two were looked at")
+        };
+        assert_eq!(first, (worker, Why::Chosen));
+        let why = if worker == far {
+            Why::NotDrawn
+        } else {
+            second.1
+        };
+        assert_eq!(second.1, why, "the nearer never loses a draw");
+    }
+}
+
+#[test]
+fn who_tried_a_task_before_says_so_and_is_asked_last() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let held = ours.working(new_task(1), a);
+    ours.result(held, failed());
+    ours.wait(60_000);
+    assert_eq!(ours.assign(&[a, b]), [(b, held.1, token(2))]);
+    assert_eq!(told(&ours, held.1), [(b, Why::Chosen), (a, Why::Tried)]);
+}
+
+#[test]
+fn a_waiting_task_says_what_keeps_each_worker_from_it() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let mine = ours.submit(NewTask {
+        to: Some(b),
+        ..new_task(1)
+    });
+    let full = Candidate::new(b, 0);
+    let candidates = [Candidate::new(a, 4), full];
+    assert!(ours.assign_to(&candidates).is_empty());
+    let said = [(b, Why::Full), (a, Why::NotNamed)];
+    assert_eq!(against(&ours, mine, &candidates), said);
+    let free = [Candidate::new(b, 1)];
+    assert_eq!(against(&ours, mine, &free), [(b, Why::Free)]);
+    let offer = ours.assign_to(&free)[0];
+    assert!(against(&ours, mine, &free).is_empty(), "it waits no more");
+    ours.answer(offer, boot(1), AcceptAnswer::Refused(RefuseReason::Busy));
+    assert_eq!(against(&ours, mine, &free), [(b, Why::PassedOver)]);
+}
+
+#[test]
+fn only_the_newest_attempts_keep_who_was_considered() {
+    let mut ours = ours();
+    let id = ours.submit(NewTask {
+        deadline_ms: 100 * HOUR_MS,
+        ..new_task(1)
+    });
+    for n in 1..=6 {
+        let offers = ours.assign(&[entity(n)]);
+        assert_eq!(offers.len(), 1);
+        ours.answer(offers[0], boot(1), AcceptAnswer::Accepted);
+        ours.wait(20_000);
+    }
+    let told = ours.record(id).attempts;
+    let told: Vec<bool> = told.iter().map(|of| !of.considered.is_empty()).collect();
+    assert_eq!(told, [false, false, true, true, true, true]);
+}
+
+#[test]
+fn a_task_that_is_to_stay_apart_goes_to_nobody_it_is_kept_from() {
+    let (mut ours, a, b, c) = (ours(), entity(1), entity(2), entity(3));
+    let id = ours.submit(new_task(1));
+    let net = Prefix::V4([198, 51, 100]);
+    let apart = Apart {
+        workers: [a].into(),
+        prefixes: [net].into(),
+    };
+    ours.core.keep_apart(id, apart.clone());
+    let neighbour = Candidate {
+        prefixes: [net].into(),
+        ..Candidate::new(b, 4)
+    };
+    let two = [Candidate::new(a, 4), neighbour.clone()];
+    assert!(ours.assign_to(&two).is_empty());
+    assert_eq!(against(&ours, id, &two), [(a, Why::Apart), (b, Why::Apart)]);
+    ours.core.check().expect("T7");
+    let three = [Candidate::new(a, 4), neighbour, Candidate::new(c, 4)];
+    assert_eq!(ours.assign_to(&three), [(c, id, token(1))]);
+    // Another one is not concerned, and nothing happens for one that is not there.
+    ours.core.keep_apart(task_id(9), apart);
+    let other = ours.submit(new_task(2));
+    assert_eq!(ours.assign(&[a]), [(a, other, token(1))]);
+}
