@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use junto::api::body::{SubmitBody, TaskListParams};
+use junto::api::body::{SubmitBody, SubmitManyBody, TaskListParams};
 use junto::api::{ApiClient, ClientError};
 use junto::proto::node::TaskView;
 use serde_json::Value;
@@ -22,8 +22,9 @@ use uuid::Uuid;
 const NODES: usize = 5;
 const TASKS: usize = 2_000;
 const LIMIT: Duration = Duration::from_secs(600);
-/// Submissions under way at once.
-const SUBMITTERS: usize = 32;
+/// Lists of tasks under way at once, and tasks in each.
+const SUBMITTERS: usize = 4;
+const LIST: usize = 50;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REQUESTER_DIES_EVERY: usize = 10;
 
@@ -46,21 +47,28 @@ impl Requester {
         ApiClient::new(node["api"].as_str()?, token.trim()).ok()
     }
 
-    /// Repeats until it is acknowledged: the id makes it the same task.
-    async fn submit(&self, n: usize, id: Uuid) {
-        let mut task = SubmitBody::new("job", format!("{n}\n").as_bytes());
-        task.id = Some(id);
-        task.deadline_ms = 3_600_000;
+    /// Repeats until they are acknowledged: the ids make them the same tasks.
+    async fn submit(&self, first: usize, ids: &[Uuid]) {
+        let task = |(n, id): (usize, &Uuid)| SubmitBody {
+            id: Some(*id),
+            deadline_ms: 3_600_000,
+            ..SubmitBody::new("job", format!("{n}\n").as_bytes())
+        };
+        let tasks = (first..).zip(ids).map(task).collect();
+        let list = SubmitManyBody { tasks };
         let begin = Instant::now();
         loop {
             let last = match self.client() {
-                Some(client) => match client.submit(&task).await {
+                Some(client) => match client.submit_many(&list).await {
                     Ok(_) => return,
                     Err(error) => error,
                 },
                 None => ClientError::NotRunning,
             };
-            assert!(begin.elapsed() < LIMIT, "task {n} is not accepted: {last}");
+            assert!(
+                begin.elapsed() < LIMIT,
+                "the tasks from {first} on are not accepted: {last}"
+            );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -89,9 +97,11 @@ async fn submit_all(requester: &Requester, ids: Arc<Vec<Uuid>>) {
         let (requester, ids, next) = (requester.clone(), Arc::clone(&ids), Arc::clone(&next));
         tokio::spawn(async move {
             loop {
-                let n = next.fetch_add(1, Ordering::Relaxed);
-                let Some(id) = ids.get(n) else { return };
-                requester.submit(n, *id).await;
+                let first = next.fetch_add(LIST, Ordering::Relaxed);
+                let Some(rest) = ids.get(first..).filter(|rest| !rest.is_empty()) else {
+                    return;
+                };
+                requester.submit(first, &rest[..rest.len().min(LIST)]).await;
             }
         })
     });

@@ -98,6 +98,16 @@ pub struct PingBody {
     pub count: u8,
 }
 
+/// Tasks to be handed over together: all or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"tasks": [{"capability": "wc", "input_text": "one"},
+    {"capability": "wc", "input_text": "one two"}]}))]
+pub struct SubmitManyBody {
+    #[schema(min_items = 1, max_items = 256)]
+    pub tasks: Vec<SubmitBody>,
+}
+
 /// What `POST /v1/bench` takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -202,6 +202,14 @@ impl Refused {
         Refusal::Command(CommandErrorCode::Invalid).because(format!("{what}: {why}"))
     }
 
+    /// It was this part of the request.
+    pub(super) fn at(self, part: &str) -> Refused {
+        Refused {
+            detail: format!("{part}: {}", self.detail),
+            ..self
+        }
+    }
+
     /// The node's reply is not one of the command's.
     pub(super) fn unexpected_reply(command: &str) -> Refused {
         tracing::error!(

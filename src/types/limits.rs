@@ -36,6 +36,8 @@ pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 pub const TOMBSTONES_MAX: usize = 100_000;
 /// Items in one list message (delegate, renew, result, cancel).
 pub const LIST_MAX_ITEMS: usize = 256;
+/// Tasks handed over in one request.
+pub const SUBMIT_MAX_TASKS: usize = 256;
 /// Webhooks kept, each until it was heard or given up.
 pub const WEBHOOKS_MAX: usize = 10_000;
 /// A webhook's address.

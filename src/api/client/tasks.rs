@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::http::{ANSWER_TIMEOUT, json, read};
 use super::{ApiClient, ClientError};
-use crate::api::body::{SubmitBody, TaskListParams, WebhookBody};
+use crate::api::body::{SubmitBody, SubmitManyBody, TaskListParams, WebhookBody};
 use crate::api::{ATTEMPTS_HEADER, NEXT_HEADER, WORKER_HEADER};
 use crate::proto::node::{TaskEventsView, TaskView};
 
@@ -28,6 +28,15 @@ impl ApiClient {
     pub async fn submit(&self, task: &SubmitBody) -> Result<TaskView, ClientError> {
         self.post(&["v1", "tasks"], Some(task), ANSWER_TIMEOUT)
             .await
+    }
+
+    /// Hands over tasks together: all or none. With an id in each this may be repeated.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn submit_many(&self, tasks: &SubmitManyBody) -> Result<Vec<TaskView>, ClientError> {
+        let path = ["v1", "tasks", "batch"];
+        self.post(&path, Some(tasks), ANSWER_TIMEOUT).await
     }
 
     /// A page of our tasks, and what to ask for behind it if more may follow.

@@ -107,6 +107,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(node::status))
         .routes(routes!(node::registry))
         .routes(routes!(tasks::submit, tasks::list))
+        .routes(routes!(tasks::submit_many))
         .routes(routes!(tasks::result))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::resubmit))

@@ -9,7 +9,9 @@ use data_encoding::BASE64;
 use uuid::Uuid;
 
 use super::{ApiState, peer_named};
-use crate::api::body::{DEADLINE_MAX_MS, SubmitBody, TASKS_PAGE_MAX, TaskListParams, TaskParams};
+use crate::api::body::{
+    DEADLINE_MAX_MS, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams, TaskParams,
+};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
@@ -52,6 +54,42 @@ pub(super) async fn submit(
         [(LOCATION, location(&view))],
         Json(view),
     ))
+}
+
+/// Hand over many tasks at once
+///
+/// All of them, or none: the refusal says which one was in the way. They share one flush, and are
+/// answered together, each with its task, in the order of the list. What was handed over before
+/// under the same id or key is that task, as with one alone.
+#[utoipa::path(post, path = "/v1/tasks/batch", tag = "tasks", request_body = SubmitManyBody,
+    responses(
+        (status = 201, description = "The tasks", body = Vec<TaskView>),
+        (status = 404, description = "No such peer (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Several peers go by that name (`ambiguous`), or an id or a \
+            key belongs to another task or stands in the list twice (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 413, description = "An input is over its limit or the list has more than 256 \
+            tasks (`too_large`), or the whole body (`body_too_large`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "Try again after `Retry-After` (`queue_full`, `busy`), or \
+            the node is stopping (`stopping`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 507, description = "The disk refuses writes (`storage`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn submit_many(
+    State(state): State<ApiState>,
+    JsonBody(body): JsonBody<SubmitManyBody>,
+) -> Result<impl IntoResponse, Refused> {
+    let mut all = Vec::with_capacity(body.tasks.len());
+    for (place, task) in body.tasks.into_iter().enumerate() {
+        let one = submission(task, Names::default());
+        all.push(one.map_err(|refused| refused.at(&format!("tasks[{place}]")))?);
+    }
+    match state.call(Command::SubmitMany(all)).await? {
+        Reply::Tasks { tasks, .. } => Ok((StatusCode::CREATED, Json(tasks))),
+        _ => Err(Refused::unexpected_reply("tasks")),
+    }
 }
 
 /// Our tasks, a page at a time

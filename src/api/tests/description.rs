@@ -66,6 +66,7 @@ async fn the_description_lists_every_route() {
             "POST /v1/report",
             "POST /v1/talk",
             "POST /v1/tasks",
+            "POST /v1/tasks/batch",
             "POST /v1/tasks/claim",
             "POST /v1/tasks/{id}/cancel",
             "POST /v1/tasks/{id}/complete",

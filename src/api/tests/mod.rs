@@ -165,6 +165,12 @@ fn answer(command: Command) -> CommandResult {
             attempts: 2,
             result: vec![0, 255, 10],
         },
+        Command::SubmitMany(all) => Reply::Tasks {
+            tasks: { all.iter() }
+                .map(|one| task_view(one.id.0, TaskState::Submitted))
+                .collect(),
+            next: None,
+        },
         Command::CancelTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Canceled))),
         Command::Resubmit { as_id, .. } => {
             Reply::Task(Box::new(task_view(as_id.0, TaskState::Submitted)))

@@ -6,7 +6,9 @@ use std::time::Instant;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::super::body::{DEADLINE_DEFAULT_MS, SubmitBody, TaskListParams, TransferBody, WakeBody};
+use super::super::body::{
+    DEADLINE_DEFAULT_MS, SubmitBody, SubmitManyBody, TaskListParams, TransferBody, WakeBody,
+};
 use super::super::client::ClientError;
 use super::*;
 use crate::proto::node::{CommandError, CommandErrorCode, PeerRef, Start};
@@ -142,6 +144,37 @@ async fn a_submission_has_defaults_a_location_and_the_callers_id() {
         (submission.priority, submission.deadline_ms),
         (Priority::High, 1)
     );
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_list_of_tasks_is_handed_over_together() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let tasks = vec![SubmitBody::new("wc", b"a"), SubmitBody::new("wc", b"b")];
+    let ids: Vec<String> = { tasks.iter() }
+        .map(|task| task.id.unwrap().to_string())
+        .collect();
+    let views = { served.client() }
+        .submit_many(&SubmitManyBody { tasks })
+        .await;
+    let views: Vec<String> = views.unwrap().into_iter().map(|view| view.id).collect();
+    assert_eq!(views, ids);
+    let Command::SubmitMany(all) = asked.last() else {
+        panic!("not a list")
+    };
+    assert_eq!(
+        (all[0].input.as_slice(), all[1].input.as_slice()),
+        (&b"a"[..], &b"b"[..])
+    );
+    let body = json!({"tasks": [{"capability": "wc"}, {"capability": "a b"}]});
+    let (status, problem) = served.post("/v1/tasks/batch", body).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (StatusCode::BAD_REQUEST, &json!("invalid"))
+    );
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("tasks[1]: capability"), "{detail}");
     served.stop().await;
 }
 

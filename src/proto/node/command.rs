@@ -137,6 +137,8 @@ pub enum Command {
         offering: Option<Capability>,
     },
     Submit(Submission),
+    /// All of these, or none; answered with the task of each.
+    SubmitMany(Vec<Submission>),
     Tasks(TaskFilter),
     Task(TaskId),
     /// Answered once the task is terminal.

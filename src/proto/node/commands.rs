@@ -27,6 +27,7 @@ impl Node {
                 BatchId::NONE,
             ),
             Command::Submit(submission) => self.submit(submission, step),
+            Command::SubmitMany(all) => self.submit_many(all, step),
             Command::Tasks(filter) => self.tasks(&filter),
             Command::Task(task) => {
                 let shown = self.show_task(task, step.now);

@@ -87,6 +87,7 @@ impl Node {
         let acts = matches!(
             command,
             Command::Submit(_)
+                | Command::SubmitMany(_)
                 | Command::CancelTask(_)
                 | Command::Resubmit { .. }
                 | Command::DropTask(_)

@@ -11,7 +11,9 @@ use crate::proto::Step;
 use crate::proto::task::{
     Considered, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Why,
 };
-use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
+use crate::types::limits::{
+    COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
+};
 use crate::types::{BatchId, Capability, CommandId, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -35,14 +37,57 @@ impl Node {
                 (self.task_reply(id), after)
             }
             SubmitOutcome::Known(known, after) => (self.task_reply(known), after),
-            SubmitOutcome::Conflict(other) => {
-                let what = "is another task than this one under the same id or key: nothing was \
-                            handed over; choose another";
-                let error =
-                    CommandError::new(CommandErrorCode::Conflict, format!("task {other} {what}"));
-                self.rested(other, Err(error))
-            }
+            SubmitOutcome::Conflict(other) => self.rested(other, Err(taken(other))),
             SubmitOutcome::Full(full) => (Err(queue_full(full)), BatchId::NONE),
+        }
+    }
+
+    /// All of these tasks, or none.
+    pub(super) fn submit_many(
+        &mut self,
+        all: Vec<Submission>,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        if !(1..=SUBMIT_MAX_TASKS).contains(&all.len()) {
+            let text = format!(
+                "a list has 1 to {SUBMIT_MAX_TASKS} tasks, not {}",
+                all.len()
+            );
+            let error = CommandError::new(CommandErrorCode::TooLarge, text);
+            return (Err(error), BatchId::NONE);
+        }
+        // Which one it was, by its place.
+        let at = |place: usize, error: CommandError| CommandError {
+            message: format!(
+                "tasks[{place}]: {}; none of the list was handed over",
+                error.message
+            ),
+            ..error
+        };
+        let mut news = Vec::with_capacity(all.len());
+        for (place, submission) in all.into_iter().enumerate() {
+            match self.new_task(submission, step.now) {
+                Ok(new) => news.push(new),
+                Err(error) => return (Err(at(place, error)), BatchId::NONE),
+            }
+        }
+        match self.requester.submit_many(news, step) {
+            Ok((ids, after)) => {
+                self.seek_workers(step);
+                let view = |id: &TaskId| {
+                    let (record, _) = self.requester.task(*id)?;
+                    Some(task_view(record, self.waits_for(record)))
+                };
+                let tasks = ids.iter().filter_map(view).collect();
+                (Ok(Reply::Tasks { tasks, next: None }), after)
+            }
+            Err((place, SubmitOutcome::Full(full))) => {
+                (Err(at(place, queue_full(full))), BatchId::NONE)
+            }
+            Err((place, SubmitOutcome::Conflict(other) | SubmitOutcome::Known(other, _))) => {
+                self.rested(other, Err(at(place, taken(other))))
+            }
+            Err((_, SubmitOutcome::Queued(_))) => unreachable!("that is no refusal"),
         }
     }
 
@@ -271,6 +316,13 @@ impl Node {
         };
         Some(format!("waits for {what}"))
     }
+}
+
+/// An id or a key belongs to this task.
+fn taken(other: TaskId) -> CommandError {
+    let what = "is another task than this one under the same id or key: nothing was handed over; \
+                choose another";
+    CommandError::new(CommandErrorCode::Conflict, format!("task {other} {what}"))
 }
 
 fn queue_full(full: Full) -> CommandError {

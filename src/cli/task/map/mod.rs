@@ -8,6 +8,7 @@
 //! memory. Results that go to files, or to stdout in the order of the files, are fetched one by
 //! one.
 
+mod desk;
 mod gather;
 mod progress;
 
@@ -20,6 +21,7 @@ use data_encoding::BASE64;
 use futures::stream::{self, Stream, StreamExt};
 use uuid::Uuid;
 
+use self::desk::Desk;
 use self::progress::Progress;
 use super::super::args::{priority, span_ms};
 use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
@@ -118,14 +120,21 @@ pub(super) async fn run(home: &Home, args: MapArgs, json: bool) -> Outcome {
         id: args.resume.unwrap_or_else(Uuid::now_v7),
         handed: RefCell::new(vec![None; args.files.len()]),
         args: &args,
+        desk: Desk::default(),
     };
     let progress = Progress::new(args.files.len());
     progress.begin(&map.id);
-    let gathered = match (args.gather, &args.reduce) {
-        (Gather::All, None) => gather::all(&map, &progress, json).await,
-        (Gather::All, Some(capability)) => gather::reduced(&map, capability, &progress, json).await,
-        (Gather::First, _) => gather::first(&map, &progress, json).await,
-        (Gather::Majority, _) => gather::majority(&map, &progress, json).await,
+    let gathering = async {
+        match (args.gather, &args.reduce) {
+            (Gather::All, None) => gather::all(&map, &progress, json).await,
+            (Gather::All, Some(cap)) => gather::reduced(&map, cap, &progress, json).await,
+            (Gather::First, _) => gather::first(&map, &progress, json).await,
+            (Gather::Majority, _) => gather::majority(&map, &progress, json).await,
+        }
+    };
+    let gathered = tokio::select! {
+        gathered = gathering => gathered,
+        never = map.desk.serve(home) => match never {},
     };
     progress.end();
     gathered
@@ -163,6 +172,7 @@ struct Map<'a> {
     args: &'a MapArgs,
     /// The ids handed over so far, by place.
     handed: RefCell<Vec<Option<Uuid>>>,
+    desk: Desk,
 }
 
 impl Map<'_> {
@@ -219,6 +229,9 @@ impl Map<'_> {
             }
         };
         let handed_over = async {
+            if let Some(view) = self.desk.hand_over(body).await {
+                return Ok(view);
+            }
             loop {
                 match keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await {
                     Ok(None) => tokio::time::sleep(FULL_PAUSE).await,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::types::RunId;
+use crate::types::limits::SUBMIT_MAX_TASKS;
 
 fn view(result: CommandResult) -> TaskView {
     match result {
@@ -274,6 +275,33 @@ fn a_failed_task_is_listed_handed_over_again_and_dropped() {
         let refused = wires.ask(0, command).expect_err("refused");
         assert_eq!(refused.code, code);
     }
+}
+
+#[test]
+fn a_list_of_tasks_is_written_at_once_and_refused_as_a_whole() {
+    let mut wires = Wires::new(vec![config(0, None, 0)]);
+    let list = |ids: &[u64]| {
+        let submission = |n: &u64| match submit(*n) {
+            Command::Submit(submission) => submission,
+            _ => unreachable!("a submission"),
+        };
+        Command::SubmitMany(ids.iter().map(submission).collect())
+    };
+    let Ok(Reply::Tasks { tasks, next: None }) = wires.ask(0, list(&[1, 2, 3])) else {
+        panic!("three tasks")
+    };
+    let ids: Vec<String> = tasks.into_iter().map(|task| task.id).collect();
+    assert_eq!(ids, [1, 2, 3].map(|n| task(n).to_string()));
+    let refused = wires.ask(0, list(&[4, 5, 4])).expect_err("one is twice");
+    assert_eq!(refused.code, CommandErrorCode::Conflict);
+    assert!(refused.message.starts_with("tasks[2]: "), "{refused}");
+    let many: Vec<u64> = (10..10 + 1 + SUBMIT_MAX_TASKS as u64).collect();
+    for wrong in [&[][..], &many] {
+        let refused = wires.ask(0, list(wrong)).expect_err("1 to 256");
+        assert_eq!(refused.code, CommandErrorCode::TooLarge);
+    }
+    let unknown = wires.ask(0, Command::Task(task(5)));
+    assert_eq!(unknown.expect_err("none").code, CommandErrorCode::NotFound);
 }
 
 #[test]

@@ -42,7 +42,7 @@ impl Requester {
         if self.tasks.contains_key(&as_id) {
             return ResubmitOutcome::Conflict(as_id);
         }
-        if let Err(full) = self.room_for(task.input.len()) {
+        if let Err(full) = self.room_for(1, task.input.len()) {
             return ResubmitOutcome::Full(full);
         }
         let began = record.start_at.unwrap_or(record.submitted);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 mod assign;
+mod batch;
 mod choice;
 mod dead;
 mod events;

@@ -105,15 +105,16 @@ impl Requester {
         if let Some(answer) = self.repeated(&new, spec) {
             return answer;
         }
-        match self.room_for(new.input.len()) {
+        match self.room_for(1, new.input.len()) {
             Err(full) => SubmitOutcome::Full(full),
             Ok(()) => SubmitOutcome::Queued(self.admit(new, spec, None, step)),
         }
     }
 
-    pub(super) fn room_for(&self, input_bytes: usize) -> Result<(), Full> {
+    /// Whether so many more tasks fit, with so many bytes of inputs together.
+    pub(super) fn room_for(&self, tasks: usize, input_bytes: usize) -> Result<(), Full> {
         let open = self.tasks.len() - self.over.len() - self.dead.len();
-        if open >= QUEUE_MAX_TASKS {
+        if open + tasks > QUEUE_MAX_TASKS {
             return Err(Full::Tasks);
         }
         match self.input_bytes + input_bytes > QUEUE_MAX_BYTES {
@@ -178,7 +179,7 @@ impl Requester {
     }
 
     /// What is answered to a task whose id or key is there.
-    fn repeated(&self, new: &NewTask, spec: Digest) -> Option<SubmitOutcome> {
+    pub(super) fn repeated(&self, new: &NewTask, spec: Digest) -> Option<SubmitOutcome> {
         let by_key = new.key.as_ref().and_then(|key| self.by_key.get(key));
         let by_id = self.tasks.contains_key(&new.id).then_some(&new.id);
         if let (Some(by_id), Some(by_key)) = (by_id, by_key)

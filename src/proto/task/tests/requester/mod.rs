@@ -1,6 +1,7 @@
 //! Facts about the requester's log.
 
 mod attempts;
+mod batch;
 mod choice;
 mod dead;
 mod events;
