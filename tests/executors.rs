@@ -135,8 +135,12 @@ fn spawn(home: &Path, name: &str, first: Option<&Node>) -> Child {
 
 /// Bob with these settings, and alice who knows him.
 fn pair(settings: &str) -> (Node, Node) {
-    let bob = Node::start("bob", None, settings);
-    let alice = Node::start("alice", Some(&bob), "");
+    pair_of("", settings)
+}
+
+fn pair_of(alice: &str, bob: &str) -> (Node, Node) {
+    let bob = Node::start("bob", None, bob);
+    let alice = Node::start("alice", Some(&bob), alice);
     eventually("the peers know each other", SOON, || {
         let there = alice.cli(&["alive", "bob"]).status.success();
         there.then_some(())
@@ -191,6 +195,32 @@ fn a_cancel_reaches_the_command_and_its_grandchildren_within_two_seconds() {
             .sum();
         (left == 0).then_some(())
     });
+}
+
+#[test]
+fn a_run_whose_requester_is_gone_goes_on_or_stops_as_it_was_told() {
+    let notes = tempfile::tempdir().unwrap();
+    let dir = notes.path().display();
+    let leases = "[task]\nlease = '4s'\nrenew = '1s'\n";
+    let serve = format!(
+        "{leases}[serve.nap]\nslots = 2\n\
+         command = '''read -r name; echo $$ > {dir}/$name; sleep 600'''"
+    );
+    let (mut alice, bob) = pair_of(leases, &serve);
+    for rule in ["continue", "stop"] {
+        alice.text(&["task", "submit", "nap", "--text", rule, "--orphan", rule]);
+    }
+    let [goes_on, stops] = ["continue", "stop"].map(|name| pid_in(&notes.path().join(name)));
+    // It lives as long as its lease is renewed.
+    std::thread::sleep(Duration::from_secs(5));
+    assert!(runs(goes_on) && runs(stops));
+    alice.process.kill().unwrap();
+    alice.process.wait().unwrap();
+    eventually("the one has stopped", Duration::from_secs(10), || {
+        (!runs(stops)).then_some(())
+    });
+    assert!(runs(goes_on), "the other computes on");
+    drop(bob);
 }
 
 #[test]

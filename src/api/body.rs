@@ -57,6 +57,10 @@ pub struct SubmitBody {
     /// the same key is the one that is there. `Idempotency-Key` is another way to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// What becomes of a run whose worker loses its lease: `continue` (default), for its result may
+    /// still be taken, or `stop`: then the task is given back, and never runs twice at once.
+    #[serde(default, skip_serializing_if = "OrphanRule::is_default")]
+    pub orphan: OrphanRule,
     /// From its start until it must have ended: 1 to 604800000 (7 days), 10 minutes by default.
     #[serde(default = "deadline_default")]
     #[schema(minimum = 1, maximum = 604_800_000, default = 600_000)]
@@ -76,6 +80,7 @@ impl SubmitBody {
             start_at: None,
             delay_ms: None,
             key: None,
+            orphan: OrphanRule::Continue,
             deadline_ms: DEADLINE_DEFAULT_MS,
         }
     }
@@ -96,6 +101,27 @@ pub struct PingBody {
     #[serde(default = "ping_count_default")]
     #[schema(minimum = 1, maximum = 10, default = 4)]
     pub count: u8,
+}
+
+/// What becomes of a run whose lease is lost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OrphanRule {
+    /// It goes on to the deadline.
+    #[default]
+    Continue,
+    /// It is ended, and the task goes elsewhere.
+    Stop,
+}
+
+impl OrphanRule {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "the form that serde calls"
+    )]
+    fn is_default(&self) -> bool {
+        *self == OrphanRule::Continue
+    }
 }
 
 /// Tasks to be handed over together: all or none.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
+use crate::api::body::OrphanRule;
 use crate::config::parse_duration_ms;
 use crate::proto::node::Priority;
 use crate::types::limits::WAKE_REASON_MAX_BYTES;
@@ -85,6 +86,14 @@ pub(super) fn priority() -> impl TypedValueParser<Value = Priority> {
             "critical" => Priority::Critical,
             _ => Priority::Normal,
         }
+    })
+}
+
+/// What becomes of a run without its lease.
+pub(super) fn orphan() -> impl TypedValueParser<Value = OrphanRule> {
+    PossibleValuesParser::new(["continue", "stop"]).map(|name| match name.as_str() {
+        "stop" => OrphanRule::Stop,
+        _ => OrphanRule::Continue,
     })
 }
 

@@ -16,7 +16,7 @@ use super::stage::{Event, Stage};
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
-    Command, CommandResult, Input, PeerRef, Priority, Reply, Start, Submission, TaskState,
+    Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission, TaskState,
     WakeRequest,
 };
 use crate::types::{Capability, CommandId, TaskId};
@@ -362,6 +362,7 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         start: Start::Now,
         deadline_ms,
         key: None,
+        orphan: rng.random_bool(0.3).then_some(Orphan::Stop),
     };
     Job {
         host,

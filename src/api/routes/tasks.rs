@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::{ApiState, peer_named};
 use crate::api::body::{
-    DEADLINE_MAX_MS, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams, TaskParams,
+    DEADLINE_MAX_MS, OrphanRule, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams,
+    TaskParams,
 };
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
-use crate::proto::node::{Command, Reply, Start, Submission, TaskFilter, TaskView};
+use crate::proto::node::{Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView};
 use crate::types::{TaskId, TaskKey, Wall};
 
 /// Hand over work
@@ -365,5 +366,6 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         start,
         deadline_ms: body.deadline_ms,
         key,
+        orphan: (body.orphan == OrphanRule::Stop).then_some(Orphan::Stop),
     })
 }

@@ -350,6 +350,7 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         start_at: None,
         deadline: "2030-01-01T00:10:00Z".into(),
         key: None,
+        stops: false,
         input_bytes: 3,
         result_bytes: None,
         reason: None,

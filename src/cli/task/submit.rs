@@ -14,12 +14,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::super::args::{delay_ms, moment, priority, span_ms};
+use super::super::args::{delay_ms, moment, orphan, priority, span_ms};
 use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
 use super::{End, Report, write_result};
-use crate::api::body::SubmitBody;
+use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
@@ -67,6 +67,10 @@ pub(in crate::cli) struct SubmitArgs {
     /// How long the task may take in all, from its start.
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = span_ms)]
     deadline: u64,
+    /// What becomes of a run whose worker loses its lease on the task: it may go on and still be in
+    /// time, or it stops, so that two never run at once.
+    #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = orphan())]
+    orphan: OrphanRule,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -85,6 +89,7 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         delay_ms: args.delay,
         key: args.key.as_ref().map(ToString::to_string),
         deadline_ms: args.deadline,
+        orphan: args.orphan,
     };
     // Without a node now, there is none to be waited for.
     connect(home)?;
@@ -282,6 +287,7 @@ mod tests {
             start_at: None,
             deadline: String::new(),
             key: None,
+            stops: false,
             input_bytes: 0,
             result_bytes: None,
             reason: Some(String::from("status 1")),

@@ -18,8 +18,8 @@ use crate::types::{
     TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
-pub use crate::wire::WakeRequest;
 use crate::wire::{Evidence, WakeStatus, WireError};
+pub use crate::wire::{Orphan, WakeRequest};
 
 /// A peer as a person names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +67,8 @@ pub struct Submission {
     pub deadline_ms: u64,
     /// What its submitter calls it: another way to tell a repetition.
     pub key: Option<TaskKey>,
+    /// What becomes of a run whose lease is lost; it goes on if nothing is said.
+    pub orphan: Option<Orphan>,
 }
 
 impl Submission {
@@ -81,6 +83,7 @@ impl Submission {
             start: Start::Now,
             deadline_ms: 600_000,
             key: None,
+            orphan: None,
         }
     }
 }

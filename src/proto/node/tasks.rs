@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Node;
 use super::command::{
-    CommandError, CommandErrorCode, CommandResult, Reply, Submission, TaskFilter,
+    CommandError, CommandErrorCode, CommandResult, Orphan, Reply, Submission, TaskFilter,
 };
 use super::views::{AttemptView, ConsideredView, TaskView};
 use crate::proto::Step;
@@ -101,6 +101,7 @@ impl Node {
             start,
             deadline_ms,
             key,
+            orphan,
         } = submission;
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
@@ -141,6 +142,7 @@ impl Node {
             start,
             deadline_ms,
             key,
+            orphan,
         })
     }
 
@@ -363,6 +365,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         start_at: record.start_at.map(Wall::to_rfc3339),
         deadline: record.deadline.to_rfc3339(),
         key: record.key.as_ref().map(ToString::to_string),
+        stops: record.orphan == Some(Orphan::Stop),
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record
             .result_bytes

@@ -35,6 +35,9 @@ pub struct TaskView {
     /// What its submitter calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Whether its run ends where its worker loses the lease (`orphan` was `stop`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stops: bool,
     pub input_bytes: usize,
     pub result_bytes: Option<usize>,
     /// Why it failed, or what it waits for.

@@ -57,7 +57,7 @@ impl Node {
             input: self.requester.input(id)?.to_vec(),
             lease_ms: self.requester.lease_ms(),
             remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
-            orphan: None,
+            orphan: record.orphan,
             stream: false,
             budget: None,
             agree: None,

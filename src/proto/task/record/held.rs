@@ -42,6 +42,9 @@ pub struct HeldRecord {
     /// The node was stopped while it ran, and has not begun it anew since.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
+    /// Its run ends when its lease, of so many milliseconds, was not renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stops_after_ms: Option<u64>,
 }
 
 #[expect(
@@ -68,6 +71,7 @@ impl HeldRecord {
             since,
             crashes: 0,
             stopped: false,
+            stops_after_ms: None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
     Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
 };
-use crate::wire::cbor;
+use crate::wire::{Orphan, cbor};
 
 /// The requester's row of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +39,9 @@ pub struct TaskRecord {
     /// The hash of all that its submitter chose.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spec: Option<ByteArray<32>>,
+    /// What becomes of a run whose lease is lost; it goes on if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orphan: Option<Orphan>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Wall>,
     /// Of the newest assignment; 0 before the first.
@@ -128,6 +131,7 @@ pub(in crate::proto::task) struct Fresh {
     pub key: Option<TaskKey>,
     pub spec: Digest,
     pub prior: Option<TaskId>,
+    pub orphan: Option<Orphan>,
     pub input_bytes: u64,
 }
 
@@ -145,6 +149,7 @@ impl TaskRecord {
             key,
             spec,
             prior,
+            orphan,
             input_bytes,
         } = fresh;
         TaskRecord {
@@ -160,6 +165,7 @@ impl TaskRecord {
             deadline,
             key,
             spec: Some(ByteArray::new(spec)),
+            orphan,
             ended: None,
             token: FencingToken(0),
             worker: None,

@@ -56,6 +56,7 @@ impl Requester {
             deadline_ms: record.deadline.0.saturating_sub(began.0).max(1),
             // The key stays with the task that it was given to.
             key: None,
+            orphan: record.orphan,
         };
         let spec = new.spec();
         let written = self.admit(new, spec, Some(id), step);

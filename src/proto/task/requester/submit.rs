@@ -9,7 +9,7 @@ use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
 use crate::types::{BatchId, Capability, EntityId, Keyspace, Now, Priority, TaskId, TaskKey, Wall};
-use crate::wire::cbor;
+use crate::wire::{Orphan, cbor};
 
 /// When a task may begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -36,6 +36,7 @@ pub struct NewTask {
     pub deadline_ms: u64,
     /// Handing over a task under the same key again makes no second one.
     pub key: Option<TaskKey>,
+    pub orphan: Option<Orphan>,
 }
 
 /// What became of a submission.
@@ -71,6 +72,8 @@ struct Spec<'a> {
     deadline_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a TaskKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orphan: Option<Orphan>,
 }
 
 impl NewTask {
@@ -82,6 +85,7 @@ impl NewTask {
             start: Some(self.start).filter(|start| *start != Start::Now),
             deadline_ms: self.deadline_ms,
             key: self.key.as_ref(),
+            orphan: self.orphan,
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }
@@ -148,6 +152,7 @@ impl Requester {
             key: new.key,
             spec,
             prior,
+            orphan: new.orphan,
             input_bytes: new.input.len() as u64,
         });
         let key = new.id.0.as_bytes().to_vec();

@@ -50,6 +50,7 @@ fn new_task(n: u64) -> NewTask {
         start: Start::Now,
         deadline_ms: HOUR_MS,
         key: None,
+        orphan: None,
     }
 }
 

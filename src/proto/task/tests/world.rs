@@ -227,7 +227,7 @@ impl World {
             remaining_ms: core
                 .remaining_ms(id, self.ours.side.now.mono)
                 .expect("it is known"),
-            orphan: None,
+            orphan: record.orphan,
             stream: false,
             budget: None,
             agree: None,

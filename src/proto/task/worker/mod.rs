@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod drain;
 mod handover;
 mod offers;
+mod orphan;
 mod poison;
 
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
@@ -76,6 +77,8 @@ struct Held {
     /// Until when the lease is surely ours: counted from the sending of a renewal that was
     /// answered. Nothing that needs the lease may begin after it.
     lease_until: Option<Mono>,
+    /// When its run is ended for want of a lease, if it is one that stops.
+    stops_at: Option<Mono>,
     /// When an outcome that nobody takes, or a tombstone, is forgotten.
     keep_until: Mono,
     written: BatchId,
@@ -92,6 +95,8 @@ pub struct Worker {
     /// When each requester is next told what we hold.
     renew_at: BTreeMap<EntityId, Mono>,
     resend: BTreeSet<(Mono, HeldKey)>,
+    /// Runs that end with their lease, by when that is.
+    orphans: BTreeSet<(Mono, HeldKey)>,
     /// By when they are forgotten.
     tombstones: BTreeSet<(Mono, HeldKey)>,
     /// Of inputs and outcomes.
@@ -115,6 +120,7 @@ impl Worker {
             runs: BTreeMap::new(),
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
+            orphans: BTreeSet::new(),
             tombstones: BTreeSet::new(),
             bytes: 0,
             draining: None,
@@ -141,6 +147,7 @@ impl Worker {
                     phase: Phase::Tombstone,
                     deadline: now.mono + left_ms,
                     lease_until: None,
+                    stops_at: None,
                     keep_until: now.mono + TERMINAL_KEEP_MS,
                     written: BatchId::NONE,
                 };
@@ -193,6 +200,8 @@ impl Worker {
         let held = self.held.get_mut(&key).expect("the caller holds it");
         held.phase = Phase::Running { run };
         self.runs.insert(run, key);
+        self.watch_lease(key, now);
+        let held = &self.held[&key];
         let timeout_ms = now.until(held.deadline);
         let capability = held.record.capability.clone();
         let token = held.record.token;
@@ -224,6 +233,7 @@ impl Worker {
     }
 
     fn end(&mut self, key: HeldKey, outcome: TaskOutcome, step: &mut Step<'_>) {
+        self.unwatch_lease(key);
         let held = self.held.get_mut(&key).expect("the caller holds it");
         held.record.state = HeldState::Ended;
         held.record.since = step.now.wall;
@@ -261,7 +271,10 @@ impl Worker {
             match answer {
                 RenewAnswer::Renewed { .. } if held.outcome.is_some() => {}
                 RenewAnswer::Renewed { lease_ms } => {
-                    held.lease_until = Some(sent + lease_ms / 10 * 9);
+                    held.lease_until = Some(sent + orphan::sure(*lease_ms));
+                    if matches!(held.phase, Phase::Running { .. }) {
+                        self.watch_lease(key, sent);
+                    }
                 }
                 RenewAnswer::Fenced => self.bury(key, step),
             }
@@ -286,6 +299,7 @@ impl Worker {
 
     /// Nothing more is to be done with it; what remains knows late duplicates.
     fn bury(&mut self, key: HeldKey, step: &mut Step<'_>) {
+        self.unwatch_lease(key);
         let held = self.held.get_mut(&key).expect("the caller holds it");
         match held.phase {
             Phase::Running { run } => {
@@ -357,6 +371,7 @@ impl Worker {
             });
         }
         self.give_back(step);
+        self.stop_orphans(step);
         self.send_results(step);
         self.prune(step);
     }
@@ -393,7 +408,11 @@ impl Worker {
         let renew = self.renew_at.values().min().copied();
         let resend = self.resend.first().map(|(at, _)| *at);
         let give_back = self.give_back_at();
-        [renew, resend, give_back].into_iter().flatten().min()
+        let orphans = self.stop_orphans_at();
+        [renew, resend, give_back, orphans]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// A held task's input.
@@ -479,6 +498,17 @@ impl Worker {
                     "held task {} does not fit its phase {:?}",
                     key.task, held.phase
                 )
+            })?;
+            let watched = match (held.phase, held.stops_at) {
+                (Phase::Running { .. }, at) => at.is_some() == held.record.stops_after_ms.is_some(),
+                (_, at) => at.is_none(),
+            };
+            let watched = watched
+                && held
+                    .stops_at
+                    .is_none_or(|at| self.orphans.contains(&(at, *key)));
+            Violation::unless(watched, "T7", || {
+                format!("nobody looks after the lease of {}", key.task)
             })?;
             let lives = held.phase != Phase::Tombstone;
             let indexed = self

@@ -9,7 +9,7 @@ use crate::types::limits::{
     INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
 };
 use crate::types::{BatchId, Capability, EntityId, FencingToken, Keyspace};
-use crate::wire::{AcceptAnswer, DelegateItem, RefuseReason, TaskOutcome};
+use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
 const REMAINING_MAX_MS: u64 = TERMINAL_KEEP_MS;
@@ -132,7 +132,8 @@ impl Worker {
     fn take(&mut self, key: HeldKey, item: DelegateItem, step: &mut Step<'_>) {
         let remaining_ms = item.remaining_ms.min(REMAINING_MAX_MS);
         let deadline = step.now.wall + remaining_ms;
-        let record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
+        let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
+        record.stops_after_ms = item.orphan.map(|Orphan::Stop| item.lease_ms);
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
         let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
         let held = Held {
@@ -142,6 +143,7 @@ impl Worker {
             phase: Phase::Tombstone,
             deadline: step.now.mono + remaining_ms,
             lease_until: None,
+            stops_at: None,
             keep_until: step.now.mono + TERMINAL_KEEP_MS,
             written,
         };
@@ -163,6 +165,9 @@ impl Worker {
         held.record.token = token;
         held.lease_until = None;
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+        if matches!(held.phase, Phase::Running { .. }) {
+            self.watch_lease(key, step.now.mono);
+        }
     }
 
     pub(super) fn slots(&self, capability: &Capability) -> Option<u32> {
@@ -186,7 +191,7 @@ impl Worker {
 
 /// Whether it asks for what this worker cannot do; taking it all the same would break the word.
 fn asks_too_much(item: &DelegateItem) -> bool {
-    item.orphan.is_some() || item.stream || item.budget.is_some() || item.agree.is_some()
+    item.stream || item.budget.is_some() || item.agree.is_some()
 }
 
 /// What to do with an offer.

@@ -3,6 +3,7 @@
 mod draining;
 mod ending;
 mod offers;
+mod orphans;
 mod poison;
 
 use super::*;

@@ -207,10 +207,6 @@ fn an_offer_that_asks_for_what_this_worker_cannot_do_is_refused() {
     let plain = || offer(1, 1);
     let asking = [
         DelegateItem {
-            orphan: Some(Orphan::Stop),
-            ..plain()
-        },
-        DelegateItem {
             stream: true,
             ..plain()
         },
