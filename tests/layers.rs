@@ -33,6 +33,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("proto::task", &["types", "crypto", "wire", "proto"]),
     ("proto::transfer", &["types", "crypto", "wire", "proto"]),
     ("proto::wake", &["types", "crypto", "wire", "proto"]),
+    ("proto::score", &["types", "crypto", "wire", "proto"]),
     ("proto::webhook", &["types", "crypto", "wire", "proto"]),
     ("proto::inbox", &["types", "crypto", "wire", "proto"]),
     ("proto::clear", &["types", "crypto", "wire", "proto"]),

@@ -119,6 +119,7 @@ pub(super) async fn peers(home: &Home, args: &PeersArgs, json: bool) -> Outcome 
         "STATE",
         "HEALTH",
         "RTT",
+        "SCORE",
         "LOSS",
         "SEEN",
         "VERSION",
@@ -154,6 +155,7 @@ fn short_row(peer: &PeerView) -> Vec<String> {
         peer.state.clone(),
         health,
         or_none(peer.rtt_us.map(show_us)),
+        or_none(show_score(peer)),
         or_none(peer.loss_percent.map(|percent| format!("{percent} %"))),
         or_none(
             peer.last_seen_ms
@@ -163,6 +165,12 @@ fn short_row(peer: &PeerView) -> Vec<String> {
         list_or_none(&peer.capabilities),
         peer.peer_id.clone(),
     ]
+}
+
+/// The score and what it comes to.
+fn show_score(peer: &PeerView) -> Option<String> {
+    let (score, tier) = (peer.score?, peer.tier?);
+    Some(format!("{score} {}", tier.as_str()))
 }
 
 fn long_row(peer: &PeerView) -> Vec<String> {

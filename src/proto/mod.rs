@@ -12,6 +12,7 @@ pub mod node;
 pub mod peers;
 pub mod registry;
 mod row;
+pub mod score;
 pub mod session;
 mod step;
 pub mod task;

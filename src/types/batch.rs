@@ -39,6 +39,8 @@ pub enum Keyspace {
     InboxProof = 22,
     /// The entry of who sent one of them, by entity id.
     InboxSender = 23,
+    /// What we think of a worker, by entity id.
+    Score = 24,
     /// Whom to tell that a task of ours has ended, by task id.
     Webhook = 25,
     /// A file we send, by transfer id.
@@ -55,7 +57,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 19] = [
+    pub const ALL: [Keyspace; 20] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -69,6 +71,7 @@ impl Keyspace {
         Keyspace::InboxBody,
         Keyspace::InboxProof,
         Keyspace::InboxSender,
+        Keyspace::Score,
         Keyspace::Webhook,
         Keyspace::SentFile,
         Keyspace::SentChunks,

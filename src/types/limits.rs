@@ -59,6 +59,8 @@ pub const RELEASES_MAX: u32 = 32;
 pub const CONSIDERED_MAX: usize = 5;
 pub const CONSIDERED_ATTEMPTS_MAX: usize = 4;
 pub const CONSIDERED_WAITING_MAX: usize = 32;
+/// Workers whose scores are kept.
+pub const SCORED_MAX: usize = 8_192;
 /// Labels of a node, of a task, or asked for by one.
 pub const LABELS_MAX: usize = 16;
 /// What a run says of how far it is, in words, and what it has written since the last time.

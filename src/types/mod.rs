@@ -8,6 +8,7 @@ mod prefix;
 mod stream;
 mod task;
 mod text;
+mod tier;
 mod time;
 
 pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
@@ -21,4 +22,5 @@ pub use prefix::Prefix;
 pub use stream::StreamKind;
 pub use task::{Priority, TaskState};
 pub use text::{Capability, Label, NetworkName, NodeName, TaskKey, TextError};
+pub use tier::Tier;
 pub use time::{Mono, Now, Wall};

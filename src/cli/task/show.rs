@@ -55,7 +55,7 @@ fn attempts(task: &TaskView) -> std::io::Result<()> {
 }
 
 fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
-    let mut listing = Listing::new(&["CONSIDERED", "WHY", "FREE", "RTT", "WEIGHT"]);
+    let mut listing = Listing::new(&["CONSIDERED", "WHY", "FREE", "RTT", "SCORE", "WEIGHT"]);
     for one in considered {
         listing.row(&row(one).each_ref().map(String::as_str));
     }
@@ -66,7 +66,7 @@ fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn row(one: &ConsideredView) -> [String; 5] {
+fn row(one: &ConsideredView) -> [String; 6] {
     let rtt = one.rtt_us.map_or_else(
         || String::from("-"),
         |us| format!("{:.1} ms", f64::from(us) / 1_000.0),
@@ -76,6 +76,8 @@ fn row(one: &ConsideredView) -> [String; 5] {
         one.why.clone(),
         one.room.to_string(),
         rtt,
+        one.score
+            .map_or_else(|| String::from("-"), |score| score.to_string()),
         one.weight.to_string(),
     ]
 }

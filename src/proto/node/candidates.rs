@@ -14,9 +14,10 @@ use crate::proto::guard::Guard;
 use crate::proto::health::Health;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Entry, Registry};
+use crate::proto::score::Scores;
 use crate::proto::session::Sessions;
 use crate::proto::task::{Bar, Candidate, Requester};
-use crate::types::{Capability, Mono, Prefix};
+use crate::types::{Capability, Mono, Now, Prefix};
 
 /// As often as the requester looks for workers when nothing of its own changed.
 const KEEP_MS: u64 = 50;
@@ -38,10 +39,10 @@ impl Candidates {
 
     fn of(&mut self, capability: &Capability, sources: &Sources<'_>) -> Arc<[Candidate]> {
         let revision = sources.registry.revision();
-        let old = sources.now.since(self.since) >= KEEP_MS || self.revision != revision;
+        let old = sources.now.mono.since(self.since) >= KEEP_MS || self.revision != revision;
         if self.known.is_empty() || old {
             self.known.clear();
-            (self.since, self.revision) = (sources.now, revision);
+            (self.since, self.revision) = (sources.now.mono, revision);
         }
         if let Some(known) = self.known.get(capability) {
             return Arc::clone(known);
@@ -59,7 +60,8 @@ struct Sources<'a> {
     sessions: &'a Sessions,
     health: &'a Health,
     guard: &'a Guard,
-    now: Mono,
+    scores: &'a Scores,
+    now: Now,
 }
 
 impl Sources<'_> {
@@ -84,9 +86,9 @@ impl Sources<'_> {
         let health = self.health.of(&peer);
         let said = health.and_then(|known| known.slots(capability));
         let status = health.and_then(|known| known.status);
-        let bar = if self.peers.is_shunned(&peer, self.now) {
+        let bar = if self.peers.is_shunned(&peer, self.now.mono) {
             Some(Bar::Banned)
-        } else if self.guard.wait_ms(&peer, self.now).is_some() {
+        } else if self.guard.wait_ms(&peer, self.now.mono).is_some() {
             // An offer that is not even sent would only cost a token.
             Some(Bar::CircuitOpen)
         } else {
@@ -94,14 +96,17 @@ impl Sources<'_> {
             let draining = status.is_some_and(|(status, _)| status.load.draining);
             draining.then_some(Bar::Draining)
         };
+        let worker = &entry.body.entity_id;
         let addrs = self.peers.addrs(&peer);
         Candidate {
             slots: said.map_or(slots, |said| said.slots),
             standing: Standing::of(&peer, self.peers, self.sessions, self.health) as u8,
             rtt_us: health.and_then(|known| known.rtt_us),
+            score: self.scores.of(worker, self.now.wall).map(|score| score.0),
+            credit: self.scores.credit(worker, self.now.wall),
             prefixes: addrs.iter().filter_map(Prefix::of_public).collect(),
             bar,
-            ..Candidate::new(entry.body.entity_id, slots)
+            ..Candidate::new(*worker, slots)
         }
     }
 }
@@ -110,24 +115,24 @@ impl Node {
     /// Gives waiting tasks to the workers that stand best and have room: healthy ones first, then
     /// suspect ones, then whoever is known to offer the capability.
     pub(super) fn assign(&mut self, step: &mut Step<'_>) {
-        let now = step.now.mono;
-        let (requester, kept, sources) = self.sources(now);
+        let (requester, kept, sources) = self.sources(step.now);
         requester.assign(step, |capability| kept.of(capability, &sources));
     }
 
     /// The candidates for one capability.
-    pub(super) fn candidates(&mut self, capability: &Capability, now: Mono) -> Arc<[Candidate]> {
+    pub(super) fn candidates(&mut self, capability: &Capability, now: Now) -> Arc<[Candidate]> {
         let (_, kept, sources) = self.sources(now);
         kept.of(capability, &sources)
     }
 
-    fn sources(&mut self, now: Mono) -> (&mut Requester, &mut Candidates, Sources<'_>) {
+    fn sources(&mut self, now: Now) -> (&mut Requester, &mut Candidates, Sources<'_>) {
         let sources = Sources {
             registry: &self.registry,
             peers: &self.peers,
             sessions: &self.sessions,
             health: &self.health,
             guard: &self.guard,
+            scores: &self.scores,
             now,
         };
         (&mut self.requester, &mut self.candidates, sources)

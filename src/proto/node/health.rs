@@ -11,10 +11,13 @@ use crate::proto::Step;
 use crate::proto::guard::Admission;
 use crate::proto::health::{Health, HealthEffect, HealthState};
 use crate::proto::peers::{Link, Peers};
+use crate::proto::score::Score;
 use crate::proto::session::Sessions;
 use crate::proto::wake::Call;
 use crate::types::limits::{CAPABILITIES_MAX, SYNC_MAX_BYTES};
-use crate::types::{BatchId, Capability, CommandId, EntityId, ExchangeId, Mono, PeerId, WakeId};
+use crate::types::{
+    BatchId, Capability, CommandId, EntityId, ExchangeId, Mono, Now, PeerId, WakeId,
+};
 use crate::wire::{
     AgentPresence, CapabilityQuery, CapabilityResponse, Discovery, Heartbeat, HeartbeatAck, Load,
     MsgClass, MsgType, NodeStatus, RegistryEntries, StatusReport, WireError, cbor,
@@ -316,16 +319,18 @@ impl Node {
     pub(super) fn peer_views(&self, step: &Step<'_>) -> Vec<PeerView> {
         let ids: Vec<PeerId> = self.peers.all().map(|(id, _)| *id).collect();
         ids.into_iter()
-            .map(|id| self.peer_view(id, step.now.mono))
+            .map(|id| self.peer_view(id, step.now))
             .collect()
     }
 
-    fn peer_view(&self, id: PeerId, now: Mono) -> PeerView {
+    fn peer_view(&self, id: PeerId, now: Now) -> PeerView {
+        let (now, wall) = (now.mono, now.wall);
         let session = self.sessions.with(&id).map(|info| info.entity);
         let entity = self.registry.entity_of(&id).or(session);
         let entry = entity.and_then(|entity| self.registry.entry(&entity));
         let health = self.health.of(&id);
         let status = health.and_then(|known| known.status);
+        let score = entity.and_then(|entity| self.scores.of(&entity, wall));
         PeerView {
             peer_id: id.to_string(),
             entity_id: entity.map(|entity| entity.to_string()),
@@ -352,6 +357,8 @@ impl Node {
             breaker: self.guard.breaker(&id, now).as_str().into(),
             rate_limited: self.guard.refused_of(&id),
             traffic: self.tally.of(&id),
+            score: score.map(|score| score.0),
+            tier: score.map(Score::tier),
         }
     }
 

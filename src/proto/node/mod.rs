@@ -66,8 +66,9 @@ use crate::proto::health::Health;
 use crate::proto::inbox::Inbox;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
+use crate::proto::score::{Judged, Scores};
 use crate::proto::session::Sessions;
-use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
+use crate::proto::task::{AttemptEnd, Requester, RequesterConfig, Worker, WorkerConfig};
 use crate::proto::transfer::{Receives, ReceivesConfig, Sends};
 use crate::proto::wake::{WakeRules, Wakes};
 use crate::proto::webhook::Webhooks;
@@ -108,6 +109,7 @@ pub struct Node {
     agent_used: Option<Mono>,
     requester: Requester,
     candidates: Candidates,
+    scores: Scores,
     worker: Worker,
     wakes: Wakes,
     webhooks: Webhooks,
@@ -184,6 +186,7 @@ impl Node {
             addresses: Vec::new(),
             seq: identity.entry_seq,
         });
+        let mut scores = Scores::default();
         let mut inbox = Inbox::default();
         let mut clear = Clear::new(&identity, config.allow_v1_0.clone());
         // Small enough for every reader of JSON.
@@ -198,6 +201,7 @@ impl Node {
             clear.load(row, now);
             requester.load(row, now)?;
             worker.load(row, now)?;
+            scores.load(row)?;
             inbox.load(row, now)?;
             sends.load(row, now)?;
             receives.load(row, now)?;
@@ -237,6 +241,7 @@ impl Node {
             peers,
             requester,
             candidates: Candidates::default(),
+            scores,
             worker,
             wakes: Wakes::new(rules),
             webhooks,
@@ -298,6 +303,7 @@ impl Node {
         };
         cause(self, &mut step);
         self.settle(&mut step);
+        self.judge(&mut step);
         self.rng = Some(rng);
         if !writes.is_empty() {
             let id = self.next_batch;
@@ -398,6 +404,19 @@ impl Node {
             self.out.push(Output::ChannelDown { peer, session });
         }
         self.keep_connections(step);
+    }
+
+    /// Weighs what became of our tasks at their workers. It goes with the rows that say so.
+    fn judge(&mut self, step: &mut Step<'_>) {
+        for (worker, end) in self.requester.take_ends() {
+            let judged = match end {
+                AttemptEnd::Completed => Judged::Completed,
+                AttemptEnd::Failed => Judged::Failed,
+                AttemptEnd::Lost => Judged::Lost,
+            };
+            self.scores.judge(worker, judged, step.now.wall);
+        }
+        self.scores.store(step);
     }
 
     /// Dials who is due. The address book is looked through only when something changed in it.
@@ -537,6 +556,7 @@ impl Node {
         self.guard.check()?;
         self.health.check()?;
         self.requester.check()?;
+        self.scores.check()?;
         self.worker.check()?;
         self.inbox.check()?;
         self.webhooks.check()?;
@@ -556,6 +576,11 @@ impl Node {
     /// What came for our agent, for checkers.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
+    }
+
+    /// What is thought of workers, for checkers.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
     }
 
     /// The registry, for checkers.

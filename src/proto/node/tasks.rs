@@ -184,7 +184,7 @@ impl Node {
             && record.state == TaskState::Submitted
         {
             let capability = record.capability.clone();
-            let candidates = self.candidates(&capability, now.mono);
+            let candidates = self.candidates(&capability, now);
             let (considered, others) = self.requester.considered(id, &candidates, now.mono);
             if let Some(why) = nobody_fits(&capability, &considered) {
                 view.reason = Some(why);
@@ -408,6 +408,7 @@ fn considered_view(one: &Considered) -> ConsideredView {
         why: one.why.as_str().into(),
         room: one.room,
         rtt_us: one.rtt_us,
+        score: one.score,
         weight: one.weight,
     }
 }

@@ -46,7 +46,7 @@ pub use record::{
     AttemptRecord, Considered, HeldKey, HeldRecord, HeldState, TaskRecord, Why, held_key,
 };
 pub use requester::{
-    Apart, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
+    Apart, AttemptEnd, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
     ResubmitOutcome, Start, SubmitOutcome,
 };
 pub use worker::{Worker, WorkerConfig, WorkerEffect};

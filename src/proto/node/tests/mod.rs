@@ -12,6 +12,7 @@ mod load;
 mod meeting;
 mod messages;
 mod restarts;
+mod scores;
 mod wakes;
 mod wiring;
 mod work;
@@ -21,7 +22,7 @@ use super::*;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::{EpochLimits, SessionConfig};
-use crate::types::Priority;
+use crate::types::{Priority, Tier};
 use crate::wire::Offer;
 
 const SECOND_MS: u64 = 1_000;

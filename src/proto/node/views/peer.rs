@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::proto::node::stats::{LoadView, PeerTraffic};
+use crate::types::Tier;
 
 /// A peer we know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -39,6 +40,13 @@ pub struct PeerView {
     /// Requests of it that were over their rate.
     pub rate_limited: u64,
     pub traffic: PeerTraffic,
+    /// 0 to 1000: what this node thinks of it, from what became of tasks it was given; absent if it
+    /// was given none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u16>,
+    /// What that comes to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
 }
 
 /// A registry entry.

@@ -89,6 +89,9 @@ pub struct ConsideredView {
     /// Round trip, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_us: Option<u32>,
+    /// 0 to 1000, from what became of earlier tasks of ours; absent if there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u16>,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
 }

@@ -90,20 +90,24 @@ pub struct Considered {
     pub room: u32,
     /// Round trip, if it is known.
     pub rtt_us: Option<u32>,
+    /// From what became of earlier tasks, if there were any.
+    pub score: Option<u16>,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
 }
 
-/// A list without names: there may be several in every row of a task. No round trip takes 0 µs.
-type Row = (EntityId, Why, u32, u32, u64);
+/// A list without names: there may be several in every row of a task. No round trip takes 0 µs; a
+/// score is one more than it is, or 0 for none.
+type Row = (EntityId, Why, u32, u32, u16, u64);
 
 impl From<Row> for Considered {
-    fn from((worker, why, room, rtt_us, weight): Row) -> Considered {
+    fn from((worker, why, room, rtt_us, score, weight): Row) -> Considered {
         Considered {
             worker,
             why,
             room,
             rtt_us: Some(rtt_us).filter(|us| *us > 0),
+            score: score.checked_sub(1),
             weight,
         }
     }
@@ -112,6 +116,7 @@ impl From<Row> for Considered {
 impl From<Considered> for Row {
     fn from(one: Considered) -> Row {
         let rtt_us = one.rtt_us.unwrap_or(0);
-        (one.worker, one.why, one.room, rtt_us, one.weight)
+        let score = one.score.map_or(0, |score| score.saturating_add(1));
+        (one.worker, one.why, one.room, rtt_us, score, one.weight)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::choice::{Apart, Candidate, Stand, choose, considered};
-use super::{Class, Phase, Requester, RequesterEffect};
+use super::{AttemptEnd, Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::proto::task::record::{AttemptRecord, Considered};
 use crate::types::limits::{CONSIDERED_MAX, CONSIDERED_WAITING_MAX, LAPSES_MAX};
@@ -93,6 +93,7 @@ impl Requester {
             Stand {
                 of,
                 room: of.slots.saturating_sub(taken),
+                run_ms: self.pace.of(&of.worker, capability),
                 passed_over: passed_over(&of.worker),
             }
         };
@@ -218,6 +219,9 @@ impl Requester {
                 AcceptAnswer::Accepted => {
                     let until = step.now.mono + self.config.lease_ms;
                     self.set_outcome(*id, "working", false, step);
+                    if let Some(task) = self.tasks.get_mut(id) {
+                        task.begun = Some(step.now.mono);
+                    }
                     self.enter(
                         *id,
                         Phase::Leased {
@@ -251,6 +255,7 @@ impl Requester {
             .worker
             .expect("an offer names its worker");
         self.pass_over(worker, AVOID_SILENT_MS, step);
+        self.judge(id, AttemptEnd::Lost, step);
         self.set_outcome(id, "lost: it did not answer the offer", true, step);
         let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
         record.lapses += 1;

@@ -1,8 +1,8 @@
 //! Which worker gets a task: who is known, what speaks against each, and the draw.
 //!
 //! Of those that fit and have room it is those that stand best, of these the least tried for this
-//! task; of two of these, drawn at random, the one that weighs more. A weight is free capacity by
-//! expected delay.
+//! task; of two of these, drawn at random, the one that weighs more. A weight is credit × free
+//! capacity ÷ expected delay.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -17,8 +17,10 @@ use crate::types::{EntityId, Prefix};
 const UNKNOWN_RTT_US: u64 = 100_000;
 /// What every offer takes, however near the worker is.
 const OFFER_US: u64 = 1_000;
-/// The weight of one free slot without any delay.
-const SLOT_WEIGHT: u64 = 1_000_000_000;
+/// The weight of one free slot and one point of credit at a delay of one microsecond.
+const SLOT_WEIGHT: u64 = 10_000_000;
+/// The credit of whom nothing is known.
+pub const CREDIT_UNKNOWN: u16 = 100;
 
 /// What keeps a worker from being offered anything at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +50,10 @@ pub struct Candidate {
     /// Work goes to the lowest that has room.
     pub standing: u8,
     pub rtt_us: Option<u64>,
+    /// From what became of earlier tasks, 0 to 1000; none if there were none.
+    pub score: Option<u16>,
+    /// How far it is preferred to others for that, 1 to 1000.
+    pub credit: u16,
     /// The networks that its public addresses are in.
     pub prefixes: Arc<[Prefix]>,
     pub bar: Option<Bar>,
@@ -61,6 +67,8 @@ impl Candidate {
             slots,
             standing: 0,
             rtt_us: None,
+            score: None,
+            credit: CREDIT_UNKNOWN,
             prefixes: Arc::default(),
             bar: None,
         }
@@ -89,6 +97,8 @@ pub(super) struct Stand<'a> {
     pub(super) of: &'a Candidate,
     /// Slots that hold no task of ours.
     pub(super) room: u32,
+    /// What its runs take on average.
+    pub(super) run_ms: u64,
     pub(super) passed_over: bool,
 }
 
@@ -117,9 +127,12 @@ impl Stand<'_> {
 
     /// What it is worth.
     fn weight(&self) -> u64 {
+        // The more of its slots work for us, the longer each takes: they share a machine.
+        let busy = u64::from(self.of.slots.saturating_sub(self.room));
+        let behind_us = self.run_ms * 1_000 * busy / u64::from(self.of.slots.max(1));
         let delay_us = self.of.rtt_us.unwrap_or(UNKNOWN_RTT_US);
-        let delay_us = delay_us.saturating_add(OFFER_US);
-        (u64::from(self.room) * SLOT_WEIGHT / delay_us).max(1)
+        let delay_us = delay_us.saturating_add(OFFER_US + behind_us);
+        (u64::from(self.of.credit) * u64::from(self.room) * SLOT_WEIGHT / delay_us).max(1)
     }
 
     fn considered(&self, why: Why) -> Considered {
@@ -129,6 +142,7 @@ impl Stand<'_> {
             why,
             room: self.room,
             rtt_us: self.of.rtt_us.map(rtt_us),
+            score: self.of.score,
             weight: self.weight(),
         }
     }

@@ -39,6 +39,7 @@ impl Requester {
                     result: None,
                     events: Log::default(),
                     apart: Apart::default(),
+                    begun: None,
                     record,
                 };
                 self.tasks.insert(id(&row.key)?, task);

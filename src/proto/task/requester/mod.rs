@@ -9,9 +9,11 @@ mod choice;
 mod dead;
 mod events;
 mod indices;
+mod pace;
 mod reports;
 mod submit;
 
+use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
 pub use dead::ResubmitOutcome;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
@@ -63,6 +65,15 @@ pub enum RequesterEffect {
         worker: EntityId,
         why: &'static str,
     },
+}
+
+/// What an attempt came to, as far as that speaks for or against its worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptEnd {
+    Completed,
+    Failed,
+    /// The worker was lost, or did not answer an offer.
+    Lost,
 }
 
 /// Where a task is at the moment. Not stored: a restart derives it from the record.
@@ -118,6 +129,8 @@ struct Task {
     events: Log,
     /// Whom it must not go to. Not stored: whoever asked for it asks again after a restart.
     apart: Apart,
+    /// When its newest attempt was accepted, if that was in this life.
+    begun: Option<Mono>,
 }
 
 impl Task {
@@ -170,6 +183,8 @@ pub struct Requester {
     /// Of the results kept.
     result_bytes: usize,
     effects: Vec<RequesterEffect>,
+    ends: Vec<(EntityId, AttemptEnd)>,
+    pace: Pace,
     /// The number of a task's first event in this life.
     first_event: u64,
     /// Tasks whose next event somebody waits for.
@@ -202,6 +217,8 @@ impl Requester {
             input_bytes: 0,
             result_bytes: 0,
             effects: Vec::new(),
+            ends: Vec::new(),
+            pace: Pace::default(),
             first_event: 1,
             watched: BTreeSet::new(),
             stirred: Vec::new(),
@@ -363,6 +380,11 @@ impl Requester {
     /// Takes what the requester asks for since the last call.
     pub fn effects(&mut self) -> Vec<RequesterEffect> {
         std::mem::take(&mut self.effects)
+    }
+
+    /// Takes what became of attempts since the last call. Call it in the same step.
+    pub fn take_ends(&mut self) -> Vec<(EntityId, AttemptEnd)> {
+        std::mem::take(&mut self.ends)
     }
 
     /// When [`Requester::tick`] is next needed.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Phase, Requester, RequesterEffect};
+use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::types::limits::{REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
@@ -178,6 +178,7 @@ impl Requester {
                     result.clone(),
                 );
                 task.result = Some(result);
+                self.judge(id, AttemptEnd::Completed, step);
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);
             }
@@ -198,6 +199,7 @@ impl Requester {
     }
 
     pub(super) fn fail(&mut self, id: TaskId, reason: &str, step: &mut Step<'_>) {
+        self.judge(id, AttemptEnd::Failed, step);
         let reason = &reason[..reason.floor_char_boundary(REASON_MAX_BYTES)];
         self.set_outcome(id, &format!("failed: {reason}"), true, step);
         self.dismiss(id);
@@ -238,6 +240,19 @@ impl Requester {
         self.rest(id, wait, step);
     }
 
+    /// What became of a task's newest attempt speaks for or against its worker.
+    pub(super) fn judge(&mut self, id: TaskId, end: AttemptEnd, step: &Step<'_>) {
+        let task = self.tasks.get_mut(&id).expect("the caller found it");
+        let Some(worker) = task.record.worker else {
+            return;
+        };
+        self.ends.push((worker, end));
+        if let (AttemptEnd::Completed, Some(begun)) = (end, task.begun.take()) {
+            let took_ms = step.now.mono.since(begun);
+            self.pace.took(worker, &task.record.capability, took_ms);
+        }
+    }
+
     /// The worker has ended its attempt: its token is good for nothing more, a late renewal
     /// included.
     fn dismiss(&mut self, id: TaskId) {
@@ -253,6 +268,7 @@ impl Requester {
         let worker = task.record.worker.expect("an assignment names its worker");
         task.record.losses += 1;
         let losses = task.record.losses;
+        self.judge(id, AttemptEnd::Lost, step);
         self.set_outcome(id, &format!("lost: {why}"), true, step);
         self.effects.push(RequesterEffect::Lost {
             task: id,

@@ -173,6 +173,7 @@ impl Requester {
             due: None,
             events: Log::default(),
             apart: Apart::default(),
+            begun: None,
         };
         self.tasks.insert(new.id, task);
         let phase = match start_at {

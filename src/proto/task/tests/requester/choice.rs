@@ -1,5 +1,7 @@
 //! Who gets a task, and what is told of it.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::types::Prefix;
 
@@ -157,4 +159,61 @@ fn a_task_that_is_to_stay_apart_goes_to_nobody_it_is_kept_from() {
     ours.core.keep_apart(task_id(9), apart);
     let other = ours.submit(new_task(2));
     assert_eq!(ours.assign(&[a]), [(a, other, token(1))]);
+}
+
+#[test]
+fn who_failed_before_is_given_less() {
+    let (good, bad) = (entity(1), entity(2));
+    let with = |worker, score, credit| Candidate {
+        score: Some(score),
+        credit,
+        ..Candidate::new(worker, 40)
+    };
+    let mut ours = ours();
+    for n in 1..=40 {
+        ours.submit(new_task(n));
+    }
+    let offers = ours.assign_to(&[with(bad, 20, 60), with(good, 500, 550)]);
+    let to_bad = offers.iter().filter(|offer| offer.0 == bad).count();
+    assert!(
+        (1..20).contains(&to_bad),
+        "{to_bad} of 40: one draw in four"
+    );
+    let seen = ours.record(offers[0].1).attempts[0].considered.clone();
+    let scores: BTreeSet<Option<u16>> = seen.iter().map(|of| of.score).collect();
+    assert_eq!(scores, [Some(20), Some(500)].into());
+}
+
+#[test]
+fn what_became_of_attempts_is_told_of_their_workers_and_nothing_else() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let told = |ours: &mut Side<Requester>| ours.core.take_ends();
+    let done = ours.working(new_task(1), a);
+    assert!(told(&mut ours).is_empty());
+    ours.result(done, completed());
+    ours.result(done, completed());
+    assert_eq!(told(&mut ours), [(a, AttemptEnd::Completed)], "once");
+    let failing = ours.working(new_task(2), a);
+    ours.result(failing, failed());
+    assert_eq!(told(&mut ours), [(a, AttemptEnd::Failed)]);
+    ours.kept(|core, step| core.cancel(failing.1, step));
+    ours.working(new_task(3), b);
+    ours.wait(20_000);
+    assert_eq!(told(&mut ours), [(b, AttemptEnd::Lost)]);
+    let offer = ours.assign(&[a])[0];
+    ours.answer(offer, boot(1), AcceptAnswer::Refused(RefuseReason::Busy));
+    ours.wait(60_000);
+    let offer = ours.assign(&[a])[0];
+    ours.wait(10_000);
+    assert_eq!(
+        told(&mut ours),
+        [(a, AttemptEnd::Lost)],
+        "it did not answer"
+    );
+    ours.kept(|core, step| core.cancel(offer.1, step));
+    let held = ours.working(new_task(4), b);
+    ours.result(held, TaskOutcome::Released);
+    let held = ours.working(new_task(5), b);
+    ours.kept(|core, step| core.cancel(held.1, step));
+    assert!(told(&mut ours).is_empty(), "refused, released and canceled");
 }
