@@ -899,6 +899,24 @@ def bodies(check):
         check.true(vector["rule"], decode(bytes.fromhex(vector["cbor"])) == plain(vector["value"]))
 
 
+def commitments(check):
+    """What workers commit to before they tell their results."""
+    for vector in check.file("commitment.json")["commitments"]:
+        part = lambda name: bytes.fromhex(vector[name])
+        computed = H(
+            "task commitment",
+            part("requester"),
+            part("worker"),
+            part("parent"),
+            vector["round"].to_bytes(4, "big"),
+            part("task"),
+            vector["token"].to_bytes(8, "big"),
+            part("salt"),
+            H("task result", part("result")),
+        )
+        check.same("commitment.json", vector, "commitment", computed)
+
+
 def cbor(check):
     vector = check.file("cbor.json")
     for case in vector["accepted"]:
@@ -933,6 +951,7 @@ def main():
     errors(check, people)
     json_forms(check)
     transfers(check)
+    commitments(check)
     bodies(check)
     if check.fill:
         check.save()

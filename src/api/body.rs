@@ -9,10 +9,11 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::proto::node::{
-    GuardView, HealthCounts, MessageKind, MessageView, NodeStats, PoolView, Priority, StatusView,
-    TaskCounts, TaskState,
+    Agreement, GuardView, HealthCounts, MessageKind, MessageView, NodeStats, PoolView, Priority,
+    StatusView, TaskCounts, TaskState,
 };
 use crate::runtime::bench::Traffic;
+use crate::types::Compare;
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;
@@ -65,6 +66,36 @@ pub struct SubmitBody {
     #[serde(default = "deadline_default")]
     #[schema(minimum = 1, maximum = 604_800_000, default = 600_000)]
     pub deadline_ms: u64,
+    /// Have several workers do it, apart from each other, and take the result that enough of them
+    /// come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<AgreementBody>,
+}
+
+/// How many workers are to do a task, and how many of them must come to the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"replicas": 3, "agree": 2, "compare": "json"}))]
+pub struct AgreementBody {
+    /// Each a worker of its own.
+    #[schema(minimum = 2, maximum = 16)]
+    pub replicas: u8,
+    /// More than half of them. Default: as few as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<u8>,
+    /// What of a result counts; `bytes` by default.
+    #[serde(default)]
+    pub compare: Compare,
+}
+
+impl From<AgreementBody> for Agreement {
+    fn from(body: AgreementBody) -> Agreement {
+        Agreement {
+            replicas: body.replicas,
+            agree: body.agree.unwrap_or(body.replicas / 2 + 1),
+            compare: body.compare,
+        }
+    }
 }
 
 impl SubmitBody {
@@ -82,6 +113,7 @@ impl SubmitBody {
             key: None,
             orphan: OrphanRule::Continue,
             deadline_ms: DEADLINE_DEFAULT_MS,
+            agreement: None,
         }
     }
 }
@@ -424,6 +456,8 @@ pub struct TaskListParams {
     pub capability: Option<String>,
     /// Only those that failed and kept their input; all by default.
     pub dead: Option<bool>,
+    /// The parts of tasks that several workers do, too; false by default.
+    pub parts: Option<bool>,
     /// Only those behind the task of this id: what `X-Junto-Next` said.
     pub after: Option<Uuid>,
     /// From the newest back; false by default.
@@ -439,6 +473,7 @@ impl TaskListParams {
             ("state", self.state.map(|state| state.as_str().to_owned())),
             ("capability", self.capability.clone()),
             ("dead", self.dead.map(|dead| dead.to_string())),
+            ("parts", self.parts.map(|parts| parts.to_string())),
             ("after", self.after.map(|id| id.to_string())),
             ("newest", self.newest.map(|newest| newest.to_string())),
             ("limit", self.limit.map(|limit| limit.to_string())),

@@ -11,15 +11,15 @@ use std::collections::BTreeMap;
 use rand::RngExt as _;
 
 use super::checker::Checker;
-use super::host::{DOOMED, Host};
+use super::host::{DOOMED, Host, SHARED};
 use super::stage::{Event, Stage};
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
-    Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission, TaskState,
-    WakeRequest,
+    Agreement, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission,
+    TaskState, WakeRequest,
 };
-use crate::types::{Capability, CommandId, TaskId};
+use crate::types::{Capability, CommandId, Compare, TaskId};
 
 /// The capability the workers serve, and one that nobody does.
 pub(super) const SERVED: &str = "hash";
@@ -325,6 +325,22 @@ impl Clients {
     }
 }
 
+/// Three workers are to do it, or two where there are no more.
+fn shared(host: usize, hosts: &[Host]) -> Option<Agreement> {
+    let others = hosts.iter().filter(|other| other.index != host);
+    let serving = others.filter(|other| !other.config.capabilities.is_empty());
+    let replicas = match serving.count() {
+        0 | 1 => return None,
+        2 => 2,
+        _ => 3,
+    };
+    Some(Agreement {
+        replicas,
+        agree: 2,
+        compare: Compare::Text,
+    })
+}
+
 fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
     let host = rng.random_range(0..hosts.len());
     let wall_ms = hosts[host].clock.read(at_us).wall.0;
@@ -333,6 +349,7 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         .map(|_| rng.random())
         .collect();
     let mut deadline_ms = rng.random_range(40_000..120_000);
+    let mut agreement = None;
     let mut capability = SERVED;
     // The first tasks bring one each of what must end badly.
     match job {
@@ -340,12 +357,16 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         UNSERVED => (capability, deadline_ms) = (MISSING, 15_000),
         2 => deadline_ms = rng.random_range(500..6_000),
         3 => input.resize(60_000, 7),
+        _ if rng.random_bool(0.15) => agreement = shared(host, hosts),
         _ => {}
+    }
+    if agreement.is_some() {
+        input.splice(0..0, SHARED.iter().copied());
     }
     let other = (host + rng.random_range(1..hosts.len())) % hosts.len();
     let serves = !hosts[other].config.capabilities.is_empty();
-    let to =
-        (serves && rng.random_bool(0.1)).then(|| PeerRef::Entity(hosts[other].identity.entity_id));
+    let to = (serves && agreement.is_none() && rng.random_bool(0.1))
+        .then(|| PeerRef::Entity(hosts[other].identity.entity_id));
     let priority = [
         Priority::Low,
         Priority::Normal,
@@ -363,6 +384,7 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         deadline_ms,
         key: None,
         orphan: rng.random_bool(0.3).then_some(Orphan::Stop),
+        agreement,
     };
     Job {
         host,

@@ -45,6 +45,35 @@ fn a_requester_that_forgets_the_input_of_what_failed_is_caught() {
 }
 
 #[test]
+fn a_requester_that_asks_for_results_in_an_open_round_is_caught() {
+    assert!(is_caught(Planted::RevealBeforeClose, "A1", 100));
+}
+
+/// Worlds in which one machine does this; what came of the work that several did.
+fn among_honest(cheat: Planted) -> (u64, u64) {
+    let reports = (0..30).map(|seed| {
+        let mut world = World::new(seed, &WorldConfig::default());
+        world.planted = Some(cheat);
+        world.run().unwrap_or_else(|failure| panic!("{failure}"))
+    });
+    reports.fold((0, 0), |(agreed, named), of| {
+        (agreed + of.outcomes.agreed, named + of.outcomes.named)
+    })
+}
+
+#[test]
+fn a_worker_that_tells_another_result_than_it_committed_to_changes_none() {
+    let (agreed, named) = among_honest(Planted::FalseReveal);
+    assert!(agreed > 0 && named > 0, "{agreed} agreed, {named} named");
+}
+
+#[test]
+fn a_worker_that_tells_no_result_holds_up_none() {
+    let (agreed, named) = among_honest(Planted::NoReveal);
+    assert!(agreed > 0 && named > 0, "{agreed} agreed, {named} named");
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

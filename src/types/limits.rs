@@ -48,6 +48,9 @@ pub const WEBHOOK_SECRET_MAX_BYTES: usize = 256;
 pub const EVENTS_KEPT: usize = 64;
 /// What of a reason an event keeps.
 pub const EVENT_NOTE_MAX_BYTES: usize = 512;
+/// Runs of the same work whose results are compared, and rounds of them.
+pub const REPLICAS_MAX: u8 = 16;
+pub const AGREE_ROUNDS_MAX: u32 = 3;
 /// Attempts kept with a task: room for all that its failures, losses, lapses and releases may come
 /// to with the settings as they are by default.
 pub const ATTEMPTS_MAX: usize = 96;

@@ -1,6 +1,7 @@
 //! L0: plain values that every layer shares. No I/O, no cryptography, nothing above is imported.
 
 mod batch;
+mod compare;
 mod id;
 pub mod limits;
 mod message;
@@ -12,6 +13,7 @@ mod tier;
 mod time;
 
 pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
+pub use compare::Compare;
 pub use id::{
     BootId, BulkId, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId, HookId,
     IdError, InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, TransferId, WakeId,

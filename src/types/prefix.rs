@@ -54,6 +54,15 @@ impl Prefix {
         Prefix::V6([a, b, c, d, e, f])
     }
 
+    /// The prefix of these bytes; none if they are not 3 or 6.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Prefix> {
+        match bytes.len() {
+            3 => bytes.try_into().ok().map(Prefix::V4),
+            6 => bytes.try_into().ok().map(Prefix::V6),
+            _ => None,
+        }
+    }
+
     /// The bytes of the prefix: 3 or 6.
     pub fn as_bytes(&self) -> &[u8] {
         match self {

@@ -4,6 +4,7 @@
 mod batch;
 mod bulk;
 pub mod cbor;
+mod commitment;
 mod entry;
 mod envelope;
 mod error;
@@ -23,6 +24,7 @@ pub use batch::{
     encode_batch,
 };
 pub use bulk::{BULK_WORD_MAX_BYTES, BulkContent, BulkWord};
+pub use commitment::Promised;
 pub use entry::{EntryBody, EntryError, Offer, PeerBinding, SignedEntry, entry_digest};
 pub use envelope::{Envelope, Header, MsgClass, MsgType, Seal, SealedPlain};
 pub use error::{ErrorBody, WireError};

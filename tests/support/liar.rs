@@ -17,7 +17,7 @@ use junto::proto::Step;
 use junto::proto::registry::{Announcement, Registry};
 use junto::proto::session::{AckOutcome, HandshakeOutcome, SealedRef, Sessions, parse};
 use junto::types::{BatchId, Mono, Multiaddr, Nonce, Now, PeerId, SessionId, Wall, WriteBatch};
-use junto::wire::{Envelope, ErrorBody, Header, MsgType, WireError, cbor};
+use junto::wire::{Envelope, ErrorBody, Header, MsgType, Offer, WireError, cbor};
 use libp2p::StreamProtocol;
 use libp2p::swarm::SwarmEvent;
 use libp2p_stream::Control;
@@ -64,6 +64,10 @@ impl Victim {
             peer: file["peer_id"].as_str().unwrap().parse().unwrap(),
             addr: addr.parse().unwrap(),
         }
+    }
+
+    pub fn home(&self) -> &Path {
+        self.home.path()
     }
 
     /// How the victim sees a peer: `connected`, `banned`, …
@@ -309,6 +313,34 @@ impl Liar {
         Some(read_message(&mut stream).await?.1.msg_type)
     }
 
+    /// The streams that the victim opens from now on.
+    pub fn incoming(&mut self) -> libp2p_stream::IncomingStreams {
+        let exchange = StreamProtocol::new("/junto/junto/exchange/1");
+        self.control.accept(exchange).unwrap()
+    }
+
+    /// Answers the victim's next request in the session with what `answer` makes of it, or not at
+    /// all. Returns its type and body.
+    pub async fn answer(
+        &mut self,
+        incoming: &mut libp2p_stream::IncomingStreams,
+        answer: impl Fn(MsgType, &[u8]) -> Option<(MsgType, Vec<u8>)>,
+    ) -> Option<(MsgType, Vec<u8>)> {
+        let (peer, mut stream) = incoming.next().await?;
+        let (envelope, header) = read_message(&mut stream).await?;
+        let (now, nonce) = (self.now(), self.nonce());
+        let opened = self.sessions.open_request(&peer, &envelope, &header, now);
+        let opened = opened.ok()?;
+        if let Some((msg_type, body)) = answer(opened.msg_type, &opened.body) {
+            let (to, sealed) = (opened.reference, &mut self.sessions);
+            let bytes = sealed.seal_response(to, msg_type, &body, now, nonce)?;
+            let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+            let _ = stream.write_all(&[&length[..], &bytes].concat()).await;
+            let _ = stream.close().await;
+        }
+        Some((opened.msg_type, opened.body))
+    }
+
     /// M1 and M2, with the cookie if one is asked for. The session id and M2.
     pub async fn half_shake(&mut self) -> Result<(SessionId, Vec<u8>), WireError> {
         let (id, m1) = self.m1();
@@ -427,10 +459,20 @@ pub fn now() -> Now {
 
 /// What an entity says of itself at a time.
 pub fn entry(identity: &Identity, wall: Wall, rng: &mut Rng) -> Vec<u8> {
+    entry_offering(Vec::new(), identity, wall, rng)
+}
+
+/// The same, of one that serves.
+pub fn entry_offering(
+    capabilities: Vec<Offer>,
+    identity: &Identity,
+    wall: Wall,
+    rng: &mut Rng,
+) -> Vec<u8> {
     let mut registry = Registry::new(Announcement {
         identity: identity.clone(),
         name: "liar".parse().unwrap(),
-        capabilities: Vec::new(),
+        capabilities,
         addresses: Vec::new(),
         seq: wall.0 / 2,
     });

@@ -1,5 +1,6 @@
 //! What `docs/vectors/` holds, computed by this implementation.
 
+mod agree;
 mod bodies;
 pub mod files;
 mod identities;

@@ -114,6 +114,7 @@ pub(super) async fn list(
         state: params.state,
         capability: capability.map_err(|error| Refused::invalid("capability", error))?,
         dead: params.dead.unwrap_or(false),
+        parts: params.parts.unwrap_or(false),
         after: params.after.map(TaskId),
         newest: params.newest.unwrap_or(false),
         limit,
@@ -367,5 +368,6 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         deadline_ms: body.deadline_ms,
         key,
         orphan: (body.orphan == OrphanRule::Stop).then_some(Orphan::Stop),
+        agreement: body.agreement.map(Into::into),
     })
 }

@@ -370,6 +370,9 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         attempts_cut: 0,
         considered: vec![],
         others: 0,
+        agreement: None,
+        dissent: None,
+        part_of: None,
     }
 }
 

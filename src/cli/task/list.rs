@@ -23,6 +23,9 @@ pub(in crate::cli) struct ListArgs {
     /// Only those that want this capability.
     #[arg(long, value_name = "CAP")]
     capability: Option<Capability>,
+    /// The parts of tasks that several workers do, too.
+    #[arg(long)]
+    parts: bool,
     /// Only the newest so many [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -87,6 +90,7 @@ async fn fetch(home: &Home, args: &ListArgs) -> Result<Vec<TaskView>, Failure> {
             state: args.state,
             capability: args.capability.as_ref().map(ToString::to_string),
             dead: None,
+            parts: args.parts.then_some(true),
             after,
             newest: limit.map(|_| true),
             limit: Some(left.min(TASKS_PAGE_MAX)),

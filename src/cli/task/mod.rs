@@ -12,6 +12,7 @@ use crate::config::Home;
 use crate::proto::node::{Priority, TaskState, TaskView};
 use crate::types::TaskId;
 
+mod agree;
 mod dead;
 mod list;
 mod map;

@@ -2,7 +2,7 @@
 
 use super::super::exit::{Exit, Outcome};
 use super::super::output::{self, Listing, short, show_bytes};
-use super::priority_name;
+use super::{agree, priority_name};
 use crate::proto::node::{ConsideredView, TaskView};
 
 pub(super) fn show(task: &TaskView, json: bool) -> Outcome {
@@ -12,6 +12,10 @@ pub(super) fn show(task: &TaskView, json: bool) -> Outcome {
     }
     for (label, value) in describe(task) {
         output::line(&format!("{label:<12}{value}"))?;
+    }
+    if let Some(agreement) = &task.agreement {
+        output::line("")?;
+        agree::listing(agreement).write("")?;
     }
     if !task.attempts.is_empty() {
         output::line("")?;
@@ -93,6 +97,7 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
     lines.extend(task.start_at.clone().map(|at| ("start", at)));
     lines.push(("deadline", task.deadline.clone()));
     lines.extend(task.key.clone().map(|key| ("key", key)));
+    lines.extend(agree::describe(task));
     lines.push(("input", show_bytes(task.input_bytes as u64)));
     lines.extend(
         task.result_bytes

@@ -18,6 +18,7 @@ use super::super::args::{delay_ms, moment, orphan, priority, span_ms};
 use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
+use super::agree::AgreementArgs;
 use super::{End, Report, write_result};
 use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
@@ -37,7 +38,8 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
     after_help = "Examples:\n  junto task submit wc --text 'one two three' --wait\n  \
     junto task submit wc --input book.txt --priority high --deadline 1h\n  \
     cat book.txt | junto task submit wc --input - --wait\n  \
-    junto task submit report --delay 2h --key report-2030-01-31"
+    junto task submit report --delay 2h --key report-2030-01-31\n  \
+    junto task submit square --text 12 --replicas 3 --agree 2 --wait"
 )]
 pub(in crate::cli) struct SubmitArgs {
     /// What the worker must offer, such as wc.
@@ -71,6 +73,8 @@ pub(in crate::cli) struct SubmitArgs {
     /// time, or it stops, so that two never run at once.
     #[arg(long, value_name = "WHAT", default_value = "continue", value_parser = orphan())]
     orphan: OrphanRule,
+    #[command(flatten)]
+    agreement: AgreementArgs,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -90,6 +94,7 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         key: args.key.as_ref().map(ToString::to_string),
         deadline_ms: args.deadline,
         orphan: args.orphan,
+        agreement: args.agreement.body(),
     };
     // Without a node now, there is none to be waited for.
     connect(home)?;
@@ -299,6 +304,9 @@ mod tests {
             attempts: Vec::new(),
             considered: Vec::new(),
             others: 0,
+            agreement: None,
+            dissent: None,
+            part_of: None,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
     CapabilityResponse, ChunkAnswer, HeartbeatAck, MsgType, RegistryEntries, StatusReport,
-    TaskAccept, TaskRenewAck, TaskResultAck, WakeUpAck, cbor,
+    TaskAccept, TaskRenewAck, TaskResultAck, TaskRevealAck, WakeUpAck, cbor,
 };
 
 impl Node {
@@ -77,6 +77,12 @@ impl Node {
                 (ack.answers.len() == tasks.len()).then_some(())?;
                 self.worker
                     .acknowledged(*requester, tasks, Some(&ack.answers), step);
+            }
+            Kind::Reveal { worker, items } => {
+                let ack: TaskRevealAck = decode(read_as(MsgType::TaskRevealAck)?)?;
+                (ack.answers.len() == items.len()).then_some(())?;
+                self.requester
+                    .reveal_answered(*worker, items, &ack.answers, step);
             }
             Kind::Wake { .. } => {
                 let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;

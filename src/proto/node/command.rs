@@ -11,7 +11,7 @@ use super::views::{
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
-pub use crate::proto::task::Start;
+pub use crate::proto::task::{Agreement, Start};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
     Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey, TextError,
@@ -69,6 +69,8 @@ pub struct Submission {
     pub key: Option<TaskKey>,
     /// What becomes of a run whose lease is lost; it goes on if nothing is said.
     pub orphan: Option<Orphan>,
+    /// Several workers do it, and so many results must be equal.
+    pub agreement: Option<Agreement>,
 }
 
 impl Submission {
@@ -84,6 +86,7 @@ impl Submission {
             deadline_ms: 600_000,
             key: None,
             orphan: None,
+            agreement: None,
         }
     }
 }
@@ -96,6 +99,8 @@ pub struct TaskFilter {
     pub capability: Option<Capability>,
     /// Only those that failed and kept their input.
     pub dead: bool,
+    /// The parts of tasks that several workers do, too.
+    pub parts: bool,
     /// Only those behind this one.
     pub after: Option<TaskId>,
     /// From the newest back.

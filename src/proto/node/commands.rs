@@ -148,7 +148,8 @@ impl Node {
 
     fn status(&self, step: &Step<'_>) -> StatusView {
         let mut tasks = TaskCounts::default();
-        for (record, _) in self.requester.tasks() {
+        let tasks_of_ours = self.requester.tasks();
+        for (record, _) in tasks_of_ours.filter(|(record, _)| record.part.is_none()) {
             let count = match record.state {
                 TaskState::Submitted => &mut tasks.submitted,
                 TaskState::Working => &mut tasks.working,

@@ -15,7 +15,9 @@ use crate::types::{
     BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Nonce, PeerId,
     SessionId, TaskId, TransferId, WakeId,
 };
-use crate::wire::{MsgType, Ping, RegistrySync, RenewItem, WakeStatus, WireError, cbor};
+use crate::wire::{
+    MsgType, Ping, RegistrySync, RenewItem, RevealItem, WakeStatus, WireError, cbor,
+};
 
 const RESEND_MS: u64 = 2_000;
 const DELAYED_MAX: usize = 256;
@@ -84,6 +86,10 @@ pub(super) enum Kind {
     Results {
         requester: EntityId,
         tasks: Vec<(TaskId, FencingToken)>,
+    },
+    Reveal {
+        worker: EntityId,
+        items: Vec<RevealItem>,
     },
     Wake {
         id: WakeId,
@@ -376,6 +382,8 @@ impl Node {
             }
             Kind::Beat { .. } | Kind::Capabilities | Kind::Discovery => {}
             Kind::Probe | Kind::Sync | Kind::Cancel | Kind::Renew { .. } | Kind::ChunkCancel => {}
+            // It is asked again until it has told.
+            Kind::Reveal { .. } => {}
             Kind::ChunkOffer { id } => self.sends.offer_failed(id, step),
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);

@@ -1,6 +1,6 @@
 //! What leaves with a flush: one list for each peer, however many steps asked for it.
 //!
-//! Offers, outcomes to hand over, cancels and answers rest on a batch. They are parked as they are
+//! Offers, outcomes to hand over, cancels, questions for results and answers rest on a batch. They are parked as they are
 //! asked for. Once the disk has their batch they leave together, without what is no longer
 //! current, and are sealed only then: behind a disk that stands still no message grows old, and an
 //! offer's time to be answered begins when it leaves.
@@ -11,7 +11,7 @@
 //!   still to be handed over.
 //!
 //! # Bounds
-//! One offer or cancel a task of ours, one outcome a task held, one answer a request under way.
+//! One offer, cancel or question a task of ours, one outcome a task held, one answer a request under way.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,6 +37,7 @@ pub(super) struct Parcel {
     pub(super) offers: BTreeMap<EntityId, Vec<(TaskId, FencingToken)>>,
     pub(super) results: BTreeMap<EntityId, BTreeSet<TaskId>>,
     pub(super) cancels: BTreeMap<EntityId, Vec<CancelItem>>,
+    pub(super) reveals: BTreeMap<EntityId, BTreeSet<(TaskId, FencingToken)>>,
     answers: Vec<Answering>,
 }
 
@@ -45,6 +46,7 @@ impl Parcel {
         append(&mut self.offers, later.offers);
         append(&mut self.results, later.results);
         append(&mut self.cancels, later.cancels);
+        append(&mut self.reveals, later.reveals);
         self.answers.extend(later.answers);
     }
 }
@@ -101,6 +103,9 @@ impl Node {
         }
         for (worker, offers) in parcel.offers {
             self.send_offers(worker, &offers, step);
+        }
+        for (worker, items) in parcel.reveals {
+            self.send_reveals(worker, &items, step);
         }
         for (requester, tasks) in parcel.results {
             self.send_results(requester, &tasks, step);

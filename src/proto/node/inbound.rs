@@ -12,8 +12,8 @@ use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
 use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
-    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, ProgressAnswer, RegistrySync, RevealAnswer,
-    TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew,
+    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, ProgressAnswer, RegistrySync, TaskAccept,
+    TaskCancel, TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew,
     TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp,
     WakeUpAck, WakeUpdate, WireError, cbor,
 };
@@ -265,8 +265,7 @@ impl Node {
             MsgType::TaskReveal => {
                 let TaskReveal { items } = read(body)?;
                 bounded(items.len())?;
-                // This worker takes nothing that asks for a commitment (`Worker::offered`).
-                let answers = vec![RevealAnswer::Unknown; items.len()];
+                let answers = self.worker.reveal(from, &items, step.now);
                 let body = cbor::encode(&TaskRevealAck { answers });
                 Ok((MsgType::TaskRevealAck, body, BatchId::NONE))
             }

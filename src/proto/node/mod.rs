@@ -11,6 +11,7 @@
 //! hands on to `tasks`, `events`, `notify`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
 //! it answers with.
 
+mod agree;
 mod answers;
 mod candidates;
 mod command;
@@ -167,6 +168,7 @@ impl Node {
         // before asked finds nobody.
         let first_id = (boot.0 & 0xffff_ffff) << 24 | 1;
         let mut requester = Requester::new(RequesterConfig {
+            entity: identity.entity_id,
             lease_ms: task.lease_ms,
             offer_lapse_ms: task.offer_lapse_ms,
             failures_max: task.failures_max,
@@ -175,6 +177,7 @@ impl Node {
             backoff_max_ms: task.backoff_max_ms,
         });
         let mut worker = Worker::new(WorkerConfig {
+            entity: identity.entity_id,
             capabilities: config.capabilities.clone(),
             renew_ms: task.renew_ms,
             first_run: first_id,

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::Node;
+use super::agree::{self, agreement_view};
 use super::command::{
     CommandError, CommandErrorCode, CommandResult, Orphan, Reply, Submission, TaskFilter,
 };
 use super::views::{AttemptView, ConsideredView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{
-    Considered, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Why,
+    Considered, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict, Why,
 };
 use crate::types::limits::{
     COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
@@ -102,6 +103,7 @@ impl Node {
             deadline_ms,
             key,
             orphan,
+            agreement,
         } = submission;
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
@@ -117,6 +119,9 @@ impl Node {
                 CommandErrorCode::Invalid,
                 "the deadline must be between 1 ms and 7 days from the start",
             ));
+        }
+        if let Some(asked) = agreement {
+            agree::check(asked, to.is_some())?;
         }
         let wait_ms = match start {
             Start::Now => 0,
@@ -143,12 +148,14 @@ impl Node {
             deadline_ms,
             key,
             orphan,
+            agreement,
         })
     }
 
     pub(super) fn tasks(&self, filter: &TaskFilter) -> (CommandResult, BatchId) {
         let asked = |record: &TaskRecord| {
-            filter.state.is_none_or(|state| record.state == state)
+            (filter.parts || record.part.is_none())
+                && filter.state.is_none_or(|state| record.state == state)
                 && (record.dead || !filter.dead)
                 && (filter.capability.as_ref()).is_none_or(|cap| record.capability == *cap)
         };
@@ -307,6 +314,12 @@ impl Node {
         if let Some(at) = self.requester.begins(record.id) {
             return Some(format!("waits for its start at {}", at.to_rfc3339()));
         }
+        if let Some(agreement) = &record.agreement {
+            let replicas = agreement.asked.replicas;
+            return Some(format!(
+                "waits for workers that commit to a result, of {replicas} asked"
+            ));
+        }
         let capability = &record.capability;
         let offered = self.registry.offering(capability).next().is_some();
         let what = match (record.to, offered) {
@@ -356,6 +369,9 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
             others: attempt.others,
         })
         .collect();
+    let agreement = record.agreement.as_deref();
+    let mut votes = agreement.into_iter().flat_map(|of| &of.votes);
+    let untried = votes.all(|vote| vote.verdict == Verdict::Late && vote.promise.is_none());
     TaskView {
         id: record.id.to_string(),
         capability: record.capability.to_string(),
@@ -371,7 +387,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
             .result_bytes
             .map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
         reason: record.reason.clone().or(waits_for),
-        no_worker: record.state == TaskState::Failed && record.attempts.is_empty(),
+        no_worker: record.state == TaskState::Failed && record.attempts.is_empty() && untried,
         dead: record.dead,
         prior: record.prior.map(|id| id.to_string()),
         again: record.again.map(|id| id.to_string()),
@@ -379,6 +395,9 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         attempts_cut: record.attempts_cut,
         considered: Vec::new(),
         others: 0,
+        agreement: agreement.map(agreement_view),
+        dissent: agreement.map(|of| of.dissent().map(|who| who.to_string()).collect()),
+        part_of: record.part.as_ref().map(|part| part.parent.to_string()),
     }
 }
 

@@ -22,6 +22,7 @@
 //! - **T6** At most one worker holds a live lease on a task.
 //! - **T7** A requester's open assignments to a worker and the tasks that wait are exactly the tasks
 //!   that are not terminal.
+//! - **A1**–**A4** Work that several workers do: see `requester::agree`.
 //! - **T8** Of two tasks that make the same demands of a worker, the one whose rank is lower is given
 //!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
 //! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
@@ -29,8 +30,8 @@
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `DEAD_MAX_TASKS`, `DEAD_MAX_BYTES`, `TERMINAL_MAX_TASKS`,
-//! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `LIST_MAX_ITEMS`, `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`,
-//! `EVENTS_KEPT` of [`crate::types::limits`].
+//! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `REPLICAS_MAX`, `AGREE_ROUNDS_MAX`, `LIST_MAX_ITEMS`,
+//! `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`, `EVENTS_KEPT` of [`crate::types::limits`].
 
 mod events;
 mod queue;
@@ -43,7 +44,8 @@ mod tests;
 
 pub use events::{Event, EventKind, Told};
 pub use record::{
-    AttemptRecord, Considered, HeldKey, HeldRecord, HeldState, TaskRecord, Why, held_key,
+    Agreement, AgreementRecord, AttemptRecord, Considered, HeldKey, HeldRecord, HeldState,
+    TaskRecord, Verdict, VoteRecord, Why, held_key,
 };
 pub use requester::{
     Apart, AttemptEnd, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
@@ -72,4 +74,18 @@ pub enum Planted {
     AckBeforeFlush,
     /// The requester lets the input of a failed task go.
     ForgetInput,
+    /// The requester asks for results before it has closed the round on its disk.
+    RevealBeforeClose,
+    /// A worker tells another result than it committed to.
+    FalseReveal,
+    /// A worker never tells the result that it committed to.
+    NoReveal,
+}
+
+#[cfg(test)]
+impl Planted {
+    /// Whether it is no defect of ours, but what somebody else may do.
+    pub(crate) fn is_of_a_cheat(self) -> bool {
+        matches!(self, Planted::FalseReveal | Planted::NoReveal)
+    }
 }

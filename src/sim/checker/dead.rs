@@ -24,7 +24,8 @@ impl Checker {
         let was_dead = was.is_some_and(|was| was.dead);
         let just_failed =
             record.state == TaskState::Failed && was.is_some_and(|was| !was.state.is_terminal());
-        if !was_dead && !just_failed {
+        // Of work that several do the whole is kept.
+        if !was_dead && (!just_failed || record.part.is_some()) {
             return Ok(());
         }
         let again = record.again.and_then(|again| durable.tasks.get(&again));

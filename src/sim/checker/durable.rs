@@ -161,6 +161,7 @@ impl Checker {
         }
         changed.into_iter().try_for_each(|(id, was)| {
             self.check_terminal(host, id)?;
+            self.check_agreement(host, id)?;
             self.check_dead(host, id, was.as_ref())
         })
     }
@@ -215,6 +216,10 @@ impl Checker {
     }
 
     fn check_result(&self, id: TaskId, record: &TaskRecord, result: Option<&[u8]>) -> Checked {
+        if record.agreement.is_some() || record.part.is_some() {
+            // What several came to is judged by their votes (A4).
+            return Ok(());
+        }
         let right = self.answers.get(&id).map(String::as_str);
         let given = record.worker.and_then(|worker| self.host_of(&worker));
         let found = result.and_then(read_result);
@@ -257,5 +262,8 @@ fn poisons(value: &[u8]) -> Result<bool, Violation> {
 
 fn completes(value: &[u8]) -> Result<bool, Violation> {
     let outcome: TaskOutcome = cbor::decode(value, OUTCOME_MAX_BYTES).map_err(unreadable)?;
-    Ok(matches!(outcome, TaskOutcome::Completed { .. }))
+    Ok(matches!(
+        outcome,
+        TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. }
+    ))
 }

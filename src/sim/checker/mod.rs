@@ -15,8 +15,10 @@
 //!   worker gave up because they took its node down.
 //! - **T9** A task that failed keeps its input and its attempts until it is handed over again or
 //!   dropped.
+//! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
 //! - **T6** No two running workers hold a live lease on one task.
 
+mod agree;
 mod dead;
 mod durable;
 
@@ -56,6 +58,8 @@ pub(in crate::sim) struct Checker {
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
     /// Whose inputs clients asked to drop.
     droppable: BTreeSet<TaskId>,
+    /// Who may give wrong results where several do the work.
+    cheat: Option<usize>,
 }
 
 type Checked = Result<(), Violation>;
@@ -72,6 +76,7 @@ impl Checker {
             failed_runs: BTreeMap::new(),
             terminal: BTreeMap::new(),
             droppable: BTreeSet::new(),
+            cheat: None,
         }
     }
 
@@ -177,6 +182,7 @@ impl Checker {
         };
         core.check()?;
         self.check_log(at, core)?;
+        self.check_promises(at, core)?;
         check_leases(hosts, at, core, stage)
     }
 

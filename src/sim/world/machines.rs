@@ -121,7 +121,9 @@ impl World {
             })?;
         host.core = Some(core);
         #[cfg(test)]
-        if let (Some(bug), Some(core)) = (self.planted, &mut host.core) {
+        if let (Some(bug), Some(core)) = (self.planted, &mut host.core)
+            && (host.cheats || !bug.is_of_a_cheat())
+        {
             core.plant(bug);
         }
         self.net.started(at);
@@ -195,6 +197,9 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
             .map(|at| full_address(at, hosts[at].identity.peer_id))
             .collect();
         hosts[index].config.bootstrap = bootstrap;
+    }
+    if rng.random_bool(0.5) {
+        hosts[rng.random_range(0..count)].cheats = true;
     }
     hosts
 }

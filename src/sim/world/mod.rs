@@ -44,6 +44,7 @@ impl World {
         let mut stage = Stage::new(seed, config.calm_ms * 1000);
         let hosts = machines::draw(config.nodes, &mut stage.rng);
         let mut checker = Checker::new(hosts.iter().map(|h| h.identity.entity_id).collect());
+        checker.cheats(hosts.iter().position(|host| host.cheats));
         for host in 0..hosts.len() {
             let after_us = stage.span_us(0, 300);
             stage.after(after_us, Event::Restart { host });
@@ -199,6 +200,7 @@ impl World {
     }
 
     fn report(mut self) -> Report {
+        (self.outcomes.agreed, self.outcomes.named) = self.checker.agreements();
         self.outcomes.acknowledged = self.clients.acknowledged();
         self.outcomes.completed = self.clients.tally(TaskState::Completed);
         self.outcomes.failed = self.clients.tally(TaskState::Failed);

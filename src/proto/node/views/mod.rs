@@ -2,12 +2,14 @@
 //!
 //! They are the JSON of the HTTP API and of `--json`; their names are fixed.
 
+mod agree;
 mod message;
 mod node;
 mod peer;
 mod task;
 mod transfer;
 
+pub use agree::*;
 pub use message::*;
 pub use node::*;
 pub use peer::*;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::AgreementView;
 use crate::types::{Priority, TaskState};
 
 /// How many of our tasks are in each state.
@@ -63,6 +64,16 @@ pub struct TaskView {
     /// How many more were looked at.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub others: u32,
+    /// Several workers do it: how far they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<AgreementView>,
+    /// The entity ids of those that told another result than the one agreed on, one that does not fit
+    /// their commitment, or none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dissent: Option<Vec<String>>,
+    /// It is a part of this task's work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<String>,
 }
 
 #[expect(

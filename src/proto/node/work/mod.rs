@@ -59,6 +59,15 @@ impl Node {
                 let parked = self.flush.after(after).cancels.entry(worker);
                 parked.or_default().extend(items);
             }
+            RequesterEffect::Reveal {
+                worker,
+                items,
+                after,
+            } => {
+                let parked = self.flush.after(after).reveals.entry(worker);
+                let items = items.iter().map(|item| (item.task_id, item.token));
+                parked.or_default().extend(items);
+            }
             RequesterEffect::Finished { task, after } => {
                 self.webhooks.ended(task, step.now.mono);
                 self.task_finished(task, after);

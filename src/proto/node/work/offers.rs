@@ -60,7 +60,7 @@ impl Node {
             orphan: record.orphan,
             stream: false,
             budget: None,
-            agree: None,
+            agree: self.requester.agree_part(id),
         })
     }
 

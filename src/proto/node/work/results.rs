@@ -55,13 +55,15 @@ impl Node {
                 parked.or_default().insert(*task);
                 continue;
             }
-            if let TaskOutcome::Completed { result } = outcome {
+            if let TaskOutcome::Completed { result } | TaskOutcome::Revealed { result, .. } =
+                &outcome
+            {
                 bytes += result.len();
             }
             items.push(ResultItem {
                 task_id: *task,
                 token,
-                outcome: outcome.clone(),
+                outcome,
             });
             if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
                 self.send_result_list(requester, std::mem::take(&mut items), step);

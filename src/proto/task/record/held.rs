@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{RowError, VERSION, read_version};
 use crate::types::{Capability, EntityId, FencingToken, TaskId, Wall};
-use crate::wire::cbor;
+use crate::wire::{AgreePart, cbor};
 
 /// A held task's place: requester, then task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +45,9 @@ pub struct HeldRecord {
     /// Its run ends when its lease, of so many milliseconds, was not renewed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stops_after_ms: Option<u64>,
+    /// Which agreement it is part of: its result is committed to before it is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<AgreePart>,
 }
 
 #[expect(
@@ -72,6 +75,7 @@ impl HeldRecord {
             crashes: 0,
             stopped: false,
             stops_after_ms: None,
+            agree: None,
         }
     }
 

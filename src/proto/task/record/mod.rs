@@ -5,10 +5,12 @@
 //! optional, so that one structure reads the older ones, too; version 2 is written. What would not
 //! be read by the programs of a version that was released begins the next one.
 
+mod agreement;
 mod considered;
 mod held;
 mod task;
 
+pub use agreement::{Agreement, AgreementRecord, PartRecord, PromiseRecord, Verdict, VoteRecord};
 pub use considered::{Considered, Why};
 pub use held::{HeldKey, HeldRecord, HeldState, held_key};
 pub(super) use task::Fresh;

@@ -5,7 +5,7 @@ use std::ops::Not;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::{Considered, RowError, VERSION, read_version};
+use super::{AgreementRecord, Considered, PartRecord, RowError, VERSION, read_version};
 use crate::crypto::Digest;
 use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
@@ -79,6 +79,12 @@ pub struct TaskRecord {
     /// The token under which the result came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_token: Option<FencingToken>,
+    /// Several workers do it: what their parts have come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agreement: Option<Box<AgreementRecord>>,
+    /// It is a part of another task's work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<Box<PartRecord>>,
 }
 
 /// One assignment and what became of it.
@@ -182,6 +188,8 @@ impl TaskRecord {
             input_bytes,
             result_bytes: None,
             result_token: None,
+            agreement: None,
+            part: None,
         }
     }
 

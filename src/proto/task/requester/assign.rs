@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::choice::{Apart, Candidate, Stand, choose, considered};
+use super::choice::{Candidate, Stand, choose, considered};
 use super::{AttemptEnd, Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::proto::task::record::{AttemptRecord, Considered};
@@ -39,13 +39,20 @@ impl Requester {
             let fits = |class: &Class| stands.iter().any(|one| one.fits(class));
             let mut pass = self.queue.pass(&capability, fits);
             while let Some((id, ready, place)) = pass.next() {
-                let (record, class) = (&self.tasks[&id].record, pass.class(place));
-                let Some(choice) = choose(record, class, &stands, step) else {
-                    // Whoever could take this class is full.
+                let (record, class) = (&self.tasks[&id].record, self.demands(id));
+                let Some(choice) = choose(record, &class, &stands, step) else {
+                    // Whoever could take this class is full, or has another part of the same work.
+                    if stands.iter().any(|one| one.fits(pass.class(place))) {
+                        pass.go_on(&self.queue, ready, place);
+                    }
                     continue;
                 };
-                let seen = considered(record, class, &stands, Some(&choice), CONSIDERED_MAX);
-                let worker = stands[choice.at].of.worker;
+                let seen = considered(record, &class, &stands, Some(&choice), CONSIDERED_MAX);
+                let Candidate {
+                    worker, prefixes, ..
+                } = stands[choice.at].of;
+                let worker = *worker;
+                self.note_networks(id, prefixes);
                 stands[choice.at].room -= 1;
                 offers.entry(worker).or_default().push(id);
                 self.open_attempt(id, worker, seen, step);
@@ -111,24 +118,8 @@ impl Requester {
             return (Vec::new(), 0);
         };
         let stands = self.stands(&task.record.capability, candidates, now);
-        let class = task.class();
+        let class = self.demands(id);
         considered(&task.record, &class, &stands, None, CONSIDERED_WAITING_MAX)
-    }
-
-    /// From now on a task goes to none of those. Nothing changes for an attempt that is open.
-    pub fn keep_apart(&mut self, id: TaskId, apart: Apart) {
-        let Some(task) = self.tasks.get_mut(&id) else {
-            return;
-        };
-        if task.phase == Phase::Waiting {
-            let (capability, ready) = (task.record.capability.clone(), task.ready());
-            self.queue.remove(&capability, &task.class(), ready);
-            task.apart = apart;
-            self.queue.insert(capability, task.class(), ready);
-            self.stirs = true;
-        } else {
-            task.apart = apart;
-        }
     }
 
     /// How many of the worker's slots for `capability` our tasks take.

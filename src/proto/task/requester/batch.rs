@@ -47,7 +47,7 @@ impl Requester {
                 Some(SubmitOutcome::Known(..)) => {}
                 Some(refused) => return Err((at, refused)),
                 None => {
-                    tasks += 1;
+                    tasks += new.tasks();
                     bytes += new.input.len();
                     let room = self.room_for(tasks, bytes);
                     room.map_err(|full| (at, SubmitOutcome::Full(full)))?;

@@ -42,7 +42,9 @@ impl Requester {
         if self.tasks.contains_key(&as_id) {
             return ResubmitOutcome::Conflict(as_id);
         }
-        if let Err(full) = self.room_for(1, task.input.len()) {
+        let asked = record.agreement.as_ref().map(|of| of.asked);
+        let tasks = 1 + asked.map_or(0, |of| usize::from(of.replicas));
+        if let Err(full) = self.room_for(tasks, task.input.len()) {
             return ResubmitOutcome::Full(full);
         }
         let began = record.start_at.unwrap_or(record.submitted);
@@ -57,6 +59,7 @@ impl Requester {
             // The key stays with the task that it was given to.
             key: None,
             orphan: record.orphan,
+            agreement: asked,
         };
         let spec = new.spec();
         let written = self.admit(new, spec, Some(id), step);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
-use super::{Apart, Log, Phase, Requester, Task};
+use super::{Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
 use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
 
@@ -38,7 +38,6 @@ impl Requester {
                     input: Vec::new(),
                     result: None,
                     events: Log::default(),
-                    apart: Apart::default(),
                     begun: None,
                     record,
                 };
@@ -75,6 +74,7 @@ impl Requester {
         self.first_event = now.wall.0.max(1);
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
+            let (promised, part) = (self.promised_by(id), self.open_whole(id).is_some());
             let task = self.tasks.get_mut(&id).expect("its key");
             let record = &task.record;
             if !record.state.is_terminal() && record.start_at.is_none() {
@@ -90,9 +90,14 @@ impl Requester {
                 }
                 (state, _) if state.is_terminal() => {
                     let ended = record.ended.unwrap_or(record.submitted);
-                    self.over.insert((forget_at(ended, now), id));
+                    if !part {
+                        self.over.insert((forget_at(ended, now), id));
+                    }
                     Phase::Over
                 }
+                _ if promised.is_some() => Phase::Promised {
+                    worker: promised.expect("just looked"),
+                },
                 (TaskState::Working, Some(worker)) => {
                     let until = now.mono + self.config.lease_ms;
                     task.deadline = task.deadline.max(until);
@@ -105,6 +110,7 @@ impl Requester {
                 _ if begins_ms > 0 => Phase::Resting {
                     until: now.mono + begins_ms,
                 },
+                _ if record.agreement.is_some() => self.resume_whole(id, now),
                 _ => Phase::Waiting,
             };
             self.enter(id, phase);
@@ -124,8 +130,19 @@ impl Requester {
     pub(super) fn enter(&mut self, id: TaskId, phase: Phase) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let capability = &task.record.capability;
-        let stays = task.phase.worker() == phase.worker();
-        if let Some(worker) = task.phase.worker()
+        let stays = task.phase.slot() == phase.slot();
+        if let Phase::Promised { worker } = task.phase
+            && let Some(promised) = self.promised.get_mut(&worker)
+        {
+            promised.remove(&id);
+            if promised.is_empty() {
+                self.promised.remove(&worker);
+            }
+        }
+        if let Phase::Promised { worker } = phase {
+            self.promised.entry(worker).or_default().insert(id);
+        }
+        if let Some(worker) = task.phase.slot()
             && !stays
             && let Some(held) = self.at_worker.get_mut(&worker)
         {
@@ -141,7 +158,7 @@ impl Requester {
             // A slot came free.
             self.stirs = true;
         }
-        if let Some(worker) = phase.worker()
+        if let Some(worker) = phase.slot()
             && !stays
         {
             let held = self.at_worker.entry(worker).or_default();
@@ -159,11 +176,10 @@ impl Requester {
             self.due.remove(&(due, id));
         }
         if phase != Phase::Over {
-            let due = phase
-                .due()
-                .map_or(task.deadline, |due| due.min(task.deadline));
-            self.due.insert((due, id));
-            task.due = Some(due);
+            // A part ends with its whole.
+            let deadline = Some(task.deadline).filter(|_| task.record.part.is_none());
+            task.due = phase.due().into_iter().chain(deadline).min();
+            self.due.extend(task.due.map(|due| (due, id)));
         }
         task.phase = phase;
     }
@@ -177,8 +193,8 @@ impl Requester {
         for (id, task) in &self.tasks {
             let record = &task.record;
             let completed = record.state == TaskState::Completed;
-            let fits =
-                !completed || (record.result_token == Some(record.token) && task.result.is_some());
+            let kept = task.result.is_some() || record.part.is_some();
+            let fits = !completed || (record.result_token == Some(record.token) && kept);
             Violation::unless(fits, "T4", || {
                 format!(
                     "task {id} completed under token {:?}, its token is {:?}",
@@ -193,18 +209,23 @@ impl Requester {
                     task.phase
                 )
             })?;
-            if let Some(worker) = task.phase.worker() {
+            if let Some(worker) = task.phase.slot() {
                 let held = self.at_worker.get(&worker);
                 let known = held
                     .and_then(|held| held.get(&record.capability))
                     .is_some_and(|held| held.contains(id));
                 Violation::unless(known, "T7", || format!("task {id} is not with its worker"))?;
             }
-            indexed += usize::from(matches!(task.phase, Phase::Resting { .. } | Phase::Over));
+            indexed += usize::from(matches!(
+                task.phase,
+                Phase::Resting { .. } | Phase::Gathering { .. } | Phase::Over
+            ));
         }
         self.check_dead()?;
         let held = self.at_worker.values().flat_map(BTreeMap::values);
-        let at_workers: usize = held.map(BTreeSet::len).sum();
+        let promised = self.promised.values();
+        let at_workers: usize = held.chain(promised).map(BTreeSet::len).sum();
+        self.check_agreements()?;
         Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {
             format!(
                 "{indexed} waiting or over and {at_workers} at workers of {}",

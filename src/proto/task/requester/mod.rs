@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+mod agree;
 mod assign;
 mod batch;
 mod choice;
@@ -27,11 +28,13 @@ use crate::types::{
     BatchId, BootId, Capability, EntityId, FencingToken, Keyspace, Mono, TaskId, TaskKey,
     TaskState, Wall,
 };
-use crate::wire::CancelItem;
+use crate::wire::{CancelItem, RevealItem};
 
 /// The requester's settings, in milliseconds and counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequesterConfig {
+    /// Who we are.
+    pub entity: EntityId,
     pub lease_ms: u64,
     pub offer_lapse_ms: u64,
     pub failures_max: u32,
@@ -53,6 +56,12 @@ pub enum RequesterEffect {
     Cancel {
         worker: EntityId,
         items: Vec<CancelItem>,
+        after: BatchId,
+    },
+    /// Ask the worker for the results that it committed to, once `after` is durable.
+    Reveal {
+        worker: EntityId,
+        items: Vec<RevealItem>,
         after: BatchId,
     },
     /// The task is terminal; whoever waits may be told once `after` is durable.
@@ -96,22 +105,53 @@ enum Phase {
         boot: Option<BootId>,
         until: Mono,
     },
+    /// A part whose worker has committed.
+    Promised {
+        worker: EntityId,
+    },
+    /// It waits for its parts. `turn` is when its round is to be closed, or was closed; `ask` when
+    /// results are next asked for.
+    Gathering {
+        until: Mono,
+        turn: Mono,
+        ask: Mono,
+    },
     Over,
 }
 
 impl Phase {
-    fn due(self) -> Option<Mono> {
-        match self {
-            Phase::Resting { until } | Phase::Leased { until, .. } => Some(until),
-            Phase::Offered { lapses, .. } => lapses,
-            Phase::Waiting | Phase::Over => None,
+    /// A whole that is to be looked at now.
+    fn gathering(now: Mono) -> Phase {
+        Phase::Gathering {
+            until: now,
+            turn: now,
+            ask: now,
         }
     }
 
-    fn worker(self) -> Option<EntityId> {
+    fn due(self) -> Option<Mono> {
+        match self {
+            Phase::Resting { until }
+            | Phase::Leased { until, .. }
+            | Phase::Gathering { until, .. } => Some(until),
+            Phase::Offered { lapses, .. } => lapses,
+            Phase::Waiting | Phase::Promised { .. } | Phase::Over => None,
+        }
+    }
+
+    /// Who runs it, or is to.
+    fn slot(self) -> Option<EntityId> {
         match self {
             Phase::Offered { worker, .. } | Phase::Leased { worker, .. } => Some(worker),
             _ => None,
+        }
+    }
+
+    /// Who has something of it.
+    fn worker(self) -> Option<EntityId> {
+        match self {
+            Phase::Promised { worker } => Some(worker),
+            _ => self.slot(),
         }
     }
 }
@@ -127,8 +167,6 @@ struct Task {
     /// Where it stands in `Requester::due`.
     due: Option<Mono>,
     events: Log,
-    /// Whom it must not go to. Not stored: whoever asked for it asks again after a restart.
-    apart: Apart,
     /// When its newest attempt was accepted, if that was in this life.
     begun: Option<Mono>,
 }
@@ -137,7 +175,7 @@ impl Task {
     fn class(&self) -> Class {
         Class {
             to: self.record.to,
-            apart: self.apart.clone(),
+            apart: Apart::default(),
         }
     }
 
@@ -157,6 +195,8 @@ pub struct Requester {
     queue: Queue,
     /// The tasks each worker has of us, offered or leased.
     at_worker: BTreeMap<EntityId, BTreeMap<Capability, BTreeSet<TaskId>>>,
+    /// The parts that each worker has committed to.
+    promised: BTreeMap<EntityId, BTreeSet<TaskId>>,
     /// Tasks by what their submitter calls them.
     by_key: BTreeMap<TaskKey, TaskId>,
     /// When the newest task counts as queued.
@@ -203,6 +243,7 @@ impl Requester {
             tasks: BTreeMap::new(),
             queue: Queue::default(),
             at_worker: BTreeMap::new(),
+            promised: BTreeMap::new(),
             by_key: BTreeMap::new(),
             newest: Wall(0),
             stirs: false,
@@ -254,15 +295,21 @@ impl Requester {
                 break;
             }
             let task = &self.tasks[&id];
-            if task.deadline <= now {
+            if task.deadline <= now && task.record.part.is_none() {
                 self.out_of_time(id, step);
                 continue;
             }
             match task.phase {
+                Phase::Resting { .. } if task.record.agreement.is_some() => {
+                    self.enter(id, Phase::gathering(now));
+                }
                 Phase::Resting { .. } => self.enter(id, Phase::Waiting),
+                Phase::Gathering { .. } => self.gather(id, step),
                 Phase::Offered { .. } => self.lapse(id, step),
                 Phase::Leased { .. } => self.lose(id, "its lease ran out", step),
-                Phase::Waiting | Phase::Over => unreachable!("these are due at the deadline only"),
+                Phase::Waiting | Phase::Promised { .. } | Phase::Over => {
+                    unreachable!("these are due at the deadline only")
+                }
             }
         }
         let avoided = self.avoid.len();
@@ -273,7 +320,13 @@ impl Requester {
 
     fn out_of_time(&mut self, id: TaskId, step: &mut Step<'_>) {
         let record = &self.tasks[&id].record;
-        let why = if record.attempts.is_empty() {
+        let parts = record.agreement.iter().flat_map(|of| of.votes.iter());
+        let untried = |of: TaskId| {
+            let task = self.tasks.get(&of);
+            task.is_none_or(|task| task.record.attempts.is_empty())
+        };
+        let untried = untried(id) && parts.map(|vote| vote.part).all(untried);
+        let why = if untried {
             "no worker was found before the deadline"
         } else {
             "the deadline passed"
@@ -299,14 +352,17 @@ impl Requester {
         task.record.ended = Some(step.now.wall);
         task.record.reason = reason;
         let token = task.record.token;
-        task.record.dead = state == TaskState::Failed;
+        // Of a task that several do the whole is kept, with what its parts came to.
+        task.record.dead = state == TaskState::Failed && task.record.part.is_none();
         let dead = task.record.dead;
         self.store(id, step);
         self.enter(id, Phase::Over);
         match dead {
             true => self.keep_dead(id, step),
             false => {
-                self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
+                if self.open_whole(id).is_none() {
+                    self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
+                }
                 self.drop_input(id, step);
             }
         }
@@ -322,6 +378,7 @@ impl Requester {
             task: id,
             after: step.batch,
         });
+        self.agreement_ends(id, step);
     }
 
     fn rest(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
@@ -432,7 +489,11 @@ impl Requester {
 
     /// A task's input.
     pub fn input(&self, id: TaskId) -> Option<&[u8]> {
-        self.tasks.get(&id).map(|task| &task.input[..])
+        let task = self.tasks.get(&id)?;
+        let part = task.record.part.as_ref();
+        // Parts have the input of their whole.
+        let from = part.map_or(Some(task), |part| self.tasks.get(&part.parent))?;
+        Some(&from.input)
     }
 
     /// A completed task's result.
@@ -464,6 +525,6 @@ impl Requester {
 
     /// The workers that have tasks of ours.
     pub fn workers(&self) -> impl Iterator<Item = EntityId> {
-        self.at_worker.keys().copied()
+        self.at_worker.keys().copied().chain(self.promisers())
     }
 }

@@ -38,6 +38,13 @@ impl Requester {
                 answers.push(RenewAnswer::Fenced);
                 continue;
             }
+            if self.promised_by(item.task_id).is_some() {
+                // It has ended; what it came to is kept there until it is asked for.
+                answers.push(RenewAnswer::Renewed {
+                    lease_ms: self.config.lease_ms,
+                });
+                continue;
+            }
             let until = step.now.mono + self.config.lease_ms;
             self.set_outcome(item.task_id, "working", false, step);
             self.enter(
@@ -123,17 +130,21 @@ impl Requester {
         let mut after = BatchId::NONE;
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
-            let ResultItem {
-                task_id: id,
-                token,
-                outcome,
-            } = item;
+            let (id, token) = (item.task_id, item.token);
             let Some(task) = self.tasks.get(&id) else {
                 answers.push(AckAnswer::Fenced);
                 continue;
             };
+            if let Some(part) = &task.record.part {
+                let whole = part.parent;
+                answers.push(self.part_ended(worker, item, step));
+                let rows = [id, whole].into_iter().filter_map(|id| self.tasks.get(&id));
+                after = rows.map(|task| task.written).fold(after, BatchId::max);
+                continue;
+            }
             let repeated =
                 task.record.result_token == Some(token) && task.record.worker == Some(worker);
+            let outcome = item.outcome;
             let answer = if repeated {
                 AckAnswer::Kept
             } else if matches!(

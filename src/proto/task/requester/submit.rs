@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_bytes::ByteArray;
 
-use super::super::record::{Fresh, TaskRecord};
-use super::{Apart, Log, Phase, Requester, Task};
+use super::super::record::{Agreement, AgreementRecord, Fresh, TaskRecord};
+use super::{Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
@@ -37,6 +37,8 @@ pub struct NewTask {
     /// Handing over a task under the same key again makes no second one.
     pub key: Option<TaskKey>,
     pub orphan: Option<Orphan>,
+    /// Several workers do it, and so many results must be equal.
+    pub agreement: Option<Agreement>,
 }
 
 /// What became of a submission.
@@ -74,9 +76,16 @@ struct Spec<'a> {
     key: Option<&'a TaskKey>,
     #[serde(skip_serializing_if = "Option::is_none")]
     orphan: Option<Orphan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agreement: Option<Agreement>,
 }
 
 impl NewTask {
+    /// How many tasks it is, with its parts.
+    pub(super) fn tasks(&self) -> usize {
+        1 + self.agreement.map_or(0, |of| usize::from(of.replicas))
+    }
+
     pub(super) fn spec(&self) -> Digest {
         let spec = Spec {
             capability: &self.capability,
@@ -86,6 +95,7 @@ impl NewTask {
             deadline_ms: self.deadline_ms,
             key: self.key.as_ref(),
             orphan: self.orphan,
+            agreement: self.agreement,
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }
@@ -109,7 +119,7 @@ impl Requester {
         if let Some(answer) = self.repeated(&new, spec) {
             return answer;
         }
-        match self.room_for(1, new.input.len()) {
+        match self.room_for(new.tasks(), new.input.len()) {
             Err(full) => SubmitOutcome::Full(full),
             Ok(()) => SubmitOutcome::Queued(self.admit(new, spec, None, step)),
         }
@@ -137,7 +147,7 @@ impl Requester {
     ) -> BatchId {
         let (wait_ms, start_at) = new.start(step.now);
         let first = start_at.unwrap_or(step.now.wall);
-        let record = TaskRecord::new(Fresh {
+        let mut record = TaskRecord::new(Fresh {
             id: new.id,
             capability: new.capability,
             to: new.to,
@@ -155,6 +165,8 @@ impl Requester {
             orphan: new.orphan,
             input_bytes: new.input.len() as u64,
         });
+        let agreement = new.agreement.map(AgreementRecord::new);
+        record.agreement = agreement.map(Box::new);
         let key = new.id.0.as_bytes().to_vec();
         let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
         let written = step.put(Keyspace::Task, key, record.to_row());
@@ -172,12 +184,12 @@ impl Requester {
             written,
             due: None,
             events: Log::default(),
-            apart: Apart::default(),
             begun: None,
         };
         self.tasks.insert(new.id, task);
         let phase = match start_at {
             Some(_) => Phase::Resting { until: start },
+            None if new.agreement.is_some() => Phase::gathering(step.now.mono),
             None => Phase::Waiting,
         };
         self.enter(new.id, phase);

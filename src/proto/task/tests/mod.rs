@@ -51,11 +51,13 @@ fn new_task(n: u64) -> NewTask {
         deadline_ms: HOUR_MS,
         key: None,
         orphan: None,
+        agreement: None,
     }
 }
 
 fn requester_config() -> RequesterConfig {
     RequesterConfig {
+        entity: US,
         lease_ms: 20_000,
         offer_lapse_ms: 10_000,
         failures_max: 5,
@@ -72,6 +74,7 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
         price: 0,
     }];
     WorkerConfig {
+        entity: entity(1),
         capabilities,
         renew_ms: 5_000,
         first_run,

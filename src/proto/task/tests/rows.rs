@@ -166,7 +166,7 @@ fn golden_rows_load() {
             .expect("reads");
     }
     theirs.kept(Worker::resume);
-    assert_eq!(theirs.core.outcome(key), Some(&completed()));
+    assert_eq!(theirs.core.outcome(key), Some(completed()));
 }
 
 #[test]

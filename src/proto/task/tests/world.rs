@@ -208,6 +208,7 @@ impl World {
             } => {
                 self.tell_worker(worker_at(worker), after, Message::Cancel(items));
             }
+            RequesterEffect::Reveal { .. } => unreachable!("no task here is done by several"),
             RequesterEffect::Finished { task, after } => {
                 self.say(Party::Requester, after, Said::Finished(task));
             }
@@ -276,7 +277,7 @@ impl World {
                         requester: US,
                         task: task_id,
                     };
-                    let outcome = core.outcome(key)?.clone();
+                    let outcome = core.outcome(key)?;
                     Some(ResultItem {
                         task_id,
                         token,

@@ -9,7 +9,7 @@ use crate::wire::AckAnswer;
 
 /// First and longest wait before a result is sent again.
 const RESEND_MS: u64 = 500;
-const RESEND_MAX_MS: u64 = 10_000;
+pub(super) const RESEND_MAX_MS: u64 = 10_000;
 
 impl Worker {
     pub(super) fn await_ack(&mut self, key: HeldKey, resend: Mono, tries: u32) {
@@ -42,6 +42,9 @@ impl Worker {
             };
             let answer = answers.and_then(|answers| answers.get(at));
             match answer {
+                Some(AckAnswer::Kept) if held.is_promised() && held.record.token == *token => {
+                    self.promise_kept(key, step);
+                }
                 Some(AckAnswer::Kept | AckAnswer::Fenced) if held.record.token == *token => {
                     self.bury(key, step);
                 }

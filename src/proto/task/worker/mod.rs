@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod commit;
 mod drain;
 mod handover;
 mod offers;
@@ -20,6 +21,8 @@ use crate::wire::{CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutc
 /// The worker's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerConfig {
+    /// Who we are.
+    pub entity: EntityId,
     pub capabilities: Vec<Offer>,
     pub renew_ms: u64,
     /// The first run's number: another at each start, so that a late word of an earlier life's
@@ -82,6 +85,7 @@ struct Held {
     /// When an outcome that nobody takes, or a tombstone, is forgotten.
     keep_until: Mono,
     written: BatchId,
+    promise: commit::Promise,
 }
 
 /// The worker's core.
@@ -150,6 +154,7 @@ impl Worker {
                     stops_at: None,
                     keep_until: now.mono + TERMINAL_KEEP_MS,
                     written: BatchId::NONE,
+                    promise: commit::Promise::default(),
                 };
                 self.held.insert(held_key(&row.key)?, held);
             }
@@ -234,6 +239,7 @@ impl Worker {
 
     fn end(&mut self, key: HeldKey, outcome: TaskOutcome, step: &mut Step<'_>) {
         self.unwatch_lease(key);
+        let outcome = self.promised(key, outcome, step);
         let held = self.held.get_mut(&key).expect("the caller holds it");
         held.record.state = HeldState::Ended;
         held.record.since = step.now.wall;
@@ -420,16 +426,12 @@ impl Worker {
         self.held.get(&key).map(|held| &held.input[..])
     }
 
-    /// A held task's outcome.
-    pub fn outcome(&self, key: HeldKey) -> Option<&TaskOutcome> {
-        self.held.get(&key).and_then(|held| held.outcome.as_ref())
-    }
-
-    /// A held task's outcome, the token it is to be handed over with, and the batch that last
-    /// wrote either.
-    pub fn to_hand_over(&self, key: HeldKey) -> Option<(FencingToken, &TaskOutcome, BatchId)> {
+    /// What is to be handed over of a held task, the token for it, and the batch that last wrote
+    /// either.
+    pub fn to_hand_over(&self, key: HeldKey) -> Option<(FencingToken, TaskOutcome, BatchId)> {
+        let outcome = self.outcome(key)?;
         let held = self.held.get(&key)?;
-        Some((held.record.token, held.outcome.as_ref()?, held.written))
+        Some((held.record.token, outcome, held.written))
     }
 
     /// How many tasks are held: running, or ended and not acknowledged.

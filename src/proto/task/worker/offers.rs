@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::commit::Promise;
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
 use crate::proto::task::record::{HeldKey, HeldRecord};
@@ -94,7 +95,10 @@ impl Worker {
                 (_, std::cmp::Ordering::Equal) => Judgement::Known,
                 // A failure that the requester counted once must not be handed over again.
                 (Phase::Ended { .. }, std::cmp::Ordering::Greater)
-                    if !matches!(held.outcome, Some(TaskOutcome::Completed { .. })) =>
+                    if !matches!(
+                        held.outcome,
+                        Some(TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. })
+                    ) =>
                 {
                     Judgement::Anew
                 }
@@ -134,6 +138,7 @@ impl Worker {
         let deadline = step.now.wall + remaining_ms;
         let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
         record.stops_after_ms = item.orphan.map(|Orphan::Stop| item.lease_ms);
+        record.agree = item.agree;
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
         let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
         let held = Held {
@@ -146,6 +151,7 @@ impl Worker {
             stops_at: None,
             keep_until: step.now.mono + TERMINAL_KEEP_MS,
             written,
+            promise: Promise::default(),
         };
         self.bytes += held.input.len();
         self.live.entry(key.requester).or_default().insert(key.task);
@@ -164,9 +170,12 @@ impl Worker {
         let held = self.held.get_mut(&key).expect("judged as held");
         held.record.token = token;
         held.lease_until = None;
+        held.promise = Promise::default();
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
-        if matches!(held.phase, Phase::Running { .. }) {
-            self.watch_lease(key, step.now.mono);
+        match held.phase {
+            Phase::Running { .. } => self.watch_lease(key, step.now.mono),
+            Phase::Ended { .. } => self.await_ack(key, step.now.mono, 0),
+            Phase::Tombstone => {}
         }
     }
 
@@ -191,7 +200,7 @@ impl Worker {
 
 /// Whether it asks for what this worker cannot do; taking it all the same would break the word.
 fn asks_too_much(item: &DelegateItem) -> bool {
-    item.stream || item.budget.is_some() || item.agree.is_some()
+    item.stream || item.budget.is_some()
 }
 
 /// What to do with an offer.

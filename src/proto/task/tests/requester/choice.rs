@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::types::Prefix;
 
 /// Who was looked at for the newest attempt, and why.
 fn told(ours: &Side<Requester>, id: TaskId) -> Vec<(EntityId, Why)> {
@@ -133,32 +132,6 @@ fn only_the_newest_attempts_keep_who_was_considered() {
     let told = ours.record(id).attempts;
     let told: Vec<bool> = told.iter().map(|of| !of.considered.is_empty()).collect();
     assert_eq!(told, [false, false, true, true, true, true]);
-}
-
-#[test]
-fn a_task_that_is_to_stay_apart_goes_to_nobody_it_is_kept_from() {
-    let (mut ours, a, b, c) = (ours(), entity(1), entity(2), entity(3));
-    let id = ours.submit(new_task(1));
-    let net = Prefix::V4([198, 51, 100]);
-    let apart = Apart {
-        workers: [a].into(),
-        prefixes: [net].into(),
-    };
-    ours.core.keep_apart(id, apart.clone());
-    let neighbour = Candidate {
-        prefixes: [net].into(),
-        ..Candidate::new(b, 4)
-    };
-    let two = [Candidate::new(a, 4), neighbour.clone()];
-    assert!(ours.assign_to(&two).is_empty());
-    assert_eq!(against(&ours, id, &two), [(a, Why::Apart), (b, Why::Apart)]);
-    ours.core.check().expect("T7");
-    let three = [Candidate::new(a, 4), neighbour, Candidate::new(c, 4)];
-    assert_eq!(ours.assign_to(&three), [(c, id, token(1))]);
-    // Another one is not concerned, and nothing happens for one that is not there.
-    ours.core.keep_apart(task_id(9), apart);
-    let other = ours.submit(new_task(2));
-    assert_eq!(ours.assign(&[a]), [(a, other, token(1))]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Facts about the requester's log.
 
+mod agree;
 mod attempts;
 mod batch;
 mod choice;

@@ -26,11 +26,11 @@ fn a_draining_worker_takes_nothing_and_gives_back_in_the_end_what_runs() {
     };
     assert!(!kills(&theirs.tick(4_999)));
     assert!(kills(&theirs.tick(1)));
-    assert_eq!(theirs.core.outcome(key(2)), Some(&TaskOutcome::Released));
+    assert_eq!(theirs.core.outcome(key(2)), Some(TaskOutcome::Released));
     assert_eq!((theirs.core.running(), theirs.core.undelivered()), (0, 1));
     // It is a word that a crash does not take back.
     theirs.restart(worker_config(4, 900));
-    assert_eq!(theirs.core.outcome(key(2)), Some(&TaskOutcome::Released));
+    assert_eq!(theirs.core.outcome(key(2)), Some(TaskOutcome::Released));
     assert!(!theirs.core.is_draining(), "a restart ends the draining");
     theirs.told(2, 2, Some(AckAnswer::Kept));
     assert_eq!(theirs.offered(offer(3, 1)), AcceptAnswer::Accepted);

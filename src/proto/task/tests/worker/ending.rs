@@ -113,7 +113,7 @@ fn worker_restart_reclaims_its_tasks() {
     );
     // A word about a run of the life before concerns nobody.
     theirs.ended(ended, failed());
-    assert_eq!(theirs.core.outcome(key(1)), Some(&completed()));
+    assert_eq!(theirs.core.outcome(key(1)), Some(completed()));
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn a_task_is_released_when_its_capability_is_no_longer_served() {
         ..worker_config(1, 900)
     };
     assert!(theirs.restart(config).is_empty(), "nothing runs");
-    assert_eq!(theirs.core.outcome(key(1)), Some(&TaskOutcome::Released));
+    assert_eq!(theirs.core.outcome(key(1)), Some(TaskOutcome::Released));
     assert_eq!(theirs.handed_over(0), [(task_id(1), token(1))]);
     assert_eq!(
         theirs.offered(offer(2, 1)),

@@ -1,5 +1,6 @@
 //! Facts about the worker's side.
 
+mod commit;
 mod draining;
 mod ending;
 mod offers;

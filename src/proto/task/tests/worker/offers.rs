@@ -217,13 +217,6 @@ fn an_offer_that_asks_for_what_this_worker_cannot_do_is_refused() {
             }),
             ..plain()
         },
-        DelegateItem {
-            agree: Some(AgreePart {
-                parent: task_id(2),
-                round: 0,
-            }),
-            ..plain()
-        },
     ];
     for item in asking {
         assert_eq!(

@@ -45,7 +45,7 @@ fn a_run_that_is_to_stop_ends_before_its_lease_and_is_given_back() {
     );
     assert_eq!(theirs.core.next_deadline(), Some(sent + 18_000));
     assert_eq!(theirs.later(100), [run]);
-    assert_eq!(theirs.core.outcome(key(1)), Some(&TaskOutcome::Released));
+    assert_eq!(theirs.core.outcome(key(1)), Some(TaskOutcome::Released));
     assert_eq!(theirs.core.outcome(key(2)), None, "the other goes on");
     assert_eq!(theirs.later(HOUR_MS), []);
 }
@@ -58,7 +58,7 @@ fn a_run_that_is_to_stop_runs_again_after_a_restart_and_stops_then() {
     let _ = theirs.restart(worker_config(8, FIRST_RUN + 100));
     assert_eq!(theirs.later(17_000), []);
     assert_eq!(theirs.later(1_000).len(), 1);
-    assert_eq!(theirs.core.outcome(key(1)), Some(&TaskOutcome::Released));
+    assert_eq!(theirs.core.outcome(key(1)), Some(TaskOutcome::Released));
     assert_eq!(theirs.offered(stopping(1, 2)), AcceptAnswer::Accepted);
     assert_eq!(theirs.core.outcome(key(1)), None, "it runs once more");
 }
@@ -77,5 +77,5 @@ fn a_run_that_ended_or_was_canceled_is_stopped_no_more() {
     theirs.kept(|core, step| core.canceled(US, &items, step));
     assert_eq!(theirs.killed(), [RunId(FIRST_RUN + 1)]);
     assert_eq!(theirs.later(60_000), []);
-    assert_eq!(theirs.core.outcome(key(1)), Some(&completed()));
+    assert_eq!(theirs.core.outcome(key(1)), Some(completed()));
 }
