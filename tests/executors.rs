@@ -224,6 +224,68 @@ fn a_run_whose_requester_is_gone_goes_on_or_stops_as_it_was_told() {
 }
 
 #[test]
+fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further() {
+    let program = junto().get_program().to_owned();
+    let program = program.to_str().unwrap();
+    // What it is told to do is its input; what it is refused is its result.
+    let outer = format!(
+        "read -r what\n\
+         case $what in\n\
+         within) {program} task submit part --text 'one two' --reward 4 --wait;;\n\
+         reward) {program} task submit part --text x --reward 99;;\n\
+         depth) {program} task submit part --text x --depth 1;;\n\
+         snoop) {program} status; {program} task list;;\n\
+         cancel) {program} task cancel $({program} task submit nobody --text x);;\n\
+         esac 2>&1 || true"
+    );
+    let bob = format!(
+        "[serve.outer]\ncommand = \"\"\"{outer}\"\"\"\ndelegate = true\n\
+         [serve.plain]\ncommand = 'env'"
+    );
+    let (alice, bob) = pair(&bob);
+    let carol = Node::start("carol", Some(&bob), "[serve.part]\ncommand = 'wc -w'");
+    eventually("bob knows who does the parts", SOON, || {
+        let there = bob.text(&["registry", "find", "part"]).contains("carol");
+        there.then_some(())
+    });
+    let ask = |what: &str, more: &[&str]| {
+        let submit = ["task", "submit", "outer", "--wait", "--text", what];
+        alice.text(&[&submit, more].concat())
+    };
+    let given = ["--depth", "1", "--reward", "10"];
+    assert_eq!(ask("within", &given).trim(), "2");
+    for (what, why) in [
+        ("reward", "a reward of 99 is more than the 10"),
+        ("depth", "a depth of 1 is more than the 0"),
+        ("snoop", "and nothing else"),
+    ] {
+        let said = ask(what, &given);
+        assert!(said.contains(why), "{what}: {said}");
+    }
+    assert!(
+        !ask("snoop", &given).contains("bob"),
+        "it sees nothing of the node"
+    );
+    assert!(
+        ask("cancel", &given).contains("is given up"),
+        "its own part"
+    );
+    let said = ask("within", &[]);
+    assert!(said.contains("its depth is 0"), "{said}");
+    let env = alice.text(&["task", "submit", "plain", "--text", "x", "--wait"]);
+    assert!(
+        !env.contains("JUNTO_API"),
+        "only where it is allowed: {env}"
+    );
+    // What bob handed on for others has ended with their tasks.
+    let parts: Value = serde_json::from_str(&bob.text(&["--json", "task", "list"])).unwrap();
+    let parts = parts.as_array().unwrap();
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts[0]["budget"], json!({"depth": 0, "reward": 4}));
+    drop(carol);
+}
+
+#[test]
 fn each_run_has_a_folder_of_its_own_and_its_limits() {
     let (alice, bob) = pair(
         "[serve.here]\ncommand = 'pwd; ls -A; touch left'\n\

@@ -62,6 +62,13 @@ pub struct SubmitBody {
     /// still be taken, or `stop`: then the task is given back, and never runs twice at once.
     #[serde(default, skip_serializing_if = "OrphanRule::is_default")]
     pub orphan: OrphanRule,
+    /// How many times it may be handed on, in parts, by who works on it: 0 by default; within a task,
+    /// one less than that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub depth: Option<u8>,
+    /// What it is worth; its parts may not cost more together.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub reward: u64,
     /// From its start until it must have ended: 1 to 604800000 (7 days), 10 minutes by default.
     #[serde(default = "deadline_default")]
     #[schema(minimum = 1, maximum = 604_800_000, default = 600_000)]
@@ -112,6 +119,8 @@ impl SubmitBody {
             delay_ms: None,
             key: None,
             orphan: OrphanRule::Continue,
+            depth: None,
+            reward: 0,
             deadline_ms: DEADLINE_DEFAULT_MS,
             agreement: None,
         }
@@ -133,6 +142,14 @@ pub struct PingBody {
     #[serde(default = "ping_count_default")]
     #[schema(minimum = 1, maximum = 10, default = 4)]
     pub count: u8,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_nothing(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What becomes of a run whose lease is lost.

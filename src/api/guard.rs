@@ -1,7 +1,8 @@
 //! Who may come in. Every request passes here before any route sees it.
 //!
 //! Invariants
-//! 1. Without the token nothing but [`OPEN_PATHS`] is answered.
+//! 1. Without the token nothing but [`OPEN_PATHS`] is answered; a run that has a pass is answered what
+//!    concerns the parts of its task (`parts`).
 //! 2. A request whose `Host` is not this machine is refused: a web page that points its own name
 //!    at 127.0.0.1 (DNS rebinding) gets nothing, not even the open paths.
 //! 3. A request from a web page of another origin is refused, and no CORS header is ever sent.
@@ -18,15 +19,17 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::extract::body_too_large;
+use super::parts::{OfRun, admit_run};
 use super::problem::{Refusal, Refused};
 use super::token::ApiToken;
+use crate::runtime::Handle;
 
 /// The largest body: one task's input in base64, with room to spare.
 pub(super) const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
@@ -46,12 +49,26 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Guard {
     token: ApiToken,
     bound: SocketAddr,
+    /// The node that knows which runs have a pass.
+    runs: Option<Handle>,
 }
 
 impl Guard {
     /// A guard for the API that listens at `bound`.
     pub(super) fn new(token: ApiToken, bound: SocketAddr) -> Guard {
-        Guard { token, bound }
+        Guard {
+            token,
+            bound,
+            runs: None,
+        }
+    }
+
+    /// Runs of this node come in, too, with their passes.
+    pub(super) fn for_runs(self, node: Handle) -> Guard {
+        Guard {
+            runs: Some(node),
+            ..self
+        }
     }
 
     /// Puts the guard around everything in `routes`.
@@ -62,13 +79,26 @@ impl Guard {
             .layer(middleware::from_fn_with_state(Arc::new(self), admit))
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refused> {
+    /// Whose run it is that asks, if it is one.
+    async fn check(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Result<OfRun, Refused> {
         let host = self.check_host(uri, headers)?;
         check_origin(host, headers)?;
         if OPEN_PATHS.contains(&uri.path()) {
-            return Ok(());
+            return Ok(OfRun(None));
         }
-        self.check_token(headers)
+        if let Some(node) = &self.runs
+            && let Some(key) =
+                bearer(headers).and_then(|pass| node.passes().bearer(pass.as_bytes()))
+        {
+            admit_run(node, key, method, uri.path()).await?;
+            return Ok(OfRun(Some(key)));
+        }
+        self.check_token(headers).map(|()| OfRun(None))
     }
 
     /// The `Host` header, when it names this machine.
@@ -106,12 +136,7 @@ impl Guard {
     }
 
     fn check_token(&self, headers: &HeaderMap) -> Result<(), Refused> {
-        let offered = only(headers, header::AUTHORIZATION)
-            .flatten()
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, token)| token.trim());
-        match offered {
+        match bearer(headers) {
             Some(token) if self.token.matches(token.as_bytes()) => Ok(()),
             Some(_) => Err(Refusal::Unauthorized
                 .because("the token is wrong: take the one in the node's api.token file")),
@@ -121,6 +146,15 @@ impl Guard {
             )),
         }
     }
+}
+
+/// The token that a request came with.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    only(headers, header::AUTHORIZATION)
+        .flatten()
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
 }
 
 /// A page of the same origin is all that may call from a browser: the origin is that of `host`.
@@ -149,15 +183,19 @@ fn only(headers: &HeaderMap, name: HeaderName) -> Option<Option<&str>> {
     }
 }
 
-async fn admit(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = match guard.check(request.uri(), request.headers()) {
+    let checked = guard.check(&method, request.uri(), request.headers());
+    let mut response = match checked.await {
         Err(refused) => refused.into_response(),
-        Ok(()) if announced_bytes(request.headers()) > BODY_MAX_BYTES as u64 => {
+        Ok(_) if announced_bytes(request.headers()) > BODY_MAX_BYTES as u64 => {
             drain(request).await;
             body_too_large().into_response()
         }
-        Ok(()) => next.run(request).await,
+        Ok(run) => {
+            request.extensions_mut().insert(run);
+            next.run(request).await
+        }
     };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -15,6 +15,7 @@ mod extract;
 mod guard;
 mod listener;
 mod openapi;
+mod parts;
 pub mod problem;
 mod routes;
 mod token;
@@ -127,8 +128,8 @@ impl ApiServer {
     ) -> Result<(), ApiError> {
         let stop = CancellationToken::new();
         let private = self.addr.ip().to_canonical().is_loopback();
-        let routes = routes::router(handle, private, stop.clone());
-        let guarded = Guard::new(token, self.addr).around(routes);
+        let routes = routes::router(handle.clone(), private, stop.clone());
+        let guarded = Guard::new(token, self.addr).for_runs(handle).around(routes);
         self.serve_routes(guarded, stop, shutdown, SHUTDOWN_LIMIT)
             .await
     }

@@ -82,6 +82,10 @@ impl Refusal {
             Refusal::Command(Code::Unreachable) => {
                 (StatusCode::GATEWAY_TIMEOUT, "The peer cannot be reached")
             }
+            Refusal::Command(Code::NotAllowed) => (
+                StatusCode::FORBIDDEN,
+                "It is more than the task may hand on",
+            ),
             Refusal::Command(Code::CircuitOpen) => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "The peer is left alone for a while",

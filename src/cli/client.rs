@@ -24,8 +24,12 @@ pub(super) fn block_on(command: impl Future<Output = Outcome>) -> Outcome {
         .block_on(command)
 }
 
-/// The API of the node that runs at `home`.
+/// The API of the node that runs at `home`; within a run that may hand on parts of its task, that of
+/// the node it runs on.
 pub(super) fn connect(home: &Home) -> Result<ApiClient, Failure> {
+    if let (Ok(api), Ok(pass)) = (std::env::var("JUNTO_API"), std::env::var("JUNTO_API_TOKEN")) {
+        return Ok(ApiClient::new(api, &pass)?);
+    }
     let node = home.running()?;
     let api = node
         .and_then(|node| node.api)

@@ -168,12 +168,13 @@ async fn serve(
     let mut signals = Signals::new()?;
     let token = ApiToken::load_or_create(&home.token_file())?;
     let api = ApiServer::bind(config.api.listen, config.api.allow_remote)?;
-    let runtime_config = config.runtime_config(
+    let mut runtime_config = config.runtime_config(
         identity.clone(),
         guard_exe(),
         Some(home.work_dir()),
         home.incoming_dir(),
     );
+    runtime_config.api = Some(api.local_addr());
     let name = runtime_config.node.name.clone();
     let starting = runtime::start(runtime_config, opener(home));
     let mut running = tokio::select! {

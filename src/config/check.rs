@@ -111,6 +111,7 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     for (last, set) in [
         ("dir", serve.dir.is_some()),
         ("memory", serve.memory_max_bytes.is_some()),
+        ("delegate", serve.delegate),
     ] {
         if set && command.is_none() {
             let what = "is for commands only: leave it out here";

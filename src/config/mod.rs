@@ -199,6 +199,7 @@ impl Config {
             on_restart: self.wake.on_restart(),
             guard_exe,
             work_dir,
+            api: None,
             files: FilesConfig {
                 incoming,
                 keep_free_bytes: self.transfer.keep_free_bytes,

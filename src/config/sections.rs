@@ -106,6 +106,9 @@ pub struct ServeSection {
     /// How much memory each process of the command may have.
     #[serde(rename = "memory", deserialize_with = "value::some_size")]
     pub memory_max_bytes: Option<u64>,
+    /// Whether runs of the command may hand on parts of their tasks.
+    #[serde(deserialize_with = "value::flag")]
+    pub delegate: bool,
     /// A larger result is none.
     #[serde(rename = "output", deserialize_with = "value::size")]
     pub output_max_bytes: u64,
@@ -121,6 +124,7 @@ impl Default for ServeSection {
             timeout_ms: 3_600_000,
             dir: None,
             memory_max_bytes: None,
+            delegate: false,
             output_max_bytes: RESULT_MAX_BYTES as u64,
         }
     }
@@ -134,6 +138,7 @@ impl ServeSection {
                 command: command.clone(),
                 dir: self.dir.as_ref().map(PathBuf::from),
                 memory_max_bytes: self.memory_max_bytes,
+                delegate: self.delegate,
             })
         });
         let how = command

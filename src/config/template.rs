@@ -47,7 +47,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # timeout = "1h"
 # output = "1MiB"       # a larger result is a failure
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
-# that each run gets an empty folder of its own. Or url = "http://127.0.0.1:9000/wc": the input is
+# that each run gets an empty folder of its own; delegate = true lets it hand on parts of the task,
+# with `junto task submit`, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
 # posted there, the result is the body of the answer. Or pull = true: agents fetch the tasks with
 # POST /v1/tasks/claim.)
 

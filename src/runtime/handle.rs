@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::channel::{Channel, ChannelCounts, Channels};
-use super::executor::{Desk, Settled};
+use super::executor::{Desk, Passes, Settled};
 use super::keys::KeyKeeper;
 use crate::metrics::Metrics;
 use crate::proto::node::{
@@ -26,6 +26,7 @@ pub struct Handle {
     metrics: Metrics,
     pub(super) channels: Arc<Channels>,
     desk: Arc<Desk>,
+    passes: Arc<Passes>,
     keeper: Option<Arc<dyn KeyKeeper>>,
 }
 
@@ -35,12 +36,14 @@ impl Handle {
         metrics: Metrics,
         channels: Arc<Channels>,
         desk: Arc<Desk>,
+        passes: Arc<Passes>,
     ) -> Handle {
         Handle {
             calls,
             metrics,
             channels,
             desk,
+            passes,
             keeper: None,
         }
     }
@@ -94,6 +97,11 @@ impl Handle {
     /// Where tasks wait for the agents that fetch them.
     pub fn desk(&self) -> &Desk {
         &self.desk
+    }
+
+    /// What runs show that may hand on parts of their tasks.
+    pub fn passes(&self) -> &Passes {
+        &self.passes
     }
 
     /// Ends a run with what its agent came to, and tells the desk what became of that; also when
@@ -160,6 +168,7 @@ impl Handle {
             calls,
             Metrics::default(),
             Channels::detached(),
+            Arc::default(),
             Arc::default(),
         )
     }

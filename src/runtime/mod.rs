@@ -18,6 +18,7 @@ mod transfer;
 mod webhook;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +70,8 @@ pub struct RuntimeConfig {
     /// folder for temporary files.
     pub work_dir: Option<PathBuf>,
     pub files: FilesConfig,
+    /// Where the API listens, if there is one: runs that may hand on parts of their tasks are told.
+    pub api: Option<SocketAddr>,
 }
 
 impl RuntimeConfig {
@@ -89,6 +92,7 @@ impl RuntimeConfig {
             guard_exe: None,
             work_dir: None,
             files,
+            api: None,
         }
     }
 }
@@ -153,11 +157,12 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
     .await?;
     let listen = net.local_addrs().to_vec();
     let executor = Executor::start(config.guard_exe.clone(), config.work_dir.clone());
+    let executor = executor.with_api(config.api);
     let outside = match &config.agent {
         AgentConfig::Outside(agent) => Some(Outside::new(agent.clone(), executor.runner())),
         AgentConfig::Inbox | AgentConfig::Echo | AgentConfig::Custom(_) => None,
     };
-    let desk = executor.desk();
+    let (desk, passes) = (executor.desk(), executor.passes());
     let answering = outside.clone().map(|outside| outside as Arc<dyn Agent>);
     let metrics = Metrics::default();
     let (events, channel_events) = mpsc::channel(CHANNEL_EVENTS_MAX);
@@ -171,7 +176,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
         Driver::start(config, open, net, executor, metrics.clone(), streams).await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
-    let handle = Handle::new(calls, metrics, channels, desk);
+    let handle = Handle::new(calls, metrics, channels, desk, passes);
     if let Some(outside) = outside {
         tokio::spawn(outside.take_reports(handle.clone(), stop.clone()));
     }

@@ -60,4 +60,6 @@ pub struct CommandSpec {
     pub dir: Option<PathBuf>,
     /// How much each of its processes may have of address space.
     pub memory_max_bytes: Option<u64>,
+    /// Whether its runs may hand on parts of their tasks.
+    pub delegate: bool,
 }

@@ -5,11 +5,13 @@
 //! a watch that a crash ended is begun again.
 
 mod failed;
+mod parts;
 
 use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 
+use self::parts::{Part, draw_wish};
 use super::checker::Checker;
 use super::host::{DOOMED, Host, SHARED};
 use super::stage::{Event, Stage};
@@ -35,6 +37,7 @@ pub(super) enum ClientEvent {
     Look { job: usize },
     Cancel { job: usize },
     Drop { job: usize },
+    HandOn { part: usize },
     Wake { from: usize, to: usize },
     Ping { from: usize, to: usize },
 }
@@ -62,12 +65,17 @@ enum Asked {
     Cancel { job: usize },
     Result { job: usize },
     Drop,
+    Part,
     Other,
 }
 
 /// All clients.
 pub(super) struct Clients {
     jobs: Vec<Job>,
+    parts: Vec<Part>,
+    /// Parts of tasks that were handed on, and that were refused.
+    pub(super) parts_taken: u64,
+    pub(super) parts_refused: u64,
     asked: BTreeMap<(usize, CommandId), Asked>,
     next_command: u64,
 }
@@ -112,6 +120,9 @@ impl Clients {
         }
         Clients {
             jobs,
+            parts: Vec::new(),
+            parts_taken: 0,
+            parts_refused: 0,
             asked: BTreeMap::new(),
             next_command: 1,
         }
@@ -145,6 +156,7 @@ impl Clients {
                     hosts,
                 )
             }
+            ClientEvent::HandOn { part } => self.hand_on(part, hosts),
             ClientEvent::Drop { job } => self.drop_input(job, hosts),
             ClientEvent::Wake { from, to } => {
                 let peer = PeerRef::Entity(hosts[to].identity.entity_id);
@@ -279,6 +291,14 @@ impl Clients {
                 checker.told_view(host, self.jobs[job].id, &view)
             }
             (Asked::Cancel { job }, Ok(_)) => checker.told_stopped(host, self.jobs[job].id),
+            (Asked::Part, Ok(_)) => {
+                self.parts_taken += 1;
+                Ok(())
+            }
+            (Asked::Part, Err(_)) => {
+                self.parts_refused += 1;
+                Ok(())
+            }
             (Asked::Result { job }, Ok(Reply::TaskResult { result, .. })) => {
                 self.jobs[job].settled = true;
                 checker.told_result(host, self.jobs[job].id, &result)
@@ -385,6 +405,8 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         key: None,
         orphan: rng.random_bool(0.3).then_some(Orphan::Stop),
         agreement,
+        wish: draw_wish(rng),
+        parent: None,
     };
     Job {
         host,

@@ -282,6 +282,8 @@ tally! {
         completed_then: "of these completed then",
         agreed: "results that enough of several workers came to",
         named: "workers that were named beside them",
+        parts_taken: "parts of tasks handed on by their workers",
+        parts_refused: "parts refused, most of them for the budget",
         assigned: "tasks offered to a worker",
         taken: "offers taken by a worker",
         leases_run_out: "leases that ran out",

@@ -74,6 +74,11 @@ fn a_worker_that_tells_no_result_holds_up_none() {
 }
 
 #[test]
+fn a_worker_that_does_not_count_what_its_tasks_hand_on_is_caught() {
+    assert!(is_caught(Planted::ForgetSpending, "G1", 10));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

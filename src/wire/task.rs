@@ -55,7 +55,7 @@ pub enum Orphan {
 }
 
 /// What a task may hand on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// How many levels of tasks may be below it.

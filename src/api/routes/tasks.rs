@@ -14,10 +14,11 @@ use crate::api::body::{
     TaskParams,
 };
 use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::parts::OfRun;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
-use crate::proto::node::{Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView};
+use crate::proto::node::{Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView, Wish};
 use crate::types::{TaskId, TaskKey, Wall};
 
 /// Hand over work
@@ -31,6 +32,8 @@ use crate::types::{TaskId, TaskKey, Wall};
     responses(
         (status = 201, description = "The task", body = TaskView,
             headers(("Location" = String, description = "Where to look at it"))),
+        (status = 403, description = "It is more than the task that the run works on may hand on \
+            (`not_allowed`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 404, description = "No such peer (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "Several peers go by that name (`ambiguous`), or the id \
@@ -44,10 +47,12 @@ use crate::types::{TaskId, TaskKey, Wall};
     ))]
 pub(super) async fn submit(
     State(state): State<ApiState>,
+    OfRun(parent): OfRun,
     headers: HeaderMap,
     JsonBody(body): JsonBody<SubmitBody>,
 ) -> Result<impl IntoResponse, Refused> {
-    let submission = submission(body, named_in(&headers)?)?;
+    let mut submission = submission(body, named_in(&headers)?)?;
+    submission.parent = parent;
     let view = task_of(state.call(Command::Submit(submission)).await?)?;
     // Another task than the one of the body's id, if the key was known.
     Ok((
@@ -65,6 +70,8 @@ pub(super) async fn submit(
 #[utoipa::path(post, path = "/v1/tasks/batch", tag = "tasks", request_body = SubmitManyBody,
     responses(
         (status = 201, description = "The tasks", body = Vec<TaskView>),
+        (status = 403, description = "It is more than the task that the run works on may hand on \
+            (`not_allowed`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 404, description = "No such peer (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "Several peers go by that name (`ambiguous`), or an id or a \
@@ -80,12 +87,15 @@ pub(super) async fn submit(
     ))]
 pub(super) async fn submit_many(
     State(state): State<ApiState>,
+    OfRun(parent): OfRun,
     JsonBody(body): JsonBody<SubmitManyBody>,
 ) -> Result<impl IntoResponse, Refused> {
     let mut all = Vec::with_capacity(body.tasks.len());
     for (place, task) in body.tasks.into_iter().enumerate() {
         let one = submission(task, Names::default());
-        all.push(one.map_err(|refused| refused.at(&format!("tasks[{place}]")))?);
+        let mut one = one.map_err(|refused| refused.at(&format!("tasks[{place}]")))?;
+        one.parent = parent;
+        all.push(one);
     }
     match state.call(Command::SubmitMany(all)).await? {
         Reply::Tasks { tasks, .. } => Ok((StatusCode::CREATED, Json(tasks))),
@@ -369,5 +379,10 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         key,
         orphan: (body.orphan == OrphanRule::Stop).then_some(Orphan::Stop),
         agreement: body.agreement.map(Into::into),
+        wish: Wish {
+            depth: body.depth,
+            reward: body.reward,
+        },
+        parent: None,
     })
 }

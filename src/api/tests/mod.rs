@@ -350,6 +350,8 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         start_at: None,
         deadline: "2030-01-01T00:10:00Z".into(),
         key: None,
+        parent: None,
+        budget: None,
         stops: false,
         input_bytes: 3,
         result_bytes: None,

@@ -75,6 +75,13 @@ pub(in crate::cli) struct SubmitArgs {
     orphan: OrphanRule,
     #[command(flatten)]
     agreement: AgreementArgs,
+    /// How many times the task may be handed on, in parts, by who works on it [default: 0; within a
+    /// task, one less than that].
+    #[arg(long, value_name = "N")]
+    depth: Option<u8>,
+    /// What the task is worth; its parts may not cost more together.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    reward: u64,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -95,6 +102,8 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         deadline_ms: args.deadline,
         orphan: args.orphan,
         agreement: args.agreement.body(),
+        depth: args.depth,
+        reward: args.reward,
     };
     // Without a node now, there is none to be waited for.
     connect(home)?;
@@ -292,6 +301,8 @@ mod tests {
             start_at: None,
             deadline: String::new(),
             key: None,
+            parent: None,
+            budget: None,
             stops: false,
             input_bytes: 0,
             result_bytes: None,

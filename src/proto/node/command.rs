@@ -11,7 +11,7 @@ use super::views::{
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
-pub use crate::proto::task::{Agreement, Start};
+pub use crate::proto::task::{Agreement, HeldKey, Start, Wish};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
     Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey, TextError,
@@ -71,6 +71,10 @@ pub struct Submission {
     pub orphan: Option<Orphan>,
     /// Several workers do it, and so many results must be equal.
     pub agreement: Option<Agreement>,
+    /// How deep it may be handed on, and what it is worth.
+    pub wish: Wish,
+    /// The task that runs here and hands this on: the other is a part of it.
+    pub parent: Option<HeldKey>,
 }
 
 impl Submission {
@@ -87,6 +91,8 @@ impl Submission {
             key: None,
             orphan: None,
             agreement: None,
+            wish: Wish::default(),
+            parent: None,
         }
     }
 }
@@ -345,6 +351,8 @@ pub enum CommandErrorCode {
     Invalid,
     /// The task is not in the state this needs.
     Conflict,
+    /// It is more than the task that it is a part of was given.
+    NotAllowed,
     /// The queue is full.
     QueueFull,
     /// The node is busy; try again.
@@ -370,6 +378,7 @@ impl CommandErrorCode {
             CommandErrorCode::TooLarge => "too_large",
             CommandErrorCode::Invalid => "invalid",
             CommandErrorCode::Conflict => "conflict",
+            CommandErrorCode::NotAllowed => "not_allowed",
             CommandErrorCode::QueueFull => "queue_full",
             CommandErrorCode::Busy => "busy",
             CommandErrorCode::Unreachable => "unreachable",

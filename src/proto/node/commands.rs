@@ -147,19 +147,15 @@ impl Node {
     }
 
     fn status(&self, step: &Step<'_>) -> StatusView {
-        let mut tasks = TaskCounts::default();
-        let tasks_of_ours = self.requester.tasks();
-        for (record, _) in tasks_of_ours.filter(|(record, _)| record.part.is_none()) {
-            let count = match record.state {
-                TaskState::Submitted => &mut tasks.submitted,
-                TaskState::Working => &mut tasks.working,
-                TaskState::Completed => &mut tasks.completed,
-                TaskState::Failed => &mut tasks.failed,
-                TaskState::Canceled => &mut tasks.canceled,
-            };
-            *count += 1;
-        }
-        tasks.dead = self.requester.dead();
+        let counts = self.requester.counts();
+        let tasks = TaskCounts {
+            submitted: counts.of(TaskState::Submitted),
+            working: counts.of(TaskState::Working),
+            completed: counts.of(TaskState::Completed),
+            failed: counts.of(TaskState::Failed),
+            canceled: counts.of(TaskState::Canceled),
+            dead: self.requester.dead(),
+        };
         StatusView {
             name: self.config.name.to_string(),
             peer_id: self.identity.peer_id.to_string(),

@@ -17,6 +17,7 @@ mod candidates;
 mod command;
 mod commands;
 mod config;
+mod delegation;
 mod events;
 mod exchange;
 mod flush;
@@ -561,6 +562,7 @@ impl Node {
         self.requester.check()?;
         self.scores.check()?;
         self.worker.check()?;
+        self.check_budgets()?;
         self.inbox.check()?;
         self.webhooks.check()?;
         self.receives.check()

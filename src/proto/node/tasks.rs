@@ -7,10 +7,12 @@ use super::agree::{self, agreement_view};
 use super::command::{
     CommandError, CommandErrorCode, CommandResult, Orphan, Reply, Submission, TaskFilter,
 };
-use super::views::{AttemptView, ConsideredView, TaskView};
+use super::delegation::Spending;
+use super::views::{AttemptView, BudgetView, ConsideredView, ParentView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{
-    Considered, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict, Why,
+    Considered, Delegation, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord,
+    Verdict, Why,
 };
 use crate::types::limits::{
     COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
@@ -27,13 +29,15 @@ impl Node {
         submission: Submission,
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
-        let new = match self.new_task(submission, step.now) {
+        let mut spending = Spending::default();
+        let new = match self.new_task(submission, &mut spending, step.now) {
             Ok(new) => new,
             Err(error) => return (Err(error), BatchId::NONE),
         };
         let id = new.id;
         match self.requester.submit(new, step) {
             SubmitOutcome::Queued(after) => {
+                self.spend(spending, step);
                 self.seek_workers(step);
                 (self.task_reply(id), after)
             }
@@ -65,15 +69,17 @@ impl Node {
             ),
             ..error
         };
+        let mut spending = Spending::default();
         let mut news = Vec::with_capacity(all.len());
         for (place, submission) in all.into_iter().enumerate() {
-            match self.new_task(submission, step.now) {
+            match self.new_task(submission, &mut spending, step.now) {
                 Ok(new) => news.push(new),
                 Err(error) => return (Err(at(place, error)), BatchId::NONE),
             }
         }
         match self.requester.submit_many(news, step) {
             Ok((ids, after)) => {
+                self.spend(spending, step);
                 self.seek_workers(step);
                 let view = |id: &TaskId| {
                     let (record, _) = self.requester.task(*id)?;
@@ -92,7 +98,12 @@ impl Node {
         }
     }
 
-    fn new_task(&self, submission: Submission, now: Now) -> Result<NewTask, CommandError> {
+    fn new_task(
+        &self,
+        submission: Submission,
+        spending: &mut Spending,
+        now: Now,
+    ) -> Result<NewTask, CommandError> {
         let Submission {
             id,
             capability,
@@ -104,6 +115,8 @@ impl Node {
             key,
             orphan,
             agreement,
+            wish,
+            parent,
         } = submission;
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
@@ -138,7 +151,7 @@ impl Node {
             .map(|peer| self.resolve(&peer))
             .transpose()?
             .map(|(_, entity)| entity);
-        Ok(NewTask {
+        let mut new = NewTask {
             id,
             capability,
             input,
@@ -149,7 +162,14 @@ impl Node {
             key,
             orphan,
             agreement,
-        })
+            delegation: Delegation {
+                wish,
+                parent,
+                ..Delegation::default()
+            },
+        };
+        self.narrow(&mut new, wait_ms, spending, now.mono)?;
+        Ok(new)
     }
 
     pub(super) fn tasks(&self, filter: &TaskFilter) -> (CommandResult, BatchId) {
@@ -381,6 +401,14 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         start_at: record.start_at.map(Wall::to_rfc3339),
         deadline: record.deadline.to_rfc3339(),
         key: record.key.as_ref().map(ToString::to_string),
+        parent: record.parent.map(|parent| ParentView {
+            requester: parent.requester.to_string(),
+            task: parent.task.to_string(),
+        }),
+        budget: record.budget.map(|budget| BudgetView {
+            depth: budget.depth,
+            reward: budget.reward,
+        }),
         stops: record.orphan == Some(Orphan::Stop),
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record

@@ -27,12 +27,14 @@
 //!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
 //! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
 //!   (`requester::dead`).
+//! - **G1** What a held task hands on stays within its budget (`budget`).
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `DEAD_MAX_TASKS`, `DEAD_MAX_BYTES`, `TERMINAL_MAX_TASKS`,
 //! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `REPLICAS_MAX`, `AGREE_ROUNDS_MAX`, `LIST_MAX_ITEMS`,
 //! `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`, `EVENTS_KEPT` of [`crate::types::limits`].
 
+mod budget;
 mod events;
 mod queue;
 mod record;
@@ -42,6 +44,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{Allowance, Beyond, CHILDREN_MAX, Delegation, Wish};
 pub use events::{Event, EventKind, Told};
 pub use record::{
     Agreement, AgreementRecord, AttemptRecord, Considered, HeldKey, HeldRecord, HeldState,
@@ -74,6 +77,8 @@ pub enum Planted {
     AckBeforeFlush,
     /// The requester lets the input of a failed task go.
     ForgetInput,
+    /// The worker does not count what its tasks hand on.
+    ForgetSpending,
     /// The requester asks for results before it has closed the round on its disk.
     RevealBeforeClose,
     /// A worker tells another result than it committed to.

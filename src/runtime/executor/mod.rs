@@ -23,6 +23,7 @@ mod command;
 mod folder;
 mod guard;
 mod http;
+mod passes;
 mod pull;
 mod stderr;
 #[cfg(test)]
@@ -30,6 +31,7 @@ mod tests;
 mod work;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,11 +45,13 @@ use self::folder::{Folders, RunFolder};
 use self::guard::Guard;
 pub use self::guard::guard_main;
 use self::http::Post;
+use self::passes::Pass;
+pub use self::passes::Passes;
 pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
 use super::{CommandSpec, HookAction, ServeHow, ServeSpec};
-use crate::proto::node::{HookSpec, RunOutcome, RunSpec};
+use crate::proto::node::{HeldKey, HookSpec, RunOutcome, RunSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
 use crate::types::{HookId, RunId, TaskId};
 
@@ -81,6 +85,7 @@ pub struct Executor {
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
     desk: Arc<Desk>,
+    passes: Arc<Passes>,
     runs: Arc<Runs>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -131,10 +136,17 @@ impl Executor {
             folders: Arc::new(Folders::new(work_dir)),
             http: HttpCaller::new(),
             desk: Arc::default(),
+            passes: Arc::default(),
             runs: Arc::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         }
+    }
+
+    /// Runs that may hand on parts of their tasks are told that the API listens there.
+    pub fn with_api(mut self, api: Option<SocketAddr>) -> Executor {
+        self.passes = Arc::new(Passes::new(api));
+        self
     }
 
     /// Does a task; how that ended goes to `done`. Call it within a tokio runtime.
@@ -153,6 +165,7 @@ impl Executor {
             folders: Arc::clone(&self.folders),
             http: self.http.clone(),
             desk: Arc::clone(&self.desk),
+            passes: Arc::clone(&self.passes),
             timeout: Duration::from_millis(spec.timeout_ms.min(serve.timeout_ms)),
             output_max_bytes: serve.output_max_bytes,
         };
@@ -212,6 +225,11 @@ impl Executor {
         Arc::clone(&self.desk)
     }
 
+    /// What runs show to the API.
+    pub(crate) fn passes(&self) -> Arc<Passes> {
+        Arc::clone(&self.passes)
+    }
+
     /// What an agent's command is run with.
     pub(crate) fn runner(&self) -> AgentRunner {
         AgentRunner {
@@ -260,6 +278,7 @@ struct Doing {
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
     desk: Arc<Desk>,
+    passes: Arc<Passes>,
     timeout: Duration,
     output_max_bytes: usize,
 }
@@ -325,6 +344,15 @@ impl Doing {
         if let Some(dir) = &dir {
             env.push(("TMPDIR", dir.display().to_string()));
         }
+        // Good until the run has ended.
+        let pass = match command.delegate {
+            true => self.passes.give(HeldKey {
+                requester: spec.requester,
+                task: spec.task_id,
+            }),
+            false => None,
+        };
+        env.extend(pass.iter().flat_map(Pass::env));
         let job = Job {
             command: command.command,
             env,

@@ -16,6 +16,7 @@
 //! - **T9** A task that failed keeps its input and its attempts until it is handed over again or
 //!   dropped.
 //! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
+//! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check).
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;

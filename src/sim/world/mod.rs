@@ -206,6 +206,8 @@ impl World {
         self.outcomes.failed = self.clients.tally(TaskState::Failed);
         self.outcomes.canceled = self.clients.tally(TaskState::Canceled);
         self.outcomes.handed_over_again = self.clients.handed_over_again();
+        self.outcomes.parts_taken = self.clients.parts_taken;
+        self.outcomes.parts_refused = self.clients.parts_refused;
         self.outcomes.completed_then = self.clients.completed_then();
         Report {
             seeds: 1,

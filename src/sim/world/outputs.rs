@@ -104,7 +104,10 @@ impl World {
                 };
                 stage.after(after_us, Event::Input { to: from, input });
             }
-            Output::Run { run, spec } => self.hosts[from.host].run(run, &spec, stage),
+            Output::Run { run, spec } => {
+                self.hosts[from.host].run(run, &spec, stage);
+                (self.clients).run_begins(from.host, &spec, &mut self.checker, stage);
+            }
             Output::Kill { run } => self.kill(from, run),
             Output::Hook { hook, spec } => {
                 let after_us = stage.span_us(50, 3_000).min(spec.timeout_ms * 1000);

@@ -11,6 +11,7 @@ mod keys;
 mod load;
 mod meeting;
 mod messages;
+mod parts;
 mod restarts;
 mod scores;
 mod wakes;

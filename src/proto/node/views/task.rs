@@ -36,6 +36,12 @@ pub struct TaskView {
     /// What its submitter calls it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// The task that it is a part of, which runs here for somebody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentView>,
+    /// What it may hand on; none if nothing was said of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetView>,
     /// Whether its run ends where its worker loses the lease (`orphan` was `stop`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops: bool,
@@ -105,6 +111,23 @@ pub struct ConsideredView {
     pub score: Option<u16>,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
+}
+
+/// A task that this node runs for somebody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ParentView {
+    /// Its requester's entity id.
+    pub requester: String,
+    pub task: String,
+}
+
+/// What a task may hand on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BudgetView {
+    /// How many levels of tasks may be below it.
+    pub depth: u8,
+    /// What it is worth, and its parts together at the most.
+    pub reward: u64,
 }
 
 /// One attempt at a task.

@@ -38,7 +38,7 @@ impl Node {
         self.send_parked(step) || busy
     }
 
-    fn apply_requester(&mut self, effect: RequesterEffect, step: &Step<'_>) {
+    fn apply_requester(&mut self, effect: RequesterEffect, step: &mut Step<'_>) {
         match effect {
             RequesterEffect::Delegate {
                 worker,
@@ -72,6 +72,9 @@ impl Node {
                 self.webhooks.ended(task, step.now.mono);
                 self.task_finished(task, after);
             }
+            RequesterEffect::Refund { parent, reward } => {
+                self.worker.refund(parent, reward, step);
+            }
             RequesterEffect::Forgot { task } => self.note(Note::DeadLetterForgotten { task }),
             RequesterEffect::Lost { task, worker, why } => {
                 self.note(Note::LeaseLost { task, worker, why });
@@ -93,6 +96,7 @@ impl Node {
                 let after = self.worker.resumed_in();
                 self.gate.pass(after, Output::Kill { run }, &mut self.out);
             }
+            WorkerEffect::Over { key } => self.requester.parent_ended(key, step),
             WorkerEffect::Renew {
                 requester,
                 items,

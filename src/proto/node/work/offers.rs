@@ -59,7 +59,7 @@ impl Node {
             remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
             orphan: record.orphan,
             stream: false,
-            budget: None,
+            budget: record.budget,
             agree: self.requester.agree_part(id),
         })
     }

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{RowError, VERSION, read_version};
 use crate::types::{Capability, EntityId, FencingToken, TaskId, Wall};
-use crate::wire::{AgreePart, cbor};
+use crate::wire::{AgreePart, Budget, cbor};
 
 /// A held task's place: requester, then task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HeldKey {
     pub requester: EntityId,
     pub task: TaskId,
@@ -48,6 +49,12 @@ pub struct HeldRecord {
     /// Which agreement it is part of: its result is committed to before it is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<AgreePart>,
+    /// What it may hand on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
+    /// What of the budget's reward its parts have.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub spent: u64,
 }
 
 #[expect(
@@ -55,6 +62,14 @@ pub struct HeldRecord {
     reason = "the form that serde calls"
 )]
 fn is_zero(number: &u8) -> bool {
+    *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_nothing(number: &u64) -> bool {
     *number == 0
 }
 
@@ -76,6 +91,8 @@ impl HeldRecord {
             stopped: false,
             stops_after_ms: None,
             agree: None,
+            budget: None,
+            spent: 0,
         }
     }
 

@@ -5,13 +5,13 @@ use std::ops::Not;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::{AgreementRecord, Considered, PartRecord, RowError, VERSION, read_version};
+use super::{AgreementRecord, Considered, HeldKey, PartRecord, RowError, VERSION, read_version};
 use crate::crypto::Digest;
 use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
     Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
 };
-use crate::wire::{Orphan, cbor};
+use crate::wire::{Budget, Orphan, cbor};
 
 /// The requester's row of one task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +42,12 @@ pub struct TaskRecord {
     /// What becomes of a run whose lease is lost; it goes on if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orphan: Option<Orphan>,
+    /// The held task that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<HeldKey>,
+    /// What it may hand on itself, and what it is worth.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Wall>,
     /// Of the newest assignment; 0 before the first.
@@ -138,6 +144,8 @@ pub(in crate::proto::task) struct Fresh {
     pub spec: Digest,
     pub prior: Option<TaskId>,
     pub orphan: Option<Orphan>,
+    pub parent: Option<HeldKey>,
+    pub budget: Option<Budget>,
     pub input_bytes: u64,
 }
 
@@ -156,6 +164,8 @@ impl TaskRecord {
             spec,
             prior,
             orphan,
+            parent,
+            budget,
             input_bytes,
         } = fresh;
         TaskRecord {
@@ -172,6 +182,8 @@ impl TaskRecord {
             key,
             spec: Some(ByteArray::new(spec)),
             orphan,
+            parent,
+            budget,
             ended: None,
             token: FencingToken(0),
             worker: None,

@@ -5,6 +5,7 @@
 //!   dropped, or as the oldest of more than the bounds allow.
 
 use super::{Full, NewTask, Requester, RequesterEffect, Start};
+use crate::proto::task::budget::{Delegation, Wish};
 use crate::proto::task::record::AttemptRecord;
 use crate::proto::{Step, Violation};
 use crate::types::limits::{DEAD_MAX_BYTES, DEAD_MAX_TASKS};
@@ -48,6 +49,10 @@ impl Requester {
             return ResubmitOutcome::Full(full);
         }
         let began = record.start_at.unwrap_or(record.submitted);
+        let wish = record.budget.map_or_else(Wish::default, |budget| Wish {
+            depth: Some(budget.depth),
+            reward: budget.reward,
+        });
         let new = NewTask {
             id: as_id,
             capability: record.capability.clone(),
@@ -60,6 +65,12 @@ impl Requester {
             key: None,
             orphan: record.orphan,
             agreement: asked,
+            // It is nobody's part any more: what it costs is its owner's matter.
+            delegation: Delegation {
+                wish,
+                granted: record.budget,
+                ..Delegation::default()
+            },
         };
         let spec = new.spec();
         let written = self.admit(new, spec, Some(id), step);

@@ -38,6 +38,7 @@ impl Requester {
                     input: Vec::new(),
                     result: None,
                     events: Log::default(),
+                    counted: None,
                     begun: None,
                     record,
                 };
@@ -114,6 +115,10 @@ impl Requester {
                 _ => Phase::Waiting,
             };
             self.enter(id, phase);
+            self.count(id);
+            if phase != Phase::Over {
+                self.note_child(id);
+            }
         }
     }
 
@@ -124,6 +129,7 @@ impl Requester {
             id.0.as_bytes().to_vec(),
             task.record.to_row(),
         );
+        self.count(id);
     }
 
     /// Moves a task to `phase` and every index with it.
@@ -222,6 +228,7 @@ impl Requester {
             ));
         }
         self.check_dead()?;
+        self.check_counts()?;
         let held = self.at_worker.values().flat_map(BTreeMap::values);
         let promised = self.promised.values();
         let at_workers: usize = held.chain(promised).map(BTreeSet::len).sum();

@@ -6,7 +6,9 @@ use std::ops::Bound;
 mod agree;
 mod assign;
 mod batch;
+mod children;
 mod choice;
+mod counts;
 mod dead;
 mod events;
 mod indices;
@@ -16,12 +18,13 @@ mod submit;
 
 use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
+pub use counts::Counts;
 pub use dead::ResubmitOutcome;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
 use super::events::Log;
 use super::queue::{Class, Queue, Ready};
-use super::record::TaskRecord;
+use super::record::{HeldKey, TaskRecord};
 use crate::proto::Step;
 use crate::types::limits::{RESULTS_MAX_BYTES, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS};
 use crate::types::{
@@ -68,6 +71,8 @@ pub enum RequesterEffect {
     Finished { task: TaskId, after: BatchId },
     /// A failed task's input was dropped: there are too many of them.
     Forgot { task: TaskId },
+    /// A part of a held task came to nothing: what it would have earned is there again.
+    Refund { parent: HeldKey, reward: u64 },
     /// A worker lost a task.
     Lost {
         task: TaskId,
@@ -166,6 +171,8 @@ struct Task {
     written: BatchId,
     /// Where it stands in `Requester::due`.
     due: Option<Mono>,
+    /// As what it is counted.
+    counted: Option<TaskState>,
     events: Log,
     /// When its newest attempt was accepted, if that was in this life.
     begun: Option<Mono>,
@@ -199,6 +206,8 @@ pub struct Requester {
     promised: BTreeMap<EntityId, BTreeSet<TaskId>>,
     /// Tasks by what their submitter calls them.
     by_key: BTreeMap<TaskKey, TaskId>,
+    /// Tasks by their state.
+    counts: Counts,
     /// When the newest task counts as queued.
     newest: Wall,
     /// Whether a task or a slot came free since workers were last looked for.
@@ -212,6 +221,8 @@ pub struct Requester {
     over: BTreeSet<(Mono, TaskId)>,
     /// Failed tasks that kept their input, by when they ended.
     dead: BTreeSet<(Wall, TaskId)>,
+    /// The open parts of each held task.
+    children: BTreeMap<HeldKey, BTreeSet<TaskId>>,
     /// The boot ids each worker told, the newest last: a late word of an older life is known.
     lives: BTreeMap<EntityId, Vec<BootId>>,
     /// Workers passed over until then.
@@ -245,6 +256,7 @@ impl Requester {
             at_worker: BTreeMap::new(),
             promised: BTreeMap::new(),
             by_key: BTreeMap::new(),
+            counts: Counts::default(),
             newest: Wall(0),
             stirs: false,
             looked: None,
@@ -253,6 +265,7 @@ impl Requester {
             over: BTreeSet::new(),
             dead: BTreeSet::new(),
             dead_bytes: 0,
+            children: BTreeMap::new(),
             lives: BTreeMap::new(),
             avoid: BTreeMap::new(),
             input_bytes: 0,
@@ -357,6 +370,7 @@ impl Requester {
         let dead = task.record.dead;
         self.store(id, step);
         self.enter(id, Phase::Over);
+        self.child_ended(id);
         match dead {
             true => self.keep_dead(id, step),
             false => {
@@ -404,6 +418,7 @@ impl Requester {
             self.over.pop_first();
             if let Some(task) = self.tasks.remove(&id) {
                 self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
+                self.uncount(task.counted);
                 if let Some(key) = &task.record.key {
                     self.by_key.remove(key);
                 }

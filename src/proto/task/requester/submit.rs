@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde_bytes::ByteArray;
 
-use super::super::record::{Agreement, AgreementRecord, Fresh, TaskRecord};
+use super::super::budget::Delegation;
+use super::super::record::{Agreement, AgreementRecord, Fresh, HeldKey, TaskRecord};
 use super::{Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
@@ -39,6 +40,7 @@ pub struct NewTask {
     pub orphan: Option<Orphan>,
     /// Several workers do it, and so many results must be equal.
     pub agreement: Option<Agreement>,
+    pub delegation: Delegation,
 }
 
 /// What became of a submission.
@@ -78,6 +80,12 @@ struct Spec<'a> {
     orphan: Option<Orphan>,
     #[serde(skip_serializing_if = "Option::is_none")]
     agreement: Option<Agreement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a HeldKey>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    depth: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reward: Option<u64>,
 }
 
 impl NewTask {
@@ -96,6 +104,9 @@ impl NewTask {
             key: self.key.as_ref(),
             orphan: self.orphan,
             agreement: self.agreement,
+            parent: self.delegation.parent.as_ref(),
+            depth: self.delegation.wish.depth,
+            reward: Some(self.delegation.wish.reward).filter(|reward| *reward > 0),
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }
@@ -146,6 +157,8 @@ impl Requester {
         step: &mut Step<'_>,
     ) -> BatchId {
         let (wait_ms, start_at) = new.start(step.now);
+        let within_ms = new.delegation.within_ms.unwrap_or(u64::MAX);
+        let deadline_ms = new.deadline_ms.min(within_ms.saturating_sub(wait_ms));
         let first = start_at.unwrap_or(step.now.wall);
         let mut record = TaskRecord::new(Fresh {
             id: new.id,
@@ -158,11 +171,13 @@ impl Requester {
                 Some(_) => None,
                 None => self.queued_at(step.now.wall),
             },
-            deadline: first + new.deadline_ms,
+            deadline: first + deadline_ms,
             key: new.key,
             spec,
             prior,
             orphan: new.orphan,
+            parent: new.delegation.parent,
+            budget: new.delegation.granted,
             input_bytes: new.input.len() as u64,
         });
         let agreement = new.agreement.map(AgreementRecord::new);
@@ -179,11 +194,12 @@ impl Requester {
             record,
             input: new.input,
             result: None,
-            deadline: start + new.deadline_ms,
+            deadline: start + deadline_ms,
             phase: Phase::Over,
             written,
             due: None,
             events: Log::default(),
+            counted: None,
             begun: None,
         };
         self.tasks.insert(new.id, task);
@@ -193,6 +209,8 @@ impl Requester {
             None => Phase::Waiting,
         };
         self.enter(new.id, phase);
+        self.count(new.id);
+        self.note_child(new.id);
         written
     }
 

@@ -52,6 +52,7 @@ fn new_task(n: u64) -> NewTask {
         key: None,
         orphan: None,
         agreement: None,
+        delegation: Delegation::default(),
     }
 }
 

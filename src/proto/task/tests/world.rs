@@ -212,7 +212,9 @@ impl World {
             RequesterEffect::Finished { task, after } => {
                 self.say(Party::Requester, after, Said::Finished(task));
             }
-            RequesterEffect::Lost { .. } | RequesterEffect::Forgot { .. } => {}
+            RequesterEffect::Lost { .. }
+            | RequesterEffect::Forgot { .. }
+            | RequesterEffect::Refund { .. } => {}
         }
     }
 
@@ -230,7 +232,7 @@ impl World {
                 .expect("it is known"),
             orphan: record.orphan,
             stream: false,
-            budget: None,
+            budget: record.budget,
             agree: None,
         }
     }
@@ -262,6 +264,8 @@ impl World {
                 });
                 self.running[at].insert(run, key);
             }
+            // Nothing is handed on here.
+            WorkerEffect::Over { .. } => {}
             WorkerEffect::Kill { run } => {
                 self.running[at].remove(&run);
             }

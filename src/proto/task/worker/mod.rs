@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod budget;
 mod commit;
 mod drain;
 mod handover;
@@ -48,6 +49,10 @@ pub enum WorkerEffect {
         requester: EntityId,
         items: Vec<RenewItem>,
         after: BatchId,
+    },
+    /// A task that may have handed parts of itself on runs no more.
+    Over {
+        key: HeldKey,
     },
     /// Hand over what ended, once `after` is durable.
     Results {
@@ -249,6 +254,9 @@ impl Worker {
         let _ = step.put(Keyspace::HeldResult, key.to_bytes(), cbor::encode(&outcome));
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         held.outcome = Some(outcome);
+        if held.record.budget.is_some() {
+            self.effects.push(WorkerEffect::Over { key });
+        }
         // Nothing more will be done under it; and it may go elsewhere once the requester knows.
         held.lease_until = None;
         self.await_ack(key, step.now.mono, 0);
@@ -324,6 +332,9 @@ impl Worker {
         held.input = Vec::new();
         held.outcome = None;
         held.lease_until = None;
+        if held.record.budget.is_some() {
+            self.effects.push(WorkerEffect::Over { key });
+        }
         step.delete(Keyspace::HeldInput, key.to_bytes());
         step.delete(Keyspace::HeldResult, key.to_bytes());
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());

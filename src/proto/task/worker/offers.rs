@@ -137,6 +137,9 @@ impl Worker {
         let remaining_ms = item.remaining_ms.min(REMAINING_MAX_MS);
         let deadline = step.now.wall + remaining_ms;
         let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
+        record.budget = item.budget;
+        // What an earlier attempt has paid for stays paid.
+        record.spent = self.held.get(&key).map_or(0, |old| old.record.spent);
         record.stops_after_ms = item.orphan.map(|Orphan::Stop| item.lease_ms);
         record.agree = item.agree;
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
@@ -200,7 +203,7 @@ impl Worker {
 
 /// Whether it asks for what this worker cannot do; taking it all the same would break the word.
 fn asks_too_much(item: &DelegateItem) -> bool {
-    item.stream || item.budget.is_some()
+    item.stream
 }
 
 /// What to do with an offer.

@@ -272,6 +272,9 @@ impl Requester {
             spec: hash("task part", &[whole.0.as_bytes(), part.0.as_bytes()]),
             prior: None,
             orphan: record.orphan,
+            // What several do is not handed on.
+            parent: None,
+            budget: None,
             input_bytes: record.input_bytes,
         });
         part_record.part = Some(Box::new(PartRecord {
@@ -289,6 +292,7 @@ impl Requester {
             due: None,
             events: Log::default(),
             begun: None,
+            counted: None,
         };
         self.tasks.insert(part, task);
         self.store(part, step);

@@ -1,5 +1,6 @@
 //! Facts about the worker's side.
 
+mod budget;
 mod commit;
 mod draining;
 mod ending;
@@ -11,7 +12,7 @@ use super::*;
 use crate::types::limits::{INPUT_MAX_BYTES, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{BatchId, Keyspace, Mono, RunId};
 use crate::wire::{
-    AcceptAnswer, AckAnswer, AgreePart, Budget, CancelItem, DelegateItem, Orphan, RefuseReason,
+    AcceptAnswer, AckAnswer, AgreePart, CancelItem, DelegateItem, Orphan, RefuseReason,
     RenewAnswer, RenewItem,
 };
 
