@@ -141,6 +141,8 @@ pub(super) async fn claim(
             the task", body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
             (`gone`): stop", body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "It has just ended (`busy`)",
+            body = Problem, content_type = PROBLEM_JSON),
     ))]
 pub(super) async fn extend(
     State(state): State<ApiState>,
@@ -167,6 +169,8 @@ pub(super) async fn extend(
             (`gone`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 413, description = "The result is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "It was said before and is not durable yet: say it again after \
+            `Retry-After` (`busy`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 507, description = "The disk refuses writes (`storage`)",
             body = Problem, content_type = PROBLEM_JSON),
     ))]
@@ -199,6 +203,8 @@ pub(super) async fn complete(
             body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
             (`gone`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 503, description = "It was said before and is not durable yet: say it again after \
+            `Retry-After` (`busy`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 507, description = "The disk refuses writes (`storage`)",
             body = Problem, content_type = PROBLEM_JSON),
     ))]
@@ -283,6 +289,10 @@ fn refused(error: ClaimError) -> Refused {
         ),
         ClaimError::Gone => Refusal::Gone
             .because("the task was canceled, taken away or is out of time: stop working on it"),
+        ClaimError::Ending => because(
+            CommandErrorCode::Busy,
+            "what this task came to is on its way to the disk: say it again to hear that it is kept",
+        ),
         ClaimError::Busy => because(
             CommandErrorCode::Busy,
             "many agents wait for tasks already: try again",

@@ -97,6 +97,8 @@ pub struct Claimed {
 pub enum ClaimError {
     /// The claim lapsed, or there never was one.
     Lapsed,
+    /// Its outcome is on its way to the disk.
+    Ending,
     /// Its outcome is durable already.
     Kept,
     /// The task was taken away: canceled, given to somebody else, or out of time.
@@ -284,7 +286,10 @@ impl Desk {
         let (_, open) = state.claimed(task, claim)?;
         let now = Instant::now();
         let held = open.claim.as_mut().ok_or(ClaimError::Lapsed)?;
-        if held.until <= now || held.ending {
+        if held.ending {
+            return Err(ClaimError::Ending);
+        }
+        if held.until <= now {
             return Err(ClaimError::Lapsed);
         }
         held.until = now + lease;
@@ -303,7 +308,10 @@ impl Desk {
             return Err(ClaimError::TooLarge(open.output_max_bytes));
         }
         let held = open.claim.as_mut().ok_or(ClaimError::Lapsed)?;
-        if held.until <= Instant::now() || held.ending {
+        if held.ending {
+            return Err(ClaimError::Ending);
+        }
+        if held.until <= Instant::now() {
             return Err(ClaimError::Lapsed);
         }
         held.ending = true;

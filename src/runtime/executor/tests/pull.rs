@@ -159,7 +159,7 @@ async fn an_outcome_stays_the_agent_s_until_the_core_has_it() {
     assert_eq!(desk.begin_end(task_id, claim, 100), Ok(RunId(1)));
     // Not twice at once.
     let again = desk.begin_end(task_id, claim, 100);
-    assert_eq!(again, Err(ClaimError::Lapsed));
+    assert_eq!(again, Err(ClaimError::Ending), "the first is being kept");
     // The disk refused: it may be said again.
     desk.settle(RunId(1), Settled::Again);
     assert_eq!(desk.begin_end(task_id, claim, 100), Ok(RunId(1)));
