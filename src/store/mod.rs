@@ -8,6 +8,7 @@ mod floor;
 mod memory;
 mod opening;
 mod sled;
+mod snapshot;
 mod tally;
 #[cfg(test)]
 mod tests;

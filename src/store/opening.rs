@@ -3,7 +3,7 @@
 //! What is handled here, each seen with sled 0.34.7:
 //! - a predecessor that is still dying holds the lock for some milliseconds: wait, with backoff;
 //! - a snapshot cut off in the middle (`snap.*.generating`, or one that fails its check) makes sled
-//!   refuse the whole log, though a snapshot only speeds up recovery: it is moved aside, once;
+//!   refuse the whole log, which may be whole: it is read without, once, from a copy (`snapshot`);
 //! - bytes that make no sense are met by assertions as often as by errors: a panic is a finding
 //!   about the files, not about this program;
 //! - pages are read lazily: everything is read once before the log is trusted.
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use super::blobs::Hash;
 use super::sled::Stored;
+use super::snapshot;
 use super::tally::Tally;
 use super::{SCHEMA_KEY, SCHEMA_VERSION, StoreError, TALLY_KEY, is_own_row};
 use crate::types::Keyspace;
@@ -145,31 +146,44 @@ fn while_locked<T>(until: Instant, attempt: impl Fn() -> Result<T, Fault>) -> Re
     }
 }
 
+/// A row's key and value in sled.
+pub(super) type StoredRow = (sled::IVec, sled::IVec);
+
 /// What a first reading of every row found.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     pub(super) schema: Option<u32>,
     pub(super) tally: Tally,
+    /// All but the store's own, as they stand in sled.
+    pub(super) rows: Vec<StoredRow>,
     /// The rows whose value is a file.
     pub(super) blobs: BTreeMap<Vec<u8>, Hash>,
 }
 
-/// Opens the log and reads it once. The caller holds the store's lock.
-pub(super) fn open_log(dir: &Path, until: Instant) -> Result<(sled::Db, Scan), Fault> {
-    // Left by a crash while a snapshot was written; sled would take it for the newest one.
-    move_aside(dir, |name| {
-        name.starts_with("snap.") && name.ends_with(".generating")
-    })?;
-    let attempt = || guarded(|| open_and_scan(dir));
-    match while_locked(until, attempt) {
-        Err(Fault::Damaged(what)) => {
-            if move_aside(dir, |name| name.starts_with("snap."))? == 0 {
-                return Err(Fault::Damaged(what));
-            }
+/// Opens the log, reads it once, and has it judged. The caller holds the store's lock.
+pub(super) fn open_log<T>(
+    dir: &Path,
+    until: Instant,
+    judge: impl Fn(&Scan) -> Result<T, Fault>,
+) -> Result<(sled::Db, Scan, T), Fault> {
+    snapshot::prepare(dir)?;
+    let attempt = || {
+        guarded(|| {
+            let (db, scan) = open_and_scan(dir)?;
+            let found = judge(&scan)?;
+            Ok((db, scan, found))
+        })
+    };
+    let what = match while_locked(until, attempt) {
+        Err(Fault::Damaged(what)) => what,
+        outcome => return outcome,
+    };
+    match snapshot::without(dir, || while_locked(until, attempt)) {
+        Ok(Some(opened)) => {
             tracing::warn!(dir = %dir.display(), what, "moved the store's snapshot aside");
-            while_locked(until, attempt)
+            Ok(opened)
         }
-        outcome => outcome,
+        _ => Err(Fault::Damaged(what)),
     }
 }
 
@@ -205,6 +219,7 @@ fn open_and_scan(dir: &Path) -> Result<(sled::Db, Scan), Fault> {
         if let Stored::Blob(blob) = Stored::decode(&value)? {
             scan.blobs.insert(key.to_vec(), blob.hash);
         }
+        scan.rows.push((key, value));
     }
     if !found.agrees_with(&scan.tally) {
         return Err(Fault::Damaged(String::from(
@@ -231,18 +246,13 @@ pub(super) fn split_key(stored: &[u8]) -> Result<(Keyspace, &[u8]), Fault> {
         .ok_or_else(|| Fault::Damaged(String::from("a row stands in no known table")))
 }
 
-/// Renames the files whose name fits so that sled does not see them; says how many there were.
-fn move_aside(dir: &Path, fits: impl Fn(&str) -> bool) -> io::Result<usize> {
-    let mut moved = 0;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Some(name) = entry.file_name().to_str()
-            && fits(name)
-        {
-            // One name for all of them: what is set aside cannot fill the disk.
-            fs::rename(entry.path(), dir.join("aside.snap"))?;
-            moved += 1;
+/// Renames sled's files so that it begins anew.
+pub(super) fn set_aside(dir: &Path) -> io::Result<()> {
+    for name in ["db", "conf"] {
+        match fs::rename(dir.join(name), dir.join(format!("unfinished.{name}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
-    Ok(moved)
+    Ok(())
 }

@@ -5,8 +5,8 @@
 //! big-endian numbers, so that any program can read the schema version before anything else.
 //!
 //! Invariants
-//! 1. `apply` returns `Ok` only after the log is fsynced: sled's own flush ends with
-//!    `sync_file_range`, which neither flushes the disk's cache nor the file's length.
+//! 1. `apply` returns `Ok` only after the log is flushed to the disk (`vendor/sled/PATCHES.md`: what
+//!    was published leaves that out), and a handle of our own has seen no error.
 //! 2. A group is one sled batch (several, cut between batches, where it is very large) and one
 //!    flush; recovery takes a sled batch whole or not at all.
 //! 3. After the first error nothing more is written until the store is opened again.
@@ -16,6 +16,7 @@
 //! Bounds: 48 KiB inline to a row, 16 MiB inline to a sled batch (or one `WriteBatch`, if that is
 //! larger), 64 MiB of page cache.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -26,7 +27,8 @@ use std::time::{Duration, Instant};
 
 use super::blobs::{BlobFault, BlobRef, Blobs};
 use super::floor::Floor;
-use super::opening::{self, Fault, Scan, guarded, private_dir, split_key};
+use super::opening::{self, Fault, Scan, StoredRow, guarded, private_dir, split_key};
+use super::snapshot::sync_folder;
 use super::tally::Tally;
 use super::{SCHEMA_KEY, SCHEMA_VERSION, Store, StoreError, TALLY_KEY, check_rows, is_own_row};
 use crate::types::{Keyspace, Row, WriteBatch, WriteOp};
@@ -47,11 +49,13 @@ pub struct SledStore {
     dir: PathBuf,
     /// Present until drop.
     db: Option<sled::Db>,
-    /// Our own handle of sled's log, for the fsync that its flush leaves out.
+    /// Our own handle of sled's log: an error of the disk is told once to each.
     log: File,
     floor: Floor,
     blobs: Blobs,
     tally: Tally,
+    /// What was read when it was opened, until it was handed over or something was written.
+    read: RefCell<Option<Vec<StoredRow>>>,
     /// Whether a write failed, so that what the log holds is not known any more.
     failed: bool,
     /// Let go last.
@@ -113,20 +117,34 @@ impl SledStore {
         private_dir(dir)?;
         let lock = opening::lock(dir, until)?;
         let floor = Floor::open(dir)?;
-        let (db, scan) = opening::open_log(dir, until)?;
+        let groups = floor.as_ref().map(Floor::groups);
+        let open = || opening::open_log(dir, until, |scan| judge(scan, groups));
+        let (db, scan, found) = match open() {
+            // The process or the power went while it was created: nothing was promised yet.
+            Err(Fault::Damaged(what)) if groups.is_none() => {
+                tracing::warn!(dir = %dir.display(), what, "moved a store aside that was never finished");
+                opening::set_aside(dir)?;
+                open()?
+            }
+            outcome => outcome?,
+        };
         let log = OpenOptions::new()
             .read(true)
             .write(true)
             .open(dir.join("db"))?;
-        let floor = match judge(&scan, floor)? {
-            Found::Complete(floor) => floor,
-            Found::Older(floor) => {
+        // What a predecessor that was killed had written and not flushed is shown from now on, and
+        // files that no row names go: both only once the rows are durable.
+        log.sync_all()?;
+        let blobs = Blobs::open(dir, scan.blobs)?;
+        sync_folder(dir)?;
+        let floor = match (found, floor) {
+            (Found::Complete, Some(floor)) => floor,
+            (Found::Older, Some(floor)) => {
                 raise(&db, &log)?;
                 floor
             }
-            Found::Unfinished => create(dir, &db, &log, scan.tally)?,
+            _ => create(dir, &db, &log, scan.tally)?,
         };
-        let blobs = Blobs::open(dir, scan.blobs)?;
         Ok(SledStore {
             dir: dir.to_path_buf(),
             db: Some(db),
@@ -134,6 +152,7 @@ impl SledStore {
             floor,
             blobs,
             tally: scan.tally,
+            read: RefCell::new(Some(scan.rows)),
             failed: false,
             _lock: lock,
         })
@@ -145,28 +164,37 @@ impl SledStore {
             .expect("the log is there until the store is dropped")
     }
 
+    /// Every row; the first time without another look at the log.
     fn read_all(&self) -> Result<Vec<Row>, Fault> {
+        if let Some(read) = self.read.take() {
+            let rows = read.into_iter();
+            return rows.map(|(key, value)| self.row(&key, &value)).collect();
+        }
         let mut rows = Vec::new();
         for row in self.db().iter() {
-            let (stored_key, stored) = row?;
-            let (space, key) = split_key(&stored_key)?;
-            if is_own_row(space, key) {
-                continue;
+            let (key, value) = row?;
+            let (space, rest) = split_key(&key)?;
+            if !is_own_row(space, rest) {
+                rows.push(self.row(&key, &value)?);
             }
-            let value = match Stored::decode(&stored)? {
-                Stored::Inline(value) => value.to_vec(),
-                Stored::Blob(blob) => self.blobs.read(&blob).map_err(|fault| match fault {
-                    BlobFault::Damaged(what) => Fault::Damaged(what),
-                    BlobFault::Io(error) => Fault::Io(error),
-                })?,
-            };
-            rows.push(Row {
-                space,
-                key: key.to_vec(),
-                value,
-            });
         }
         Ok(rows)
+    }
+
+    fn row(&self, key: &[u8], stored: &[u8]) -> Result<Row, Fault> {
+        let (space, key) = split_key(key)?;
+        let value = match Stored::decode(stored)? {
+            Stored::Inline(value) => value.to_vec(),
+            Stored::Blob(blob) => self.blobs.read(&blob).map_err(|fault| match fault {
+                BlobFault::Damaged(what) => Fault::Damaged(what),
+                BlobFault::Io(error) => Fault::Io(error),
+            })?,
+        };
+        Ok(Row {
+            space,
+            key: key.to_vec(),
+            value,
+        })
     }
 
     fn commit(&mut self, batches: &[WriteBatch]) -> Result<(), Fault> {
@@ -178,7 +206,9 @@ impl SledStore {
             rest = later;
         }
         self.db().flush()?;
-        self.log.sync_all()?;
+        // sled's thread may have met an error of the disk in between, and only logged it: it is
+        // told again to this handle.
+        self.log.sync_data()?;
         self.floor.raise(self.tally.groups)?;
         self.blobs.collect();
         Ok(())
@@ -240,6 +270,7 @@ impl Store for SledStore {
             return Err(Fault::Io(io::Error::other(text)).at(&self.dir));
         }
         self.failed = true;
+        self.read.take();
         guarded(|| self.commit(batches)).map_err(|fault| fault.at(&self.dir))?;
         self.failed = false;
         Ok(())
@@ -256,27 +287,26 @@ impl Drop for SledStore {
 
 /// What is in the folder.
 enum Found {
-    Complete(Floor),
+    Complete,
     /// Written by an older program.
-    Older(Floor),
+    Older,
     /// Nothing, or no floor: it is new, or the process that created it died before the last step.
     Unfinished,
 }
 
-/// Whether what was read can be what was written.
-fn judge(scan: &Scan, floor: Option<Floor>) -> Result<Found, Fault> {
+/// Whether what was read can be what was written, of which so many groups are promised.
+fn judge(scan: &Scan, floor: Option<u64>) -> Result<Found, Fault> {
     let damaged = |what: String| Err(Fault::Damaged(what));
     match (scan.schema, floor) {
         (Some(0), _) => damaged(String::from("it claims schema 0, which never was")),
-        (Some(_), Some(floor)) if scan.tally.groups < floor.groups() => {
-            let lost = floor.groups() - scan.tally.groups;
+        (Some(_), Some(floor)) if scan.tally.groups < floor => {
+            let lost = floor - scan.tally.groups;
             damaged(format!(
-                "the last {lost} of {} groups of writes are lost",
-                floor.groups()
+                "the last {lost} of {floor} groups of writes are lost"
             ))
         }
-        (Some(found), Some(floor)) if found < SCHEMA_VERSION => Ok(Found::Older(floor)),
-        (Some(_), Some(floor)) => Ok(Found::Complete(floor)),
+        (Some(found), Some(_)) if found < SCHEMA_VERSION => Ok(Found::Older),
+        (Some(_), Some(_)) => Ok(Found::Complete),
         (None, Some(_)) => damaged(String::from("everything in its log is lost")),
         (_, None) => Ok(Found::Unfinished),
     }
@@ -291,8 +321,8 @@ fn raise(db: &sled::Db, log: &File) -> Result<(), Fault> {
     Ok(log.sync_all()?)
 }
 
-/// Writes the store's own rows, and makes them and the files they stand in durable; the floor
-/// comes last and says that all of it is.
+/// Writes the store's own rows, and makes them and the files they stand in durable, whose names
+/// are; the floor comes last and says that all of it is.
 fn create(dir: &Path, db: &sled::Db, log: &File, tally: Tally) -> Result<Floor, Fault> {
     let mut own = sled::Batch::default();
     own.insert(
@@ -305,11 +335,11 @@ fn create(dir: &Path, db: &sled::Db, log: &File, tally: Tally) -> Result<Floor, 
     log.sync_all()?;
     File::open(dir.join("conf"))?.sync_all()?;
     fs::set_permissions(dir.join("blobs"), Permissions::from_mode(0o700))?;
-    let floor = Floor::create(dir, tally.groups)?;
-    File::open(dir)?.sync_all()?;
     if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        File::open(parent)?.sync_all()?;
+        sync_folder(parent)?;
     }
+    let floor = Floor::create(dir, tally.groups)?;
+    sync_folder(dir)?;
     Ok(floor)
 }
 

@@ -237,6 +237,70 @@ fn a_damaged_snapshot_loses_nothing() {
     }
 }
 
+/// sled clears segments that are not used any more when it opens a log: without its snapshot it
+/// would take what is left for nothing, and clear that, too.
+#[test]
+fn a_damaged_snapshot_of_a_log_that_needs_it_clears_nothing() {
+    let name = "store::tests::damage::a_damaged_snapshot_of_a_log_that_needs_it_clears_nothing";
+    in_own_process(name, damage_a_needed_snapshot);
+}
+
+fn damage_a_needed_snapshot() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("store");
+    for pass in 0..6u8 {
+        let mut store = open(&dir);
+        for i in 0..150u32 {
+            let value = vec![pass; 20_000];
+            store
+                .apply(&[put(Keyspace::TaskInput, &format!("{i:03}"), value)])
+                .unwrap();
+        }
+    }
+    let expected = rows(&open(&dir));
+    let snapshot = snapshots(&dir).remove(0);
+    let whole = fs::read(&snapshot).unwrap();
+    fs::write(&snapshot, "not it").unwrap();
+    match read(&dir) {
+        Ok(rows) => assert!(rows == expected),
+        Err(StoreError::Damaged { .. }) => {
+            assert!(fs::read(&snapshot).unwrap() == b"not it");
+            fs::write(&snapshot, whole).unwrap();
+            assert!(read(&dir).unwrap() == expected);
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The process ended while the log was tried without its snapshot.
+#[test]
+fn a_log_that_was_copied_is_put_back() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("store");
+    filled(&dir);
+    let expected = rows(&open(&dir));
+    let snapshot = snapshots(&dir).remove(0);
+    let name = snapshot.file_name().unwrap().to_str().unwrap();
+    fs::rename(&snapshot, dir.join(format!("aside.{name}"))).unwrap();
+    fs::rename(dir.join("db"), dir.join("aside.db")).unwrap();
+    fs::write(dir.join("db"), "").unwrap();
+    assert!(read(&dir).unwrap() == expected);
+}
+
+#[test]
+fn a_store_whose_creation_was_cut_off_begins_anew() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("store");
+    fs::create_dir(&dir).unwrap();
+    fs::write(dir.join("conf"), [0; 63]).unwrap();
+    fs::write(dir.join("db"), [0xff; 100]).unwrap();
+    assert!(read(&dir).unwrap().is_empty());
+    open(&dir).apply(&[put(Keyspace::Task, "a", "1")]).unwrap();
+    // From then on its settings are worth a refusal.
+    fs::write(dir.join("conf"), [0; 63]).unwrap();
+    assert_damaged(&dir, "settings zeroed");
+}
+
 #[test]
 fn a_damaged_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
