@@ -32,6 +32,7 @@ fn side(seed: u64) -> Side {
         identity: identity.clone(),
         name: "node".parse().expect("a name"),
         capabilities: Vec::new(),
+        labels: Default::default(),
         addresses: Vec::new(),
         seq: 0,
     });

@@ -95,6 +95,51 @@ fn first(task: &Value) -> &str {
 }
 
 #[test]
+fn labels_send_a_task_to_the_right_worker_and_show_tells_why() {
+    let job = "[serve.job]\ncommand = 'cat'\n";
+    let with = |labels: &str| format!("[node]\nlabels = [{labels}]\n{job}");
+    let eu = Node::start("eu", None, &with("'zone=eu', 'gpu=a100'"));
+    let us = Node::start("us", Some(&eu), &with("'zone=us'"));
+    let asks = Node::start("asks", Some(&eu), "");
+    asks.awaits(&["eu", "us"]);
+    let (in_eu, in_us) = (eu.entity(), us.entity());
+    for (zone, worker) in [("eu", &in_eu), ("us", &in_us), ("eu", &in_eu)] {
+        let need = format!("zone={zone}");
+        let task = asks.done(&["--need", &need, "--label", "batch=1"]);
+        assert_eq!(first(&task), worker);
+        let considered = task["attempts"][0]["considered"].as_array().unwrap();
+        let why: Vec<&str> = considered
+            .iter()
+            .map(|one| one["why"].as_str().unwrap())
+            .collect();
+        assert_eq!(why, ["chosen", "label"]);
+    }
+    let listed = asks.json(&["task", "list", "--label", "batch=1"]);
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+    assert_eq!(
+        asks.json(&["task", "list", "--label", "batch=2"]),
+        Value::Array(vec![])
+    );
+
+    // What nobody has, and what nobody has come to, waits and says for what.
+    for (demand, word) in [("--need", "label"), ("--min-tier", "tier")] {
+        let value = if word == "label" {
+            "zone=mars"
+        } else {
+            "elite"
+        };
+        let report = asks.json(&["task", "submit", "job", "--text", "x", demand, value]);
+        let id = report["id"].as_str().unwrap();
+        let shown = asks.text(&["task", "show", id]);
+        for part in ["CONSIDERED", word, value, "of 2 that offer job"] {
+            assert!(shown.contains(part), "{part} in\n{shown}");
+        }
+    }
+    let registry = asks.text(&["registry", "list"]);
+    assert!(registry.contains("gpu=a100"), "{registry}");
+}
+
+#[test]
 fn a_worker_that_fails_is_given_less() {
     let good = Node::start("good", None, "[serve.job]\ncommand = 'cat'");
     let bad = Node::start("bad", Some(&good), "[serve.job]\ncommand = 'exit 1'");

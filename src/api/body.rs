@@ -13,7 +13,7 @@ use crate::proto::node::{
     StatusView, TaskCounts, TaskState,
 };
 use crate::runtime::bench::Traffic;
-use crate::types::Compare;
+use crate::types::{Compare, Tier};
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;
@@ -69,6 +69,17 @@ pub struct SubmitBody {
     /// What it is worth; its parts may not cost more together.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub reward: u64,
+    /// Labels that the worker must have, up to 16, as it says of itself: `gpu=a100`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub needs: Vec<String>,
+    /// What the worker must have come to by earlier tasks of this node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_tier: Option<Tier>,
+    /// Labels of the task itself, up to 16: `GET /v1/tasks?label=` finds it by each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 16)]
+    pub labels: Vec<String>,
     /// From its start until it must have ended: 1 to 604800000 (7 days), 10 minutes by default.
     #[serde(default = "deadline_default")]
     #[schema(minimum = 1, maximum = 604_800_000, default = 600_000)]
@@ -121,6 +132,9 @@ impl SubmitBody {
             orphan: OrphanRule::Continue,
             depth: None,
             reward: 0,
+            needs: Vec::new(),
+            min_tier: None,
+            labels: Vec::new(),
             deadline_ms: DEADLINE_DEFAULT_MS,
             agreement: None,
         }
@@ -471,6 +485,8 @@ pub struct TaskListParams {
     pub state: Option<TaskState>,
     /// Only those that want this capability.
     pub capability: Option<String>,
+    /// Only those with this label.
+    pub label: Option<String>,
     /// Only those that failed and kept their input; all by default.
     pub dead: Option<bool>,
     /// The parts of tasks that several workers do, too; false by default.
@@ -489,6 +505,7 @@ impl TaskListParams {
         let pairs = [
             ("state", self.state.map(|state| state.as_str().to_owned())),
             ("capability", self.capability.clone()),
+            ("label", self.label.clone()),
             ("dead", self.dead.map(|dead| dead.to_string())),
             ("parts", self.parts.map(|parts| parts.to_string())),
             ("after", self.after.map(|id| id.to_string())),

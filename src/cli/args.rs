@@ -9,7 +9,7 @@ use crate::api::body::OrphanRule;
 use crate::config::parse_duration_ms;
 use crate::proto::node::Priority;
 use crate::types::limits::WAKE_REASON_MAX_BYTES;
-use crate::types::{Capability, Wall};
+use crate::types::{Capability, Tier, Wall};
 
 /// `CAP=COMMAND`, as in `--serve wc='wc -w'`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,6 +75,14 @@ pub(super) fn wake_reason(text: &str) -> Result<String, String> {
         return Err(format!("use at most {WAKE_REASON_MAX_BYTES} bytes"));
     }
     Ok(text.to_owned())
+}
+
+/// The name of a tier.
+pub(super) fn tier() -> impl TypedValueParser<Value = Tier> {
+    PossibleValuesParser::new(Tier::ALL.map(Tier::as_str)).map(|name| {
+        let named = Tier::ALL.into_iter().find(|tier| tier.as_str() == name);
+        named.expect("only the names of tiers pass")
+    })
 }
 
 /// The four priorities by name.

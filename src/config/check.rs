@@ -1,5 +1,6 @@
 //! Ranges: what a single value's form cannot tell.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::duration::show_duration_ms;
@@ -12,7 +13,7 @@ use super::{
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
 use crate::types::limits::{
-    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, RESULT_MAX_BYTES,
+    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, LABELS_MAX, RESULT_MAX_BYTES,
 };
 
 const SECOND_MS: u64 = 1_000;
@@ -47,6 +48,7 @@ impl Config {
         self.serve
             .iter()
             .try_for_each(|(name, serve)| check_serve(name, serve))?;
+        self.check_labels()?;
         check_agent(&self.agent)?;
         check_wake(&self.wake)?;
         check_time("session.life", self.session.life_ms, MINUTE_MS, DAY_MS)?;
@@ -63,6 +65,19 @@ impl Config {
             return Err(Fault::new("store.url", what));
         }
         Ok(())
+    }
+
+    fn check_labels(&self) -> Result<(), Fault> {
+        let labels = &self.node.labels;
+        let fault = |what: String| Err(Fault::new("node.labels", what));
+        if labels.len() > LABELS_MAX {
+            return fault(format!("at most {LABELS_MAX} labels are allowed"));
+        }
+        let mut seen = BTreeSet::new();
+        match labels.iter().find(|label| !seen.insert(*label)) {
+            Some(twice) => fault(format!("{twice} stands there twice: leave one out")),
+            None => Ok(()),
+        }
     }
 
     fn check_net(&self) -> Result<(), Fault> {

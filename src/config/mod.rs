@@ -157,12 +157,13 @@ impl Config {
         let offer = |(name, serve): (&Capability, &ServeSection)| Offer {
             name: name.clone(),
             slots: serve.slots,
-            price: 0,
+            price: serve.price,
         };
         NodeConfig {
             network: self.node.network.clone(),
             name,
             capabilities: self.serve.iter().map(offer).collect(),
+            labels: self.node.labels.iter().cloned().collect(),
             bootstrap: self.net.bootstrap.clone(),
             session: self.session.to_core(),
             task: self.task.to_core(),

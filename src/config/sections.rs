@@ -15,7 +15,7 @@ use crate::proto::session::SessionConfig;
 use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
 use crate::runtime::{CommandSpec, HookAction, ServeHow, ServeSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
-use crate::types::{Multiaddr, NetworkName, NodeName};
+use crate::types::{Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::MsgClass;
 
 /// `[node]`
@@ -26,6 +26,8 @@ pub struct NodeSection {
     pub name: Option<NodeName>,
     #[serde(deserialize_with = "value::network")]
     pub network: NetworkName,
+    #[serde(deserialize_with = "value::labels")]
+    pub labels: Vec<Label>,
 }
 
 impl Default for NodeSection {
@@ -33,6 +35,7 @@ impl Default for NodeSection {
         NodeSection {
             name: None,
             network: "junto".parse().expect("a valid network name"),
+            labels: Vec::new(),
         }
     }
 }
@@ -98,6 +101,9 @@ pub struct ServeSection {
     /// How many run at once.
     #[serde(deserialize_with = "value::count")]
     pub slots: u32,
+    /// What is asked for one task, in the unit of rewards.
+    #[serde(deserialize_with = "value::number")]
+    pub price: u64,
     #[serde(rename = "timeout", deserialize_with = "value::duration_ms")]
     pub timeout_ms: u64,
     /// Where the command runs; without it, each run in an empty folder of its own.
@@ -121,6 +127,7 @@ impl Default for ServeSection {
             url: None,
             pull: false,
             slots: 4,
+            price: 0,
             timeout_ms: 3_600_000,
             dir: None,
             memory_max_bytes: None,

@@ -25,6 +25,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # name = "alice"
 # Nodes of different networks do not talk to each other.
 # network = "junto"
+# What it says of itself, up to 16 texts such as "gpu=a100": a task may demand them (--need).
+# labels = []
 
 [net]
 # Port 0 takes a free one at every start; fix it if others should find this node by address.
@@ -44,6 +46,7 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # [serve.wc]
 # command = "wc -w"     # run by /bin/sh -c: input on stdin, result on stdout
 # slots = 4             # how many run at once, 1 to 256
+# price = 0             # what one task costs: dearer than its reward it does not come here
 # timeout = "1h"
 # output = "1MiB"       # a larger result is a failure
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without

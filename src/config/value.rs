@@ -14,7 +14,7 @@ use super::size::parse_size;
 use super::{LogFormat, LogLevel, PassphraseMode};
 use crate::crypto::{Inception, JitterScope};
 use crate::proto::clear::Allowed;
-use crate::types::{Multiaddr, NetworkName, NodeName};
+use crate::types::{Label, Multiaddr, NetworkName, NodeName, TextError};
 
 /// Items of one list of the configuration.
 const LIST_MAX_ITEMS: usize = 1_024;
@@ -140,6 +140,13 @@ pub(super) fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error>
     })
 }
 
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    scalar(from, "a whole number", |text| {
+        text.parse()
+            .map_err(|_| format!("{text:?} is not a whole number"))
+    })
+}
+
 pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     scalar(from, "true or false", |text| match text {
         "true" => Ok(true),
@@ -152,6 +159,13 @@ pub(super) fn addresses<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Multia
     from.deserialize_any(List {
         expecting: "a list of multiaddrs",
         parse: parse_multiaddr,
+    })
+}
+
+pub(super) fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Label>, D::Error> {
+    from.deserialize_any(List {
+        expecting: "a list of labels",
+        parse: |text: &str| text.parse().map_err(|error: TextError| error.to_string()),
     })
 }
 

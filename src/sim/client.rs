@@ -21,13 +21,18 @@ use crate::proto::node::{
     Agreement, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission,
     TaskState, WakeRequest,
 };
-use crate::types::{Capability, CommandId, Compare, TaskId};
+use crate::types::{Capability, CommandId, Compare, Label, Marks, TaskId};
 
 /// The capability the workers serve, and one that nobody does.
 pub(super) const SERVED: &str = "hash";
 const MISSING: &str = "missing";
 /// The task that asks for it.
 const UNSERVED: usize = 1;
+
+/// What the first two nodes say of themselves.
+pub(super) fn early() -> Label {
+    "start=early".parse().expect("a label")
+}
 
 /// A client's next move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +99,7 @@ impl Clients {
             let at_us = stage.rng.random_range(200_000..submit_us);
             let drawn = draw_job(job, at_us, hosts, &mut stage.rng);
             checker.expect(drawn.id, &drawn.submission.input);
+            checker.bind(&drawn.submission, hosts);
             jobs.push(drawn);
             stage.at(at_us, Event::Client(ClientEvent::Submit { job }));
             for _ in 0..2 {
@@ -407,6 +413,13 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         agreement,
         wish: draw_wish(rng),
         parent: None,
+        marks: Marks {
+            needs: (job % 3 == 2 && agreement.is_none())
+                .then(early)
+                .into_iter()
+                .collect(),
+            ..Marks::default()
+        },
     };
     Job {
         host,

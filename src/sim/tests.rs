@@ -45,6 +45,11 @@ fn a_requester_that_forgets_the_input_of_what_failed_is_caught() {
 }
 
 #[test]
+fn a_requester_that_forgets_what_a_task_demands_is_caught() {
+    assert!(is_caught(Planted::ForgetDemands, "T10", 20));
+}
+
+#[test]
 fn a_requester_that_asks_for_results_in_an_open_round_is_caught() {
     assert!(is_caught(Planted::RevealBeforeClose, "A1", 100));
 }

@@ -4,6 +4,7 @@ mod batch;
 mod compare;
 mod id;
 pub mod limits;
+mod marks;
 mod message;
 mod prefix;
 mod stream;
@@ -19,6 +20,7 @@ pub use id::{
     IdError, InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, TransferId, WakeId,
 };
 pub use libp2p::{Multiaddr, PeerId};
+pub use marks::Marks;
 pub use message::{MessageKind, Received};
 pub use prefix::Prefix;
 pub use stream::StreamKind;

@@ -473,6 +473,7 @@ pub fn entry_offering(
         identity: identity.clone(),
         name: "liar".parse().unwrap(),
         capabilities,
+        labels: Default::default(),
         addresses: Vec::new(),
         seq: wall.0 / 2,
     });

@@ -49,6 +49,7 @@ pub fn side(first: u8, name: &str) -> Side {
             slots: 4,
             price: 0,
         }],
+        labels: Default::default(),
         addresses: vec![ADDRESS.parse().unwrap()],
         seq: 0,
     });

@@ -1,5 +1,7 @@
 //! Work handed to others.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
@@ -19,7 +21,8 @@ use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
 use crate::proto::node::{Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView, Wish};
-use crate::types::{TaskId, TaskKey, Wall};
+use crate::types::limits::LABELS_MAX;
+use crate::types::{Label, Marks, TaskId, TaskKey, TextError, Wall};
 
 /// Hand over work
 ///
@@ -120,9 +123,11 @@ pub(super) async fn list(
         return Err(Refused::invalid("limit", why));
     }
     let capability = params.capability.as_deref().map(str::parse).transpose();
+    let label = params.label.as_deref().map(str::parse).transpose();
     let filter = TaskFilter {
         state: params.state,
         capability: capability.map_err(|error| Refused::invalid("capability", error))?,
+        label: label.map_err(|error| Refused::invalid("label", error))?,
         dead: params.dead.unwrap_or(false),
         parts: params.parts.unwrap_or(false),
         after: params.after.map(TaskId),
@@ -345,6 +350,7 @@ fn start(body: &SubmitBody) -> Result<Start, Refused> {
 
 fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
     let start = start(&body)?;
+    let marks = marks(&body)?;
     let id = one_of(body.id, names.id, "id")?;
     let key = body.key.as_deref().map(str::parse).transpose();
     let key = key.map_err(|error| Refused::invalid("key", error))?;
@@ -384,5 +390,23 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
             reward: body.reward,
         },
         parent: None,
+        marks,
     })
+}
+
+fn marks(body: &SubmitBody) -> Result<Marks, Refused> {
+    Ok(Marks {
+        needs: labels("needs", &body.needs)?,
+        tier_min: body.min_tier,
+        labels: labels("labels", &body.labels)?,
+    })
+}
+
+fn labels(field: &str, texts: &[String]) -> Result<BTreeSet<Label>, Refused> {
+    if texts.len() > LABELS_MAX {
+        let why = format!("at most {LABELS_MAX} are allowed");
+        return Err(Refused::invalid(field, why));
+    }
+    let parsed: Result<_, TextError> = texts.iter().map(|text| text.parse()).collect();
+    parsed.map_err(|error| Refused::invalid(field, error))
 }

@@ -10,11 +10,11 @@ use super::priority_name;
 use crate::api::body::{TASKS_PAGE_MAX, TaskListParams};
 use crate::config::Home;
 use crate::proto::node::{TaskState, TaskView};
-use crate::types::Capability;
+use crate::types::{Capability, Label};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  junto task list --state failed\n  \
-    junto task list --limit 20\n  \
+    junto task list --label scene=7 --limit 20\n  \
     junto task list --state completed --json | jq -r '.[].id'")]
 pub(in crate::cli) struct ListArgs {
     /// Only those in this state.
@@ -26,6 +26,9 @@ pub(in crate::cli) struct ListArgs {
     /// The parts of tasks that several workers do, too.
     #[arg(long)]
     parts: bool,
+    /// Only those with this label.
+    #[arg(long, value_name = "LABEL")]
+    label: Option<Label>,
     /// Only the newest so many [default: all].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
@@ -70,8 +73,8 @@ pub(super) async fn run(home: &Home, args: ListArgs, json: bool) -> Outcome {
             &task.submitted,
         ]);
     }
-    let nothing = match (args.state, &args.capability) {
-        (None, None) => "no tasks were handed over yet",
+    let nothing = match (args.state, &args.capability, &args.label) {
+        (None, None, None) => "no tasks were handed over yet",
         _ => "there are no such tasks",
     };
     listing.write(nothing)?;
@@ -89,6 +92,7 @@ async fn fetch(home: &Home, args: &ListArgs) -> Result<Vec<TaskView>, Failure> {
         let params = TaskListParams {
             state: args.state,
             capability: args.capability.as_ref().map(ToString::to_string),
+            label: args.label.as_ref().map(ToString::to_string),
             dead: None,
             parts: args.parts.then_some(true),
             after,

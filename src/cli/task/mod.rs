@@ -39,6 +39,7 @@ standing      others are in better reach\n  \
 full          all its slots hold tasks of ours\n  \
 passed_over   refused or was silent a moment ago\n  \
 not_named     the task names another (--to)\n  \
+label, tier   lacks what the task needs (--need, --min-tier)\n  \
 apart         does another part of the same work\n  \
 draining, unreachable, circuit_open, banned\n                as `junto peers` and `junto peer` tell\n  \
 free          may have it at any moment";

@@ -98,6 +98,14 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
     lines.push(("deadline", task.deadline.clone()));
     lines.extend(task.key.clone().map(|key| ("key", key)));
     lines.extend(agree::describe(task));
+    let marks = [("labels", &task.labels), ("needs", &task.needs)];
+    for (label, texts) in marks.into_iter().filter(|(_, texts)| !texts.is_empty()) {
+        lines.push((label, texts.join(", ")));
+    }
+    lines.extend(
+        task.min_tier
+            .map(|tier| ("min tier", tier.as_str().to_owned())),
+    );
     lines.push(("input", show_bytes(task.input_bytes as u64)));
     lines.extend(
         task.result_bytes

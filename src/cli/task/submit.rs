@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::super::args::{delay_ms, moment, orphan, priority, span_ms};
+use super::super::args::{delay_ms, moment, orphan, priority, span_ms, tier};
 use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
@@ -25,7 +25,7 @@ use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
 use crate::types::limits::INPUT_MAX_BYTES;
-use crate::types::{Capability, TaskKey, Wall};
+use crate::types::{Capability, Label, TaskKey, Tier, Wall};
 
 /// One question for a task's end; the rest of the time is asked for again.
 const END_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -38,6 +38,7 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
     after_help = "Examples:\n  junto task submit wc --text 'one two three' --wait\n  \
     junto task submit wc --input book.txt --priority high --deadline 1h\n  \
     cat book.txt | junto task submit wc --input - --wait\n  \
+    junto task submit render --need gpu=a100 --min-tier trusted --label scene=7\n  \
     junto task submit report --delay 2h --key report-2030-01-31\n  \
     junto task submit square --text 12 --replicas 3 --agree 2 --wait"
 )]
@@ -82,6 +83,15 @@ pub(in crate::cli) struct SubmitArgs {
     /// What the task is worth; its parts may not cost more together.
     #[arg(long, value_name = "N", default_value_t = 0)]
     reward: u64,
+    /// A label that the worker must have, such as gpu=a100; may be given several times.
+    #[arg(long, value_name = "LABEL")]
+    need: Vec<Label>,
+    /// What the worker must have come to by earlier tasks of this node.
+    #[arg(long, value_name = "TIER", value_parser = tier())]
+    min_tier: Option<Tier>,
+    /// A label of the task, by which `task list --label` finds it; may be given several times.
+    #[arg(long, value_name = "LABEL")]
+    label: Vec<Label>,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -104,6 +114,9 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         agreement: args.agreement.body(),
         depth: args.depth,
         reward: args.reward,
+        needs: args.need.iter().map(ToString::to_string).collect(),
+        min_tier: args.min_tier,
+        labels: args.label.iter().map(ToString::to_string).collect(),
     };
     // Without a node now, there is none to be waited for.
     connect(home)?;
@@ -313,6 +326,9 @@ mod tests {
             again: None,
             attempts_cut: 0,
             attempts: Vec::new(),
+            labels: Vec::new(),
+            needs: Vec::new(),
+            min_tier: None,
             considered: Vec::new(),
             others: 0,
             agreement: None,

@@ -1,4 +1,5 @@
-//! Who could take our tasks: what every other core knows of a worker, put together.
+//! Who could take our tasks: what every other core knows of a worker, put together; and what their
+//! ends say of who took them.
 //!
 //! It is asked for with every task that comes or goes and changes seldom, so it is kept by
 //! capability, and dropped when the registry, a connection, a session or somebody's health changes;
@@ -14,9 +15,9 @@ use crate::proto::guard::Guard;
 use crate::proto::health::Health;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Entry, Registry};
-use crate::proto::score::Scores;
+use crate::proto::score::{Judged, Scores};
 use crate::proto::session::Sessions;
-use crate::proto::task::{Bar, Candidate, Requester};
+use crate::proto::task::{AttemptEnd, Bar, Candidate, Requester};
 use crate::types::{Capability, Mono, Now, Prefix};
 
 /// As often as the requester looks for workers when nothing of its own changed.
@@ -103,6 +104,7 @@ impl Sources<'_> {
             standing: Standing::of(&peer, self.peers, self.sessions, self.health) as u8,
             rtt_us: health.and_then(|known| known.rtt_us),
             score: self.scores.of(worker, self.now.wall).map(|score| score.0),
+            labels: entry.body.labels.as_slice().into(),
             credit: self.scores.credit(worker, self.now.wall),
             prefixes: addrs.iter().filter_map(Prefix::of_public).collect(),
             bar,
@@ -123,6 +125,25 @@ impl Node {
     pub(super) fn candidates(&mut self, capability: &Capability, now: Now) -> Arc<[Candidate]> {
         let (_, kept, sources) = self.sources(now);
         kept.of(capability, &sources)
+    }
+
+    /// Weighs what became of our tasks at their workers. It goes with the rows that say so.
+    pub(super) fn judge(&mut self, step: &mut Step<'_>) {
+        for (worker, end) in self.requester.take_ends() {
+            let judged = match end {
+                AttemptEnd::Completed => Judged::Completed,
+                AttemptEnd::Failed => Judged::Failed,
+                AttemptEnd::Lost => Judged::Lost,
+                AttemptEnd::Lied => Judged::Lied,
+            };
+            self.scores.judge(worker, judged, step.now.wall);
+        }
+        self.scores.store(step);
+    }
+
+    /// What is thought of workers, for checkers.
+    pub fn scores(&self) -> &Scores {
+        &self.scores
     }
 
     fn sources(&mut self, now: Now) -> (&mut Requester, &mut Candidates, Sources<'_>) {

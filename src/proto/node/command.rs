@@ -14,8 +14,8 @@ pub use crate::proto::inbox::MessageState;
 pub use crate::proto::task::{Agreement, HeldKey, Start, Wish};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
-    Capability, EntityId, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey, TextError,
-    TransferId, WakeId,
+    Capability, EntityId, Label, Marks, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey,
+    TextError, TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
 use crate::wire::{Evidence, WakeStatus, WireError};
@@ -75,6 +75,8 @@ pub struct Submission {
     pub wish: Wish,
     /// The task that runs here and hands this on: the other is a part of it.
     pub parent: Option<HeldKey>,
+    /// What it demands of its worker, and its labels.
+    pub marks: Marks,
 }
 
 impl Submission {
@@ -93,6 +95,7 @@ impl Submission {
             agreement: None,
             wish: Wish::default(),
             parent: None,
+            marks: Marks::default(),
         }
     }
 }
@@ -103,6 +106,8 @@ impl Submission {
 pub struct TaskFilter {
     pub state: Option<TaskState>,
     pub capability: Option<Capability>,
+    /// Only those with this label.
+    pub label: Option<Label>,
     /// Only those that failed and kept their input.
     pub dead: bool,
     /// The parts of tasks that several workers do, too.

@@ -1,12 +1,13 @@
 //! What a node's core is told once, at start.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
-use crate::types::{Multiaddr, NetworkName, NodeName};
+use crate::types::{Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 
 /// The core's settings. All times are in milliseconds.
@@ -15,6 +16,8 @@ pub struct NodeConfig {
     pub network: NetworkName,
     pub name: NodeName,
     pub capabilities: Vec<Offer>,
+    /// What the node says of itself.
+    pub labels: BTreeSet<Label>,
     pub bootstrap: Vec<Multiaddr>,
     pub session: SessionConfig,
     pub task: TaskConfig,
@@ -33,6 +36,7 @@ impl NodeConfig {
             network,
             name,
             capabilities: Vec::new(),
+            labels: BTreeSet::new(),
             bootstrap: Vec::new(),
             session: SessionConfig::default(),
             task: TaskConfig::default(),

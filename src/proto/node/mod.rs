@@ -68,9 +68,9 @@ use crate::proto::health::Health;
 use crate::proto::inbox::Inbox;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
-use crate::proto::score::{Judged, Scores};
+use crate::proto::score::Scores;
 use crate::proto::session::Sessions;
-use crate::proto::task::{AttemptEnd, Requester, RequesterConfig, Worker, WorkerConfig};
+use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
 use crate::proto::transfer::{Receives, ReceivesConfig, Sends};
 use crate::proto::wake::{WakeRules, Wakes};
 use crate::proto::webhook::Webhooks;
@@ -187,6 +187,7 @@ impl Node {
             identity: identity.clone(),
             name: config.name.clone(),
             capabilities: config.capabilities.clone(),
+            labels: config.labels.clone(),
             addresses: Vec::new(),
             seq: identity.entry_seq,
         });
@@ -410,19 +411,6 @@ impl Node {
         self.keep_connections(step);
     }
 
-    /// Weighs what became of our tasks at their workers. It goes with the rows that say so.
-    fn judge(&mut self, step: &mut Step<'_>) {
-        for (worker, end) in self.requester.take_ends() {
-            let judged = match end {
-                AttemptEnd::Completed => Judged::Completed,
-                AttemptEnd::Failed => Judged::Failed,
-                AttemptEnd::Lost => Judged::Lost,
-            };
-            self.scores.judge(worker, judged, step.now.wall);
-        }
-        self.scores.store(step);
-    }
-
     /// Dials who is due. The address book is looked through only when something changed in it.
     fn keep_connections(&mut self, step: &mut Step<'_>) {
         let now = step.now.mono;
@@ -581,11 +569,6 @@ impl Node {
     /// What came for our agent, for checkers.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
-    }
-
-    /// What is thought of workers, for checkers.
-    pub fn scores(&self) -> &Scores {
-        &self.scores
     }
 
     /// The registry, for checkers.

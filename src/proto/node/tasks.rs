@@ -1,6 +1,6 @@
 //! Tasks as the API sees them: submitted, shown, awaited.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::agree::{self, agreement_view};
@@ -15,9 +15,9 @@ use crate::proto::task::{
     Verdict, Why,
 };
 use crate::types::limits::{
-    COMMANDS_MAX, INPUT_MAX_BYTES, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
+    COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
 };
-use crate::types::{BatchId, Capability, CommandId, Now, TaskId, TaskState, Wall};
+use crate::types::{BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How far ahead a task may be scheduled.
@@ -117,7 +117,14 @@ impl Node {
             agreement,
             wish,
             parent,
+            marks,
         } = submission;
+        if !marks.fits() {
+            return Err(CommandError::new(
+                CommandErrorCode::Invalid,
+                format!("a task has at most {LABELS_MAX} labels, and needs at most as many"),
+            ));
+        }
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
                 CommandErrorCode::TooLarge,
@@ -162,6 +169,7 @@ impl Node {
             key,
             orphan,
             agreement,
+            marks,
             delegation: Delegation {
                 wish,
                 parent,
@@ -177,6 +185,7 @@ impl Node {
             (filter.parts || record.part.is_none())
                 && filter.state.is_none_or(|state| record.state == state)
                 && (record.dead || !filter.dead)
+                && (filter.label.as_ref()).is_none_or(|label| record.marks.labels.contains(label))
                 && (filter.capability.as_ref()).is_none_or(|cap| record.capability == *cap)
         };
         let (mut after, mut next) = (BatchId::NONE, None);
@@ -421,12 +430,19 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         again: record.again.map(|id| id.to_string()),
         attempts,
         attempts_cut: record.attempts_cut,
+        labels: texts(&record.marks.labels),
+        needs: texts(&record.marks.needs),
+        min_tier: record.marks.tier_min,
         considered: Vec::new(),
         others: 0,
         agreement: agreement.map(agreement_view),
         dissent: agreement.map(|of| of.dissent().map(|who| who.to_string()).collect()),
         part_of: record.part.as_ref().map(|part| part.parent.to_string()),
     }
+}
+
+fn texts(labels: &BTreeSet<Label>) -> Vec<String> {
+    labels.iter().map(ToString::to_string).collect()
 }
 
 /// Why none of those who offer it has a task, if so.

@@ -1,10 +1,12 @@
 //! What a node says of itself.
 
+use std::collections::BTreeSet;
+
 use serde_bytes::ByteBuf;
 
 use crate::crypto::Identity;
-use crate::types::limits::{ADDRESSES_MAX, ENTRY_MAX_LIFE_MS};
-use crate::types::{Multiaddr, NodeName, Now, Wall};
+use crate::types::limits::{ADDRESSES_MAX, ENTRY_MAX_LIFE_MS, LABELS_MAX};
+use crate::types::{Label, Multiaddr, NodeName, Now, Wall};
 use crate::wire::{EntryBody, Offer, PeerBinding, SignedEntry, VERSIONS};
 
 /// How long an entry of ours lives, and after how much of that it is issued again.
@@ -17,6 +19,7 @@ pub struct Announcement {
     pub identity: Identity,
     pub name: NodeName,
     pub capabilities: Vec<Offer>,
+    pub labels: BTreeSet<Label>,
     pub addresses: Vec<Multiaddr>,
     /// The number of the newest entry.
     pub seq: u64,
@@ -40,7 +43,7 @@ impl Announcement {
             expires: now.wall + LIFE_MS,
             name: self.name.clone(),
             capabilities: self.capabilities.clone(),
-            labels: Vec::new(),
+            labels: self.labels.iter().take(LABELS_MAX).cloned().collect(),
             addresses: self.addresses.iter().take(ADDRESSES_MAX).cloned().collect(),
             peers: vec![binding],
             versions: VERSIONS.iter().map(|v| String::from(*v)).collect(),

@@ -28,6 +28,8 @@
 //! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
 //!   (`requester::dead`).
 //! - **G1** What a held task hands on stays within its budget (`budget`).
+//! - **T10** Every attempt is at a worker that fits what the task demands: the one it names, the labels
+//!   it needs, the tier it had come to when it was offered.
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `DEAD_MAX_TASKS`, `DEAD_MAX_BYTES`, `TERMINAL_MAX_TASKS`,
@@ -79,6 +81,8 @@ pub enum Planted {
     ForgetInput,
     /// The worker does not count what its tasks hand on.
     ForgetSpending,
+    /// The requester does not keep what a task demands of its worker.
+    ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.
     RevealBeforeClose,
     /// A worker tells another result than it committed to.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::ops::Bound;
 
 use super::requester::Apart;
-use crate::types::{Capability, EntityId, Priority, TaskId, Wall};
+use crate::types::{Capability, EntityId, Label, Priority, TaskId, Tier, Wall};
 
 /// How long before it was queued a task counts as queued.
 const HEAD_START_MAX_MS: u64 = 30 * 60 * 1000;
@@ -47,6 +47,10 @@ impl Ready {
 pub(super) struct Class {
     /// The only worker that may have it.
     pub(super) to: Option<EntityId>,
+    /// Labels that it must have.
+    pub(super) needs: BTreeSet<Label>,
+    /// What it must have come to at least.
+    pub(super) tier_min: Tier,
     /// Who may not.
     pub(super) apart: Apart,
 }

@@ -180,6 +180,7 @@ impl Checker {
                 record.failures
             )
         })?;
+        self.check_demands(&record)?;
         let old = self.durable[host].tasks.insert(id, record);
         let before = old.as_ref().map(|old| old.token).unwrap_or_default();
         Violation::unless(before <= token, "T3", || {

@@ -17,10 +17,13 @@
 //!   dropped.
 //! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
 //! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check).
+//! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
+//!   labels it needs.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
 mod dead;
+mod demands;
 mod durable;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +58,8 @@ pub(in crate::sim) struct Checker {
     acknowledged: BTreeMap<TaskId, usize>,
     /// How many runs of each task failed, or were given up.
     failed_runs: BTreeMap<TaskId, u32>,
+    /// Who fits what each task demands.
+    fit: BTreeMap<TaskId, BTreeSet<EntityId>>,
     /// Terminal tasks as first seen.
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
     /// Whose inputs clients asked to drop.
@@ -75,6 +80,7 @@ impl Checker {
             answers: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
             failed_runs: BTreeMap::new(),
+            fit: BTreeMap::new(),
             terminal: BTreeMap::new(),
             droppable: BTreeSet::new(),
             cheat: None,

@@ -24,6 +24,7 @@ impl Clients {
             let again = self.jobs.len();
             let repeated = self.repeated(job, stage);
             checker.expect(repeated.id, &repeated.submission.input);
+            checker.bind_like(repeated.id, self.jobs[job].id);
             self.jobs.push(repeated);
             let soon_us = stage.span_us(0, 3_000);
             stage.after(soon_us, Event::Client(ClientEvent::Submit { job: again }));

@@ -9,7 +9,7 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::{EpochLimits, SessionConfig};
-use crate::sim::client::SERVED;
+use crate::sim::client::{SERVED, early};
 use crate::sim::faults::Fault;
 use crate::sim::host::Host;
 use crate::sim::network::{address, full_address};
@@ -167,6 +167,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     slots,
                     price: 0,
                 })),
+                labels: (index < 2).then(early).into_iter().collect(),
                 bootstrap: Vec::new(),
                 // Where work is scarce sessions are short, too: their ends meet every other fault.
                 session: match scarce {

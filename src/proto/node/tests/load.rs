@@ -19,6 +19,7 @@ fn load(wires: &mut Wires, n: usize) {
             identity: identity.clone(),
             name: "stranger".parse().expect("a name"),
             capabilities: Vec::new(),
+            labels: Default::default(),
             addresses: Vec::new(),
             seq: 0,
         });

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AgreementView;
-use crate::types::{Priority, TaskState};
+use crate::types::{Priority, TaskState, Tier};
 
 /// How many of our tasks are in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,15 @@ pub struct TaskView {
     /// Older ones that are not among them.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub attempts_cut: u32,
+    /// By which it is found again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Labels that its worker must have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub needs: Vec<String>,
+    /// What its worker must have come to at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_tier: Option<Tier>,
     /// Of one task that waits for a worker: who was looked at, and why nobody has it yet.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub considered: Vec<ConsideredView>,
@@ -97,7 +106,8 @@ pub struct ConsideredView {
     pub worker: String,
     /// `chosen`; `lighter`: drawn as well, and weighed less; `not_drawn`; `tried`: it tried the task
     /// more often than others; `standing`: others are in better reach; `full`; `passed_over`: it
-    /// refused or was silent a moment ago; `not_named`: the task names another; `apart`: it does
+    /// refused or was silent a moment ago; `not_named`: the task names another; `label`: it lacks one
+    /// that the task needs; `tier`: it has not come to what the task needs; `apart`: it does
     /// another part of the work; `draining`; `unreachable`; `circuit_open`; `banned`; `free`: it may
     /// have it at any moment.
     pub why: String,

@@ -74,6 +74,7 @@ fn announcement(identity: Identity) -> Announcement {
         identity,
         name: "me".parse().expect("a name"),
         capabilities: Vec::new(),
+        labels: Default::default(),
         addresses: Vec::new(),
         seq: 0,
     }

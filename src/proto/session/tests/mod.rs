@@ -60,6 +60,7 @@ fn entry(now: Now, identity: &Identity, rng: &mut Rng) -> Vec<u8> {
         identity: identity.clone(),
         name: "node".parse().expect("a name"),
         capabilities: Vec::new(),
+        labels: Default::default(),
         addresses: Vec::new(),
         seq: 0,
     });

@@ -26,6 +26,10 @@ pub enum Why {
     PassedOver,
     /// The task names another.
     NotNamed,
+    /// It lacks a label that the task demands.
+    Label,
+    /// It has not come to the tier that the task demands.
+    Tier,
     /// The task must stay apart from what it, or a neighbour of its, does.
     Apart,
     /// It is about to stop and takes nothing.
@@ -51,6 +55,8 @@ impl Why {
             Why::Full => "full",
             Why::PassedOver => "passed_over",
             Why::NotNamed => "not_named",
+            Why::Label => "label",
+            Why::Tier => "tier",
             Why::Apart => "apart",
             Why::Draining => "draining",
             Why::Unreachable => "unreachable",
@@ -71,6 +77,8 @@ impl Why {
             Why::Full => "full",
             Why::PassedOver => "passed over for a moment",
             Why::NotNamed => "not the one it names",
+            Why::Label => "without a label that it needs",
+            Why::Tier => "below the tier that it needs",
             Why::Apart => "at work on another part of it",
             Why::Draining => "draining",
             Why::Unreachable => "unreachable",

@@ -9,7 +9,7 @@ use super::{AgreementRecord, Considered, HeldKey, PartRecord, RowError, VERSION,
 use crate::crypto::Digest;
 use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
-    Capability, EntityId, FencingToken, Priority, TaskId, TaskKey, TaskState, Wall,
+    Capability, EntityId, FencingToken, Marks, Priority, TaskId, TaskKey, TaskState, Wall,
 };
 use crate::wire::{Budget, Orphan, cbor};
 
@@ -48,6 +48,9 @@ pub struct TaskRecord {
     /// What it may hand on itself, and what it is worth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What it demands of its worker, and its labels.
+    #[serde(default, skip_serializing_if = "Marks::is_empty")]
+    pub marks: Marks,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Wall>,
     /// Of the newest assignment; 0 before the first.
@@ -146,6 +149,7 @@ pub(in crate::proto::task) struct Fresh {
     pub orphan: Option<Orphan>,
     pub parent: Option<HeldKey>,
     pub budget: Option<Budget>,
+    pub marks: Marks,
     pub input_bytes: u64,
 }
 
@@ -166,6 +170,7 @@ impl TaskRecord {
             orphan,
             parent,
             budget,
+            marks,
             input_bytes,
         } = fresh;
         TaskRecord {
@@ -184,6 +189,7 @@ impl TaskRecord {
             orphan,
             parent,
             budget,
+            marks,
             ended: None,
             token: FencingToken(0),
             worker: None,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::super::queue::Class;
 use super::super::record::{Considered, TaskRecord, Why};
 use crate::proto::Step;
-use crate::types::{EntityId, Prefix};
+use crate::types::{EntityId, Label, Prefix, Tier};
 
 /// A worker whose round trip is not known is taken to be so far away.
 const UNKNOWN_RTT_US: u64 = 100_000;
@@ -52,6 +52,8 @@ pub struct Candidate {
     pub rtt_us: Option<u64>,
     /// From what became of earlier tasks, 0 to 1000; none if there were none.
     pub score: Option<u16>,
+    /// What it says of itself.
+    pub labels: Arc<[Label]>,
     /// How far it is preferred to others for that, 1 to 1000.
     pub credit: u16,
     /// The networks that its public addresses are in.
@@ -68,6 +70,7 @@ impl Candidate {
             standing: 0,
             rtt_us: None,
             score: None,
+            labels: Arc::default(),
             credit: CREDIT_UNKNOWN,
             prefixes: Arc::default(),
             bar: None,
@@ -117,6 +120,16 @@ impl Stand<'_> {
     fn unfit(&self, class: &Class) -> Option<Why> {
         if class.to.is_some_and(|to| to != self.of.worker) {
             return Some(Why::NotNamed);
+        }
+        if !class
+            .needs
+            .iter()
+            .all(|label| self.of.labels.contains(label))
+        {
+            return Some(Why::Label);
+        }
+        if Tier::of(self.of.score.unwrap_or(0)) < class.tier_min {
+            return Some(Why::Tier);
         }
         class.apart.keeps_from(self.of).then_some(Why::Apart)
     }

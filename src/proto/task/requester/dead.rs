@@ -71,6 +71,7 @@ impl Requester {
                 granted: record.budget,
                 ..Delegation::default()
             },
+            marks: record.marks.clone(),
         };
         let spec = new.spec();
         let written = self.admit(new, spec, Some(id), step);

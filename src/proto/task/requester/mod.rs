@@ -88,6 +88,8 @@ pub enum AttemptEnd {
     Failed,
     /// The worker was lost, or did not answer an offer.
     Lost,
+    /// The worker told another result than the others, or than it had committed to.
+    Lied,
 }
 
 /// Where a task is at the moment. Not stored: a restart derives it from the record.
@@ -182,6 +184,8 @@ impl Task {
     fn class(&self) -> Class {
         Class {
             to: self.record.to,
+            needs: self.record.marks.needs.clone(),
+            tier_min: self.record.marks.tier_min.unwrap_or_default(),
             apart: Apart::default(),
         }
     }

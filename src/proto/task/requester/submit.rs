@@ -9,7 +9,9 @@ use super::{Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
-use crate::types::{BatchId, Capability, EntityId, Keyspace, Now, Priority, TaskId, TaskKey, Wall};
+use crate::types::{
+    BatchId, Capability, EntityId, Keyspace, Marks, Now, Priority, TaskId, TaskKey, Wall,
+};
 use crate::wire::{Orphan, cbor};
 
 /// When a task may begin.
@@ -41,6 +43,7 @@ pub struct NewTask {
     /// Several workers do it, and so many results must be equal.
     pub agreement: Option<Agreement>,
     pub delegation: Delegation,
+    pub marks: Marks,
 }
 
 /// What became of a submission.
@@ -86,6 +89,8 @@ struct Spec<'a> {
     depth: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reward: Option<u64>,
+    #[serde(skip_serializing_if = "Marks::is_empty")]
+    marks: &'a Marks,
 }
 
 impl NewTask {
@@ -107,6 +112,7 @@ impl NewTask {
             parent: self.delegation.parent.as_ref(),
             depth: self.delegation.wish.depth,
             reward: Some(self.delegation.wish.reward).filter(|reward| *reward > 0),
+            marks: &self.marks,
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }
@@ -178,6 +184,7 @@ impl Requester {
             orphan: new.orphan,
             parent: new.delegation.parent,
             budget: new.delegation.granted,
+            marks: self.kept_marks(new.marks),
             input_bytes: new.input.len() as u64,
         });
         let agreement = new.agreement.map(AgreementRecord::new);
@@ -239,5 +246,18 @@ impl Requester {
         let behind = self.newest > now;
         self.newest = self.newest.max(now);
         Some(self.newest).filter(|_| behind)
+    }
+
+    #[cfg(test)]
+    fn kept_marks(&self, marks: Marks) -> Marks {
+        match self.planted {
+            Some(crate::proto::task::Planted::ForgetDemands) => Marks::default(),
+            _ => marks,
+        }
+    }
+
+    #[cfg(not(test))]
+    fn kept_marks(&self, marks: Marks) -> Marks {
+        marks
     }
 }

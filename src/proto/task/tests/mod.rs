@@ -12,7 +12,7 @@ mod world;
 
 use self::shell::Side;
 use super::*;
-use crate::types::{BootId, Capability, EntityId, FencingToken, Priority, TaskId};
+use crate::types::{BootId, Capability, EntityId, FencingToken, Marks, Priority, TaskId};
 use crate::wire::{Offer, TaskOutcome};
 
 /// The requester of every test.
@@ -53,6 +53,7 @@ fn new_task(n: u64) -> NewTask {
         orphan: None,
         agreement: None,
         delegation: Delegation::default(),
+        marks: Marks::default(),
     }
 }
 

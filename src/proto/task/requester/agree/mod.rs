@@ -275,6 +275,11 @@ impl Requester {
             // What several do is not handed on.
             parent: None,
             budget: None,
+            // Parts are found by their whole.
+            marks: Marks {
+                labels: BTreeSet::new(),
+                ..record.marks.clone()
+            },
             input_bytes: record.input_bytes,
         });
         part_record.part = Some(Box::new(PartRecord {
@@ -436,7 +441,7 @@ impl Requester {
         let judged = self.agreement(id).votes.iter().filter_map(|vote| {
             let end = match vote.verdict {
                 Verdict::Revealed if vote.hash == Some(chosen) => AttemptEnd::Completed,
-                Verdict::Revealed | Verdict::FalseReveal => AttemptEnd::Failed,
+                Verdict::Revealed | Verdict::FalseReveal => AttemptEnd::Lied,
                 Verdict::Unrevealed => AttemptEnd::Lost,
                 _ => return None,
             };

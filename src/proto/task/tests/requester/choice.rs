@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::types::{Label, Marks, Tier};
 
 /// Who was looked at for the newest attempt, and why.
 fn told(ours: &Side<Requester>, id: TaskId) -> Vec<(EntityId, Why)> {
@@ -189,4 +190,98 @@ fn what_became_of_attempts_is_told_of_their_workers_and_nothing_else() {
     let held = ours.working(new_task(5), b);
     ours.kept(|core, step| core.cancel(held.1, step));
     assert!(told(&mut ours).is_empty(), "refused, released and canceled");
+}
+
+fn label(text: &str) -> Label {
+    text.parse().expect("a label")
+}
+
+/// A task that needs these.
+fn needing(n: u64, needs: &[&str]) -> NewTask {
+    NewTask {
+        marks: Marks {
+            needs: needs.iter().map(|text| label(text)).collect(),
+            ..Marks::default()
+        },
+        ..new_task(n)
+    }
+}
+
+fn labelled(n: u8, labels: &[&str]) -> Candidate {
+    Candidate {
+        labels: labels.iter().map(|text| label(text)).collect(),
+        ..Candidate::new(entity(n), 4)
+    }
+}
+
+#[test]
+fn a_task_goes_only_to_who_has_every_label_that_it_needs() {
+    let mut ours = ours();
+    let id = ours.submit(needing(1, &["gpu=a100", "zone=eu"]));
+    let others = [
+        labelled(1, &[]),
+        labelled(2, &["gpu=a100"]),
+        labelled(3, &["gpu=h100", "zone=eu"]),
+    ];
+    assert!(ours.assign_to(&others).is_empty());
+    let all_lack = [1, 2, 3].map(|n| (entity(n), Why::Label));
+    assert_eq!(against(&ours, id, &others), all_lack);
+    ours.restart();
+    let fits = labelled(4, &["gpu=a100", "size=l", "zone=eu"]);
+    let all = [&others[..], &[fits]].concat();
+    assert_eq!(ours.assign_to(&all), [(entity(4), id, token(1))], "T10");
+    assert_eq!(told(&ours, id)[0], (entity(4), Why::Chosen));
+}
+
+#[test]
+fn thousands_of_tasks_whose_labels_nobody_has_hold_up_nobody() {
+    let mut ours = ours();
+    for n in 1..=3_000 {
+        let urgent = NewTask {
+            priority: Priority::Critical,
+            ..needing(n, &["gpu=none"])
+        };
+        let _ = ours.step(|core, step| core.submit(urgent, step));
+    }
+    ours.disk.flush(usize::MAX);
+    let free = ours.submit(needing(9_999, &["zone=eu"]));
+    let offers = ours.assign_to(&[labelled(1, &["zone=eu"])]);
+    assert_eq!(offers, [(entity(1), free, token(1))]);
+}
+
+#[test]
+fn a_task_that_needs_a_tier_waits_for_a_worker_that_has_come_to_it() {
+    let mut ours = ours();
+    let id = ours.submit(NewTask {
+        marks: Marks {
+            tier_min: Some(Tier::Trusted),
+            ..Marks::default()
+        },
+        ..new_task(1)
+    });
+    let with = |n, score| Candidate {
+        score,
+        ..Candidate::new(entity(n), 4)
+    };
+    let below = [with(1, None), with(2, Some(499))];
+    assert!(ours.assign_to(&below).is_empty());
+    let why = [1, 2].map(|n| (entity(n), Why::Tier));
+    assert_eq!(against(&ours, id, &below), why);
+    let trusted = with(3, Some(500));
+    let all = [&below[..], &[trusted]].concat();
+    assert_eq!(ours.assign_to(&all), [(entity(3), id, token(1))]);
+}
+
+#[test]
+fn the_same_task_with_other_demands_or_labels_is_another_one() {
+    let mut ours = ours();
+    let id = ours.submit(needing(1, &["zone=eu"]));
+    let again = ours.step(|core, step| core.submit(needing(1, &["zone=eu"]), step));
+    assert!(matches!(again, SubmitOutcome::Known(known, _) if known == id));
+    let mut labelled = needing(1, &["zone=eu"]);
+    labelled.marks.labels.insert(label("batch=7"));
+    for other in [needing(1, &[]), needing(1, &["zone=us"]), labelled] {
+        let outcome = ours.step(|core, step| core.submit(other, step));
+        assert_eq!(outcome, SubmitOutcome::Conflict(id));
+    }
 }
