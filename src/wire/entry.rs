@@ -208,6 +208,12 @@ impl EntryBody {
         self.peers[0].peer_id
     }
 
+    /// What one task of `capability` costs; 0 if nothing is asked.
+    pub fn price(&self, capability: &Capability) -> u64 {
+        let offer = self.capabilities.iter().find(|of| of.name == *capability);
+        offer.map_or(0, |offer| offer.price)
+    }
+
     /// Slots on offer for `capability`.
     pub fn slots(&self, capability: &Capability) -> Option<u32> {
         self.capabilities

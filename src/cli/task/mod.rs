@@ -40,6 +40,7 @@ full          all its slots hold tasks of ours\n  \
 passed_over   refused or was silent a moment ago\n  \
 not_named     the task names another (--to)\n  \
 label, tier   lacks what the task needs (--need, --min-tier)\n  \
+price         asks for more than the reward (--reward)\n  \
 apart         does another part of the same work\n  \
 draining, unreachable, circuit_open, banned\n                as `junto peers` and `junto peer` tell\n  \
 free          may have it at any moment";

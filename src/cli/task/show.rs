@@ -59,7 +59,15 @@ fn attempts(task: &TaskView) -> std::io::Result<()> {
 }
 
 fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
-    let mut listing = Listing::new(&["CONSIDERED", "WHY", "FREE", "RTT", "SCORE", "WEIGHT"]);
+    let mut listing = Listing::new(&[
+        "CONSIDERED",
+        "WHY",
+        "FREE",
+        "RTT",
+        "SCORE",
+        "PRICE",
+        "WEIGHT",
+    ]);
     for one in considered {
         listing.row(&row(one).each_ref().map(String::as_str));
     }
@@ -70,7 +78,7 @@ fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn row(one: &ConsideredView) -> [String; 6] {
+fn row(one: &ConsideredView) -> [String; 7] {
     let rtt = one.rtt_us.map_or_else(
         || String::from("-"),
         |us| format!("{:.1} ms", f64::from(us) / 1_000.0),
@@ -82,6 +90,7 @@ fn row(one: &ConsideredView) -> [String; 6] {
         rtt,
         one.score
             .map_or_else(|| String::from("-"), |score| score.to_string()),
+        one.price.to_string(),
         one.weight.to_string(),
     ]
 }

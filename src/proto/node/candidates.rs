@@ -105,6 +105,7 @@ impl Sources<'_> {
             rtt_us: health.and_then(|known| known.rtt_us),
             score: self.scores.of(worker, self.now.wall).map(|score| score.0),
             labels: entry.body.labels.as_slice().into(),
+            price: entry.body.price(capability),
             credit: self.scores.credit(worker, self.now.wall),
             prefixes: addrs.iter().filter_map(Prefix::of_public).collect(),
             bar,

@@ -472,6 +472,7 @@ fn considered_view(one: &Considered) -> ConsideredView {
         room: one.room,
         rtt_us: one.rtt_us,
         score: one.score,
+        price: one.price,
         weight: one.weight,
     }
 }

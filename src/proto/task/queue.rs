@@ -51,6 +51,8 @@ pub(super) struct Class {
     pub(super) needs: BTreeSet<Label>,
     /// What it must have come to at least.
     pub(super) tier_min: Tier,
+    /// What it may ask for at most; no matter if there is no reward.
+    pub(super) reward: Option<u64>,
     /// Who may not.
     pub(super) apart: Apart,
 }

@@ -99,6 +99,11 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
+fn is_free(price: &u64) -> bool {
+    *price == 0
+}
+
 /// A worker that was looked at for a task, and what spoke for or against it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsideredView {
@@ -107,7 +112,8 @@ pub struct ConsideredView {
     /// `chosen`; `lighter`: drawn as well, and weighed less; `not_drawn`; `tried`: it tried the task
     /// more often than others; `standing`: others are in better reach; `full`; `passed_over`: it
     /// refused or was silent a moment ago; `not_named`: the task names another; `label`: it lacks one
-    /// that the task needs; `tier`: it has not come to what the task needs; `apart`: it does
+    /// that the task needs; `tier`: it has not come to what the task needs; `price`: it asks for
+    /// more than the reward; `apart`: it does
     /// another part of the work; `draining`; `unreachable`; `circuit_open`; `banned`; `free`: it may
     /// have it at any moment.
     pub why: String,
@@ -119,6 +125,9 @@ pub struct ConsideredView {
     /// 0 to 1000, from what became of earlier tasks of ours; absent if there were none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u16>,
+    /// What it asked for.
+    #[serde(default, skip_serializing_if = "is_free")]
+    pub price: u64,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
 }

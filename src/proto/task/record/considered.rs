@@ -30,6 +30,8 @@ pub enum Why {
     Label,
     /// It has not come to the tier that the task demands.
     Tier,
+    /// It asks for more than the task's reward.
+    Price,
     /// The task must stay apart from what it, or a neighbour of its, does.
     Apart,
     /// It is about to stop and takes nothing.
@@ -57,6 +59,7 @@ impl Why {
             Why::NotNamed => "not_named",
             Why::Label => "label",
             Why::Tier => "tier",
+            Why::Price => "price",
             Why::Apart => "apart",
             Why::Draining => "draining",
             Why::Unreachable => "unreachable",
@@ -79,6 +82,7 @@ impl Why {
             Why::NotNamed => "not the one it names",
             Why::Label => "without a label that it needs",
             Why::Tier => "below the tier that it needs",
+            Why::Price => "dearer than its reward",
             Why::Apart => "at work on another part of it",
             Why::Draining => "draining",
             Why::Unreachable => "unreachable",
@@ -100,22 +104,25 @@ pub struct Considered {
     pub rtt_us: Option<u32>,
     /// From what became of earlier tasks, if there were any.
     pub score: Option<u16>,
+    /// What it asked for.
+    pub price: u64,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
 }
 
 /// A list without names: there may be several in every row of a task. No round trip takes 0 µs; a
 /// score is one more than it is, or 0 for none.
-type Row = (EntityId, Why, u32, u32, u16, u64);
+type Row = (EntityId, Why, u32, u32, u16, u64, u64);
 
 impl From<Row> for Considered {
-    fn from((worker, why, room, rtt_us, score, weight): Row) -> Considered {
+    fn from((worker, why, room, rtt_us, score, price, weight): Row) -> Considered {
         Considered {
             worker,
             why,
             room,
             rtt_us: Some(rtt_us).filter(|us| *us > 0),
             score: score.checked_sub(1),
+            price,
             weight,
         }
     }
@@ -125,6 +132,7 @@ impl From<Considered> for Row {
     fn from(one: Considered) -> Row {
         let rtt_us = one.rtt_us.unwrap_or(0);
         let score = one.score.map_or(0, |score| score.saturating_add(1));
-        (one.worker, one.why, one.room, rtt_us, score, one.weight)
+        let (price, weight) = (one.price, one.weight);
+        (one.worker, one.why, one.room, rtt_us, score, price, weight)
     }
 }

@@ -54,6 +54,8 @@ pub struct Candidate {
     pub score: Option<u16>,
     /// What it says of itself.
     pub labels: Arc<[Label]>,
+    /// What it asks for one task.
+    pub price: u64,
     /// How far it is preferred to others for that, 1 to 1000.
     pub credit: u16,
     /// The networks that its public addresses are in.
@@ -71,6 +73,7 @@ impl Candidate {
             rtt_us: None,
             score: None,
             labels: Arc::default(),
+            price: 0,
             credit: CREDIT_UNKNOWN,
             prefixes: Arc::default(),
             bar: None,
@@ -95,6 +98,14 @@ impl Apart {
     }
 }
 
+/// The middle of what those ask for who ask for something; 0 if nobody does.
+pub(super) fn usual_price(candidates: &[Candidate]) -> u64 {
+    let asked = candidates.iter().map(|one| one.price);
+    let mut asked: Vec<u64> = asked.filter(|price| *price > 0).collect();
+    asked.sort_unstable();
+    asked.get(asked.len() / 2).copied().unwrap_or(0)
+}
+
 /// A candidate in one round of assignment.
 pub(super) struct Stand<'a> {
     pub(super) of: &'a Candidate,
@@ -103,6 +114,8 @@ pub(super) struct Stand<'a> {
     /// What its runs take on average.
     pub(super) run_ms: u64,
     pub(super) passed_over: bool,
+    /// What those who ask for something ask for, in the middle.
+    pub(super) usual_price: u64,
 }
 
 impl Stand<'_> {
@@ -131,6 +144,9 @@ impl Stand<'_> {
         if Tier::of(self.of.score.unwrap_or(0)) < class.tier_min {
             return Some(Why::Tier);
         }
+        if class.reward.is_some_and(|reward| self.of.price > reward) {
+            return Some(Why::Price);
+        }
         class.apart.keeps_from(self.of).then_some(Why::Apart)
     }
 
@@ -138,17 +154,24 @@ impl Stand<'_> {
         self.bar().is_none() && self.unfit(class).is_none()
     }
 
-    /// What it is worth.
-    fn weight(&self) -> u64 {
+    /// What it is worth. Where a reward pays for it, a price within that is no matter.
+    fn weight(&self, class: &Class) -> u64 {
         // The more of its slots work for us, the longer each takes: they share a machine.
         let busy = u64::from(self.of.slots.saturating_sub(self.room));
         let behind_us = self.run_ms * 1_000 * busy / u64::from(self.of.slots.max(1));
         let delay_us = self.of.rtt_us.unwrap_or(UNKNOWN_RTT_US);
         let delay_us = delay_us.saturating_add(OFFER_US + behind_us);
-        (u64::from(self.of.credit) * u64::from(self.room) * SLOT_WEIGHT / delay_us).max(1)
+        let weight = u64::from(self.of.credit) * u64::from(self.room) * SLOT_WEIGHT / delay_us;
+        let (price, usual) = (u128::from(self.of.price), u128::from(self.usual_price));
+        let dear = price > 0 && class.reward.is_none();
+        let weight = match dear {
+            true => u128::from(weight) * usual / (usual + price),
+            false => u128::from(weight),
+        };
+        u64::try_from(weight).unwrap_or(u64::MAX).max(1)
     }
 
-    fn considered(&self, why: Why) -> Considered {
+    fn considered(&self, why: Why, class: &Class) -> Considered {
         let rtt_us = |us: u64| u32::try_from(us).unwrap_or(u32::MAX);
         Considered {
             worker: self.of.worker,
@@ -156,7 +179,8 @@ impl Stand<'_> {
             room: self.room,
             rtt_us: self.of.rtt_us.map(rtt_us),
             score: self.of.score,
-            weight: self.weight(),
+            price: self.of.price,
+            weight: self.weight(class),
         }
     }
 }
@@ -192,7 +216,7 @@ pub(super) fn choose(
         .collect();
     let mut pick = || pool[step.rng.random_range(0..pool.len())];
     let (a, b) = (pick(), pick());
-    let (at, against) = match stands[a].weight() >= stands[b].weight() {
+    let (at, against) = match stands[a].weight(class) >= stands[b].weight(class) {
         true => (a, b),
         false => (b, a),
     };
@@ -225,7 +249,7 @@ pub(super) fn considered(
     };
     let mut told: Vec<Considered> = Vec::with_capacity(stands.len().min(max) + 1);
     for (at, stand) in stands.iter().enumerate() {
-        let one = stand.considered(why(at, stand));
+        let one = stand.considered(why(at, stand), class);
         let key = |one: &Considered| (one.why, Reverse(one.weight));
         let place = told.partition_point(|of| key(of) <= key(&one));
         if place < max {

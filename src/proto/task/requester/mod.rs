@@ -186,6 +186,7 @@ impl Task {
             to: self.record.to,
             needs: self.record.marks.needs.clone(),
             tier_min: self.record.marks.tier_min.unwrap_or_default(),
+            reward: None,
             apart: Apart::default(),
         }
     }

@@ -29,7 +29,7 @@ use crate::proto::task::record::{
 };
 use crate::proto::{Step, Violation};
 use crate::types::limits::{ADDRESSES_MAX, AGREE_ROUNDS_MAX, TERMINAL_KEEP_MS};
-use crate::types::{BatchId, EntityId, Keyspace, Mono, Now, Prefix, TaskId, TaskState};
+use crate::types::{BatchId, EntityId, Keyspace, Marks, Mono, Now, Prefix, TaskId, TaskState};
 use crate::wire::{AgreePart, RevealItem};
 
 /// How long results are waited for once a round is closed,
@@ -435,8 +435,8 @@ impl Requester {
         self.finish(id, TaskState::Completed, None, step);
     }
 
-    /// Who came to the result has done its work; who told another, or a false one, has failed; who told
-    /// none was lost.
+    /// Who came to the result has done its work; who told another, or a false one, lied; who told none
+    /// was lost.
     fn judge_votes(&mut self, id: TaskId, chosen: ByteArray<32>) {
         let judged = self.agreement(id).votes.iter().filter_map(|vote| {
             let end = match vote.verdict {

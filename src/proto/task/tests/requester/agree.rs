@@ -137,8 +137,8 @@ fn enough_equal_results_complete_a_task_and_the_other_is_named() {
     assert_eq!(ours.dissent(), [entity(3)]);
     assert_eq!(ours.core.result(parts[2].of.1), Some(&b"9"[..]), "evidence");
     let ends: BTreeMap<EntityId, AttemptEnd> = ours.core.take_ends().into_iter().collect();
-    let (done, failed) = (AttemptEnd::Completed, AttemptEnd::Failed);
-    let judged = [(entity(1), done), (entity(2), done), (entity(3), failed)];
+    let (done, lied) = (AttemptEnd::Completed, AttemptEnd::Lied);
+    let judged = [(entity(1), done), (entity(2), done), (entity(3), lied)];
     assert_eq!(ends, judged.into());
     assert_eq!(ours.core.result(parts[0].of.1), None, "kept once");
     assert_eq!(ours.disk.count(Keyspace::TaskInput), 0);

@@ -285,3 +285,22 @@ fn the_same_task_with_other_demands_or_labels_is_another_one() {
         assert_eq!(outcome, SubmitOutcome::Conflict(id));
     }
 }
+
+/// How many of forty tasks go to the one that asks for `price`, where the other asks for 10.
+fn share_of(price: u64) -> usize {
+    let asks = |n, price| Candidate {
+        price,
+        ..Candidate::new(entity(n), 100)
+    };
+    let mut ours = ours();
+    for n in 1..=40 {
+        ours.submit(new_task(n));
+    }
+    let offers = ours.assign_to(&[asks(1, price), asks(2, 10)]);
+    offers.iter().filter(|offer| offer.0 == entity(1)).count()
+}
+
+#[test]
+fn who_asks_for_less_gets_more() {
+    assert!(share_of(0) > 20 && share_of(100) < 20 && share_of(u64::MAX) < 20);
+}
