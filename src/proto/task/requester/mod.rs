@@ -182,11 +182,12 @@ struct Task {
 
 impl Task {
     fn class(&self) -> Class {
+        let reward = self.record.budget.map(|budget| budget.reward);
         Class {
             to: self.record.to,
             needs: self.record.marks.needs.clone(),
             tier_min: self.record.marks.tier_min.unwrap_or_default(),
-            reward: None,
+            reward: reward.filter(|reward| *reward > 0),
             apart: Apart::default(),
         }
     }

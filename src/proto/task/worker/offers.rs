@@ -118,6 +118,9 @@ impl Worker {
         if asks_too_much(item) {
             return Judgement::Refuse(RefuseReason::NotAllowed);
         }
+        if self.is_too_cheap(item) {
+            return Judgement::Refuse(RefuseReason::Price);
+        }
         if item.input.len() > INPUT_MAX_BYTES {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
@@ -131,6 +134,14 @@ impl Worker {
             return Judgement::Refuse(RefuseReason::Busy);
         }
         Judgement::Take
+    }
+
+    /// Whether it pays, and less than is asked for.
+    fn is_too_cheap(&self, item: &DelegateItem) -> bool {
+        let offers = self.config.capabilities.iter();
+        let price = { offers }.find(|offer| offer.name == item.capability);
+        let reward = item.budget.map_or(0, |budget| budget.reward);
+        price.is_some_and(|offer| reward > 0 && reward < offer.price)
     }
 
     fn take(&mut self, key: HeldKey, item: DelegateItem, step: &mut Step<'_>) {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::types::{Label, Marks, Tier};
+use crate::wire::Budget;
 
 /// Who was looked at for the newest attempt, and why.
 fn told(ours: &Side<Requester>, id: TaskId) -> Vec<(EntityId, Why)> {
@@ -303,4 +304,31 @@ fn share_of(price: u64) -> usize {
 #[test]
 fn who_asks_for_less_gets_more() {
     assert!(share_of(0) > 20 && share_of(100) < 20 && share_of(u64::MAX) < 20);
+}
+
+#[test]
+fn a_task_with_a_reward_goes_to_nobody_who_asks_for_more() {
+    let asks = |n, price| Candidate {
+        price,
+        ..Candidate::new(entity(n), 4)
+    };
+    let mut ours = ours();
+    let budget = Budget {
+        depth: 0,
+        reward: 10,
+    };
+    let id = ours.submit(NewTask {
+        delegation: Delegation {
+            granted: Some(budget),
+            ..Delegation::default()
+        },
+        ..new_task(1)
+    });
+    assert!(ours.assign_to(&[asks(1, 11)]).is_empty());
+    assert_eq!(
+        against(&ours, id, &[asks(1, 11)]),
+        [(entity(1), Why::Price)]
+    );
+    let offers = ours.assign_to(&[asks(1, 11), asks(2, 10)]);
+    assert_eq!(offers, [(entity(2), id, token(1))]);
 }

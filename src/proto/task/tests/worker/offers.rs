@@ -1,6 +1,7 @@
 //! Offers and leases: what is taken, refused, known already or adopted.
 
 use super::*;
+use crate::wire::Budget;
 
 #[test]
 fn an_accepted_offer_is_on_disk_before_the_answer_leaves() {
@@ -215,4 +216,20 @@ fn an_offer_that_asks_for_what_this_worker_cannot_do_is_refused() {
     );
     assert_eq!(theirs.disk.count(Keyspace::Held), 0);
     assert_eq!(theirs.offered(plain()), AcceptAnswer::Accepted);
+}
+
+#[test]
+fn an_offer_that_pays_less_than_is_asked_for_is_refused() {
+    let mut config = worker_config(4, 1);
+    config.capabilities[0].price = 10;
+    let mut theirs = Side::new(Worker::new(config), 2);
+    let paying = |n, reward| DelegateItem {
+        budget: Some(Budget { depth: 0, reward }),
+        ..offer(n, 1)
+    };
+    let refused = AcceptAnswer::Refused(RefuseReason::Price);
+    assert_eq!(theirs.offered(paying(1, 9)), refused);
+    assert_eq!(theirs.offered(paying(1, 10)), AcceptAnswer::Accepted);
+    // Where nothing is offered nothing can be too little.
+    assert_eq!(theirs.offered(offer(2, 1)), AcceptAnswer::Accepted);
 }
