@@ -124,6 +124,19 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
     for (label, id) in named {
         lines.extend(id.clone().map(|id| (label, id)));
     }
+    if let Some(budget) = &task.budget {
+        let text = format!("depth {}, reward {}", budget.depth, budget.reward);
+        lines.push(("budget", text));
+    }
+    if let Some(parent) = &task.parent {
+        lines.push((
+            "part of",
+            format!("{} of {}", parent.task, parent.requester),
+        ));
+    }
+    if task.stops {
+        lines.push(("without lease", String::from("its run stops")));
+    }
     if task.dead {
         let text = String::from("its input is kept: `junto task resubmit` tries once more");
         lines.push(("dead letter", text));

@@ -26,6 +26,7 @@ mod gossip;
 mod health;
 mod inbound;
 mod inbox;
+mod inspect;
 mod io;
 mod keys;
 mod meeting;
@@ -74,7 +75,7 @@ use crate::proto::task::{Requester, RequesterConfig, Worker, WorkerConfig};
 use crate::proto::transfer::{Receives, ReceivesConfig, Sends};
 use crate::proto::wake::{WakeRules, Wakes};
 use crate::proto::webhook::Webhooks;
-use crate::proto::{RowError, Step, Violation};
+use crate::proto::{RowError, Step};
 use crate::types::{
     BatchId, BootId, Capability, CommandId, EntityId, ExchangeId, JobId, Mono, Multiaddr, Now,
     PeerId, Row, TaskId, TransferId, WakeId, WriteBatch,
@@ -533,58 +534,5 @@ impl Node {
         .into_iter()
         .flatten()
         .min()
-    }
-
-    /// Checks the invariants of every core.
-    ///
-    /// # Errors
-    /// The first violation.
-    pub fn check(&self) -> Result<(), Violation> {
-        self.sessions.check()?;
-        self.http.check()?;
-        self.clear.check()?;
-        self.registry.check()?;
-        self.peers.check()?;
-        self.guard.check()?;
-        self.health.check()?;
-        self.requester.check()?;
-        self.scores.check()?;
-        self.worker.check()?;
-        self.check_budgets()?;
-        self.inbox.check()?;
-        self.webhooks.check()?;
-        self.receives.check()
-    }
-
-    /// The requester's log, for checkers.
-    pub fn requester(&self) -> &Requester {
-        &self.requester
-    }
-
-    /// What is held for others, for checkers.
-    pub fn worker(&self) -> &Worker {
-        &self.worker
-    }
-
-    /// What came for our agent, for checkers.
-    pub fn inbox(&self) -> &Inbox {
-        &self.inbox
-    }
-
-    /// The registry, for checkers.
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
-    /// Who this node is.
-    pub fn entity_id(&self) -> EntityId {
-        self.identity.entity_id
-    }
-
-    /// Plants a defect.
-    #[cfg(test)]
-    pub fn plant(&mut self, bug: crate::proto::task::Planted) {
-        self.requester.planted = Some(bug);
-        self.worker.planted = Some(bug);
     }
 }
