@@ -19,7 +19,7 @@ use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
     Agreement, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission,
-    TaskState, WakeRequest,
+    TaskState, WakeRequest, Wish,
 };
 use crate::types::{Capability, CommandId, Compare, Label, Marks, TaskId};
 
@@ -411,7 +411,11 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         key: None,
         orphan: rng.random_bool(0.3).then_some(Orphan::Stop),
         agreement,
-        wish: draw_wish(rng),
+        // What several do is not handed on.
+        wish: match agreement {
+            Some(_) => Wish::default(),
+            None => draw_wish(rng),
+        },
         parent: None,
         marks: Marks {
             needs: (job % 3 == 2 && agreement.is_none())
