@@ -48,6 +48,29 @@ fn every_workload_is_measured_beside_its_baseline() {
 }
 
 #[test]
+fn tasks_are_measured_before_others_that_wait_and_the_node_comes_back_with_all() {
+    let output = junto()
+        .args(["bench", "task", "--queued", "300", "--seconds", "1"])
+        .arg("--json")
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rates = document["rates"].as_array().unwrap();
+    let waiting = |rate: &Value| rate["waiting"].as_u64().unwrap();
+    assert_eq!(rates.iter().map(waiting).collect::<Vec<_>>(), [0, 100, 300]);
+    assert!(rates.iter().all(|rate| rate["per_s"].as_f64() > Some(1.0)));
+    // Those that were worked on are listed, too.
+    assert!(document["listed"].as_u64() >= Some(300), "{document}");
+    for time in ["ready_ms", "first_page_ms", "all_pages_ms", "filled_per_s"] {
+        assert!(document[time].as_f64() > Some(0.0), "{time}: {document}");
+    }
+    let other = junto().args(["bench", "talk", "--queued", "9"]).output();
+    assert_eq!(other.unwrap().status.code(), Some(2));
+}
+
+#[test]
 fn a_running_node_measures_the_way_to_its_peer_whose_agent_hears_nothing() {
     let net = Testnet::start(2, &[]);
     for workload in ["talk", "pipeline", "report"] {

@@ -18,8 +18,9 @@ use uuid::Uuid;
 use super::Handle;
 use super::channel::{Channel, ChannelError};
 use crate::proto::node::{
-    Command, CommandError, CommandErrorCode, NewTransfer, PeerRef, Reply, Submission,
+    Command, CommandError, CommandErrorCode, NewTransfer, PeerRef, Reply, Submission, TaskFilter,
 };
+use crate::types::limits::SUBMIT_MAX_TASKS;
 use crate::types::{Capability, Priority, TaskId, TaskState, TransferId};
 
 /// The longest measurement.
@@ -32,6 +33,10 @@ const IN_FLIGHT: usize = 64;
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// A task that takes longer ends the measurement.
 const TASK_LIMIT: Duration = Duration::from_secs(60);
+/// A task that nobody takes waits so long.
+const QUEUED_LIMIT: Duration = Duration::from_secs(24 * 3600);
+/// Tasks on one page of a list.
+const PAGE_TASKS: usize = 1_000;
 /// Between two reports whose way is timed, among the many that are only counted.
 const SAMPLE_EVERY: Duration = Duration::from_millis(5);
 
@@ -229,6 +234,62 @@ async fn one_task(
             Err(BenchError::Task(why))
         }
         _ => Err(BenchError::Task(String::from("the node answers oddly"))),
+    }
+}
+
+/// Queues `count` tasks of `capability` in lists, each list counting from its submission until it is
+/// on disk.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn fill(
+    handle: &Handle,
+    capability: Capability,
+    count: u64,
+) -> Result<Measured, BenchError> {
+    let recorder = Recorder::default();
+    let (began, mut left) = (Instant::now(), count);
+    while left > 0 {
+        let list = left.min(SUBMIT_MAX_TASKS as u64);
+        let new = |_| Submission {
+            deadline_ms: QUEUED_LIMIT.as_millis() as u64,
+            ..Submission::new(TaskId(Uuid::now_v7()), capability.clone(), BODY.to_vec())
+        };
+        let all = (0..list).map(new).collect();
+        let asked = Instant::now();
+        let queued = handle.call(Command::SubmitMany(all)).await;
+        queued.map_err(BenchError::Reach)?;
+        recorder.record(asked.elapsed());
+        left -= list;
+    }
+    Ok(recorder.finish(count, began.elapsed()))
+}
+
+/// Lists every task, page by page; the first page's time is the only one recorded.
+///
+/// # Errors
+/// [`BenchError`].
+pub async fn list(handle: &Handle) -> Result<Measured, BenchError> {
+    let recorder = Recorder::default();
+    let (began, mut count, mut after) = (Instant::now(), 0, None);
+    loop {
+        let filter = TaskFilter {
+            after,
+            limit: PAGE_TASKS,
+            ..TaskFilter::default()
+        };
+        let reply = handle.call(Command::Tasks(filter)).await;
+        let Reply::Tasks { tasks, next } = reply.map_err(BenchError::Reach)? else {
+            return Err(BenchError::Task(String::from("the node answers oddly")));
+        };
+        if after.is_none() {
+            recorder.record(began.elapsed());
+        }
+        count += tasks.len() as u64;
+        after = next;
+        if after.is_none() {
+            return Ok(recorder.finish(count, began.elapsed()));
+        }
     }
 }
 

@@ -34,6 +34,8 @@ use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBa
 
 const CALLS_MAX: usize = 1_024;
 const DONE_MAX: usize = 4_096;
+/// Of one kind of event so many are taken before the others are looked at.
+const TOGETHER_MAX: usize = 32;
 /// A sleep is cut into pieces: the timer below does not run while the machine sleeps.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How long after a failure of the disk it is tried again.
@@ -144,10 +146,10 @@ impl Driver {
             tokio::select! {
                 () = stop.cancelled() => break,
                 event = self.net.next() => self.on_net(event),
-                Some(call) = self.calls.recv() => self.on_call(call),
+                Some(call) = self.calls.recv() => self.on_calls(call),
                 Some(done) = self.persisted.recv() => self.on_persisted(done),
                 Some(computed) = self.computed.recv() => self.on_computed(computed),
-                Some(done) = self.executed.recv() => self.on_executed(done),
+                Some(done) = self.executed.recv() => self.on_all_executed(done),
                 Some(event) = self.channel_events.recv() => self.on_channel(event),
                 Some(stream) = self.bulk.recv() => self.files.accept(stream),
                 Some(news) = self.files_news.recv() => self.feed(Input::File(news)),
@@ -180,6 +182,27 @@ impl Driver {
                 .node
                 .handle(Input::Computed { job, output }, clock::now());
             self.apply(outputs);
+        }
+    }
+
+    /// Takes what came together together: to look round for the next event costs as much as a step.
+    fn on_calls(&mut self, first: Call) {
+        self.on_call(first);
+        for _ in 1..TOGETHER_MAX {
+            match self.calls.try_recv() {
+                Ok(call) => self.on_call(call),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn on_all_executed(&mut self, first: ExecDone) {
+        self.on_executed(first);
+        for _ in 1..TOGETHER_MAX {
+            match self.executed.try_recv() {
+                Ok(done) => self.on_executed(done),
+                Err(_) => break,
+            }
         }
     }
 

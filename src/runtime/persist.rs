@@ -159,8 +159,9 @@ impl Worker {
                 Ok(Ok(())) => {
                     self.metrics.batches.inc_by(group.len() as u64);
                     self.metrics.flushes.inc();
-                    let took = begun.elapsed().as_secs_f64();
-                    self.metrics.flush_seconds.observe(took);
+                    let took = begun.elapsed();
+                    self.metrics.flush_seconds.observe(took.as_secs_f64());
+                    self.metrics.flush_us.inc_by(took.as_micros() as u64);
                     self.say(PersistDone::Upto(newest));
                     continue;
                 }

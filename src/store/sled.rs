@@ -236,11 +236,15 @@ impl SledStore {
                 wrote_file |= self.blobs.write(blob, value)?;
             }
             self.blobs.point(&key, blob.map(|blob| blob.hash));
-            if let Some(before) = self.db().get(&key)? {
-                self.tally.remove(&key, &before);
+            let before = self.db().get(&key)?;
+            if let Some(before) = &before {
+                self.tally.remove(&key, before);
             }
             let Some(value) = value else {
-                batch.remove(key);
+                // What was written and deleted within the group is not known to sled at all.
+                if before.is_some() {
+                    batch.remove(key);
+                }
                 continue;
             };
             let stored = blob.map_or(Stored::Inline(value), Stored::Blob).encode();

@@ -6,6 +6,7 @@
 
 mod plain;
 mod process;
+mod queued;
 mod result;
 mod side;
 
@@ -29,6 +30,7 @@ use crate::config::Home;
 use crate::crypto::Rng;
 use crate::proto::node::PeerRef;
 use crate::runtime::bench::{Measured, Traffic};
+use crate::types::limits::QUEUE_MAX_TASKS;
 
 pub(super) use self::side::SideArgs;
 
@@ -43,7 +45,8 @@ const FILES: u32 = 2;
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  junto bench talk\n  junto bench pipeline --seconds 10 --json | jq .ratio\n  \
-    junto bench talk --peer alice"
+    junto bench talk --peer alice\n  \
+    junto bench task --queued 100000"
 )]
 pub(super) struct BenchArgs {
     /// What to measure.
@@ -55,6 +58,11 @@ pub(super) struct BenchArgs {
     /// How long each side works.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=600))]
     seconds: u16,
+    /// With `task`: how fast it is before so many tasks that nobody takes, what they cost, and how
+    /// long the node takes to come back with them.
+    #[arg(long, value_name = "N", conflicts_with = "peer",
+        value_parser = clap::value_parser!(u64).range(1..=QUEUE_MAX_TASKS as u64))]
+    queued: Option<u64>,
     /// How large the file of `bulk` is, such as 512MiB.
     #[arg(long, default_value = "1GiB", value_parser = size_bytes)]
     size: u64,
@@ -63,6 +71,20 @@ pub(super) struct BenchArgs {
 pub(super) fn run(home: &Home, args: BenchArgs, json: bool) -> Outcome {
     block_on(async {
         // A first Ctrl-C ends the processes and removes their files.
+        if let Some(queued) = args.queued {
+            if args.workload != Work::Task {
+                return Err(Failure::usage("only `bench task` takes --queued"));
+            }
+            let report = tokio::select! {
+                report = queued::measure(queued, args.seconds) => report?,
+                _ = tokio::signal::ctrl_c() => return Err(Failure::failed("interrupted")),
+            };
+            match json {
+                true => output::json(&report)?,
+                false => report.show()?,
+            }
+            return Ok(Exit::Done);
+        }
         let report = tokio::select! {
             report = measure(home, &args) => report?,
             _ = tokio::signal::ctrl_c() => return Err(Failure::failed("interrupted")),
@@ -98,6 +120,7 @@ async fn measure(home: &Home, args: &BenchArgs) -> Result<Report, Failure> {
         span_ms: span.as_millis() as u64,
         bytes,
         file: None,
+        queue: None,
     };
     let warm_up = order(WARM_UP, WARM_UP_BYTES.min(args.size));
     plain.round(warm_up.clone()).await?;
@@ -183,8 +206,9 @@ struct Round {
     measured: Measured,
     cpu_s: f64,
     peak_rss_bytes: u64,
-    /// Of both nodes, where tasks were measured.
+    /// Of both nodes, where tasks were measured; and how long they took.
     flushes: u64,
+    flushing_us: u64,
 }
 
 impl Round {
@@ -199,6 +223,7 @@ impl Round {
                 .max()
                 .unwrap_or(0),
             flushes: 0,
+            flushing_us: 0,
         }
     }
 }
@@ -265,18 +290,21 @@ impl Pair {
         let before = self.costs()?;
         let measured = self.driving.order(order.clone()).await?;
         let mut round = Round::new(measured, before, self.costs()?);
-        round.flushes = self.flushes(&order).await? - flushed;
+        let (flushes, flushing_us) = self.flushes(&order).await?;
+        round.flushes = flushes - flushed.0;
+        round.flushing_us = flushing_us - flushed.1;
         Ok(round)
     }
 
-    /// How often both nodes have flushed so far.
-    async fn flushes(&mut self, order: &Order) -> Result<u64, Failure> {
+    /// How often both nodes have flushed so far, and for how many microseconds.
+    async fn flushes(&mut self, order: &Order) -> Result<(u64, u64), Failure> {
         let order = Order {
             span_ms: 0,
             ..order.clone()
         };
-        let answered = self.answering.order(order.clone()).await?.count;
-        Ok(answered + self.driving.order(order).await?.count)
+        let one = self.answering.order(order.clone()).await?;
+        let other = self.driving.order(order).await?;
+        Ok((one.count + other.count, one.elapsed_us + other.elapsed_us))
     }
 
     /// What two processes at once get out of the disk that the nodes use.
@@ -388,6 +416,7 @@ impl Remote {
             cpu_s: after.cpu_s - before.cpu_s,
             peak_rss_bytes: after.peak_rss_bytes,
             flushes: 0,
+            flushing_us: 0,
         })
     }
 }

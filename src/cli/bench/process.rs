@@ -79,6 +79,18 @@ impl Side {
         Cost::of(self.pid)
     }
 
+    /// The memory it has now.
+    pub(super) fn rss_bytes(&self) -> Result<u64, Failure> {
+        let odd = |_| Failure::failed("a process of the benchmark cannot be read");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).map_err(odd)?;
+        kib(&status, "VmRSS:").ok_or_else(|| Failure::failed("/proc does not read as expected"))
+    }
+
+    /// Kills it as the kernel would for want of memory: it is not told.
+    pub(super) async fn kill(mut self) -> Result<(), Failure> {
+        Ok(self.child.kill().await?)
+    }
+
     /// Ends it in order.
     pub(super) async fn end(mut self) {
         drop(self.orders);
@@ -136,7 +148,11 @@ fn cpu_ticks(stat: &str) -> Option<u64> {
 }
 
 fn peak_rss(status: &str) -> Option<u64> {
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    kib(status, "VmHWM:")
+}
+
+fn kib(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find(|line| line.starts_with(name))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
     Some(kib * 1024)
 }

@@ -21,10 +21,32 @@ pub(super) struct Report {
     /// arrives faster than that.
     #[serde(skip_serializing_if = "Option::is_none")]
     disk_per_s: Option<f64>,
-    /// How often both nodes together flushed for one task.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    flushes_per_task: Option<f64>,
+    #[serde(flatten)]
+    tasks: Option<Tasks>,
 }
+
+/// What limits tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct Tasks {
+    /// How often both nodes together flushed for one task.
+    flushes_per_task: f64,
+    /// How long such a flush took.
+    flush_us: f64,
+    /// What both nodes together computed for one task, the kernel's part in it included.
+    cpu_us_per_task: f64,
+    /// Group commit's own limit: with 64 under way, four flushes of this length in a row.
+    flush_limit_per_s: f64,
+    /// What all processors of this machine have time for.
+    cpu_limit_per_s: f64,
+    /// Eight times the bare flushes, or 10,000.
+    goal_per_s: f64,
+}
+
+/// Tasks under way at once, and the flushes that each waits for, one after the other.
+const UNDER_WAY: f64 = 64.0;
+const FLUSHES: f64 = 4.0;
+const GOAL_FLUSHES: f64 = 8.0;
+const GOAL_PER_S: f64 = 10_000.0;
 
 #[derive(Debug, Serialize)]
 struct Baseline {
@@ -55,6 +77,7 @@ pub(super) struct Tally {
     cpu_s: f64,
     peak_rss_bytes: u64,
     flushes: u64,
+    flushing_us: u64,
 }
 
 impl Tally {
@@ -65,12 +88,33 @@ impl Tally {
         self.cpu_s += round.cpu_s;
         self.peak_rss_bytes = self.peak_rss_bytes.max(round.peak_rss_bytes);
         self.flushes += round.flushes;
+        self.flushing_us += round.flushing_us;
+    }
+
+    pub(super) fn per_s(&self) -> f64 {
+        rounded(self.count as f64 * 1e6 / self.elapsed_us.max(1) as f64)
+    }
+
+    /// What limits these tasks, on a disk that takes so many flushes.
+    fn tasks(&self, bare_per_s: f64) -> Tasks {
+        let count = self.count.max(1) as f64;
+        let flush_us = self.flushing_us as f64 / self.flushes.max(1) as f64;
+        let cpu_us = self.cpu_s * 1e6 / count;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Tasks {
+            flushes_per_task: (self.flushes as f64 * 1e3 / count).round() / 1e3,
+            flush_us: rounded(flush_us),
+            cpu_us_per_task: rounded(cpu_us),
+            flush_limit_per_s: rounded(UNDER_WAY * 1e6 / (FLUSHES * flush_us.max(1.0))),
+            cpu_limit_per_s: rounded(cores as f64 * 1e6 / cpu_us.max(1.0)),
+            goal_per_s: rounded((GOAL_FLUSHES * bare_per_s).min(GOAL_PER_S)),
+        }
     }
 
     fn figures(mut self) -> Figures {
         self.latency_ns.sort_unstable();
         Figures {
-            per_s: rounded(self.count as f64 * 1e6 / self.elapsed_us.max(1) as f64),
+            per_s: self.per_s(),
             p50_us: rounded(self.latency_us(0.50)),
             p99_us: rounded(self.latency_us(0.99)),
             cpu_s: (self.cpu_s * 100.0).round() / 100.0,
@@ -98,8 +142,7 @@ fn rounded(number: f64) -> f64 {
 
 impl Report {
     pub(super) fn new(workload: Work, ours: Tally, baseline: Tally) -> Report {
-        let flushes_per_task = (workload == Work::Task)
-            .then(|| (ours.flushes as f64 * 1e3 / ours.count.max(1) as f64).round() / 1e3);
+        let tasks = (workload == Work::Task).then(|| ours.tasks(baseline.per_s()));
         let (ours, figures) = (ours.figures(), baseline.figures());
         let ratio = match workload {
             Work::Talk | Work::Connect => figures.p50_us / ours.p50_us,
@@ -121,7 +164,7 @@ impl Report {
             baseline: Baseline { name, figures },
             ratio: (ratio * 1e3).round() / 1e3,
             disk_per_s: None,
-            flushes_per_task,
+            tasks,
         }
     }
 
@@ -159,9 +202,19 @@ impl Report {
             let rate = output::show_bytes(per_s as u64);
             output::line(&format!("this disk alone, written and flushed: {rate}/s"))?;
         }
-        if let Some(flushes) = self.flushes_per_task {
+        if let Some(tasks) = self.tasks {
             output::line(&format!(
-                "{flushes:.3} flushes for each task, of both nodes together"
+                "{:.3} flushes for each task, of both nodes together; one took {}",
+                tasks.flushes_per_task,
+                show_us(tasks.flush_us)
+            ))?;
+            output::line(&format!(
+                "{} of processor time for each; limits: {:.0}/s by the flushes, {:.0}/s by the \
+                 processors; wanted {:.0}/s",
+                show_us(tasks.cpu_us_per_task),
+                tasks.flush_limit_per_s,
+                tasks.cpu_limit_per_s,
+                tasks.goal_per_s
             ))?;
         }
         output::line(&format!("{:.2} times the baseline", self.ratio))
@@ -193,6 +246,7 @@ mod tests {
                 cpu_s: 0.5,
                 peak_rss_bytes: count,
                 flushes: count / 2,
+                flushing_us: count * 500,
             });
         }
         tally
@@ -221,7 +275,16 @@ mod tests {
         assert_eq!(ratio(Work::Pipeline), 2.0);
         assert_eq!(ratio(Work::Report), 2.0);
         let tasks = Report::new(Work::Task, fast(), slow());
-        assert_eq!((tasks.ratio, tasks.flushes_per_task), (2.0, Some(0.5)));
+        let limits = tasks.tasks.expect("of tasks");
+        assert_eq!((tasks.ratio, limits.flushes_per_task), (2.0, 0.5));
+        assert_eq!(
+            (limits.flush_us, limits.flush_limit_per_s),
+            (1_000.0, 16_000.0)
+        );
+        assert_eq!(
+            (limits.cpu_us_per_task, limits.goal_per_s),
+            (2_500.0, 800.0)
+        );
     }
 
     #[test]

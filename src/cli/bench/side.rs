@@ -52,6 +52,18 @@ pub(super) struct Order {
     pub(super) bytes: u64,
     /// The file that holds it, where it is a file; the folder to flush in.
     pub(super) file: Option<String>,
+    /// Not the workload, but what is done with tasks that nobody takes.
+    pub(super) queue: Option<Queue>,
+}
+
+/// What is done with tasks that nobody takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Queue {
+    /// Hand over so many more.
+    Fill(u64),
+    /// List all tasks.
+    List,
 }
 
 /// The workloads, as the command line and the sides name them.
@@ -134,7 +146,7 @@ async fn say(line: &impl Serialize) -> std::io::Result<()> {
 }
 
 async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
-    let host = Host::start(&dir.join("node"), new_identity(), to.clone()).await?;
+    let host = Host::start(&dir.join("node"), identity_of(dir)?, to.clone()).await?;
     let mut orders = Orders::ready(host.addr()?).await?;
     let mut host = Some(host);
     let mut newcomer = None;
@@ -165,6 +177,20 @@ async fn node(dir: &Path, to: Option<Multiaddr>) -> Outcome {
 
 async fn drive(host: &Host, to: &Multiaddr, order: Order) -> Result<Measured, String> {
     let span = Duration::from_millis(order.span_ms);
+    let done = match order.queue {
+        Some(Queue::Fill(more)) => bench::fill(&host.running.handle(), nobodys(), more).await,
+        Some(Queue::List) => bench::list(&host.running.handle()).await,
+        None => return traffic(host, to, order, span).await,
+    };
+    done.map_err(|error| error.to_string())
+}
+
+async fn traffic(
+    host: &Host,
+    to: &Multiaddr,
+    order: Order,
+    span: Duration,
+) -> Result<Measured, String> {
     let peer = PeerRef::Peer(peer_of(to)?);
     host.meet(&peer).await?;
     let traffic = match order.work {
@@ -259,6 +285,11 @@ fn echo() -> Capability {
     "echo".parse().expect("a valid name")
 }
 
+/// What no node serves.
+fn nobodys() -> Capability {
+    "nobodys".parse().expect("a valid name")
+}
+
 struct Echo;
 
 impl executor::Work for Echo {
@@ -303,10 +334,12 @@ impl Host {
         Ok(Host { running, peer_id })
     }
 
-    /// How often it has flushed so far.
+    /// How often it has flushed so far, and how long that took together.
     fn flushes(&self) -> Measured {
-        let count = self.running.handle().metrics().store.flushes.get();
-        Recorder::default().finish(count, Duration::ZERO)
+        let handle = self.running.handle();
+        let store = &handle.metrics().store;
+        let took = Duration::from_micros(store.flush_us.get());
+        Recorder::default().finish(store.flushes.get(), took)
     }
 
     fn addr(&self) -> Result<String, Failure> {
@@ -330,6 +363,23 @@ impl Host {
             }
         }
     }
+}
+
+/// The identity of the node in `dir`: it comes back as who it was.
+fn identity_of(dir: &Path) -> std::io::Result<Identity> {
+    let path = dir.join("seed");
+    let seed = match std::fs::read_to_string(&path) {
+        Ok(seed) => seed,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let seed = rand::random::<u64>().to_string();
+            std::fs::write(&path, &seed)?;
+            seed
+        }
+        Err(error) => return Err(error),
+    };
+    let seed = seed.parse().map_err(std::io::Error::other)?;
+    let seeds = Seeds::generate(&mut Rng::seed_from_u64(seed));
+    Ok(Identity::from_seeds(&seeds))
 }
 
 fn new_identity() -> Identity {
