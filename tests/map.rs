@@ -83,6 +83,11 @@ fn a_map_over_five_nodes_gives_what_a_local_loop_gives() {
         .collect();
     assert!(workers.len() >= 4, "the work was shared: {workers:?}");
 
+    let id = said.lines().find(|line| line.starts_with("map ")).unwrap();
+    let label = format!("map={}", map_id(id));
+    let found = net.json(0, &["task", "list", "--label", &label]).unwrap();
+    assert_eq!(found.as_array().unwrap().len(), 200, "{label}");
+
     let few = &files[..20];
     let into = dir.path().join("out");
     let to_files = map(&net, &["wc", "--into", into.to_str().unwrap()], few);

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::desk::Desk;
 use self::progress::Progress;
-use super::super::args::{priority, span_ms};
+use super::super::args::{priority, span_ms, tier};
 use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Failure, Outcome};
 use super::super::output::show_bytes;
@@ -33,8 +33,8 @@ use crate::api::client::{ApiClient, ClientError};
 use crate::config::Home;
 use crate::crypto::hash;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
-use crate::types::Capability;
 use crate::types::limits::INPUT_MAX_BYTES;
+use crate::types::{Capability, Label, Tier};
 
 const FILES_MAX: usize = 10_000;
 /// Each is a request that stays open; the node takes 512.
@@ -73,6 +73,12 @@ pub(in crate::cli) struct MapArgs {
     /// The one worker to take: a peer id, an entity id or a unique name [default: any].
     #[arg(long, value_name = "PEER")]
     to: Option<PeerRef>,
+    /// A label that the workers must have, such as gpu=a100; may be given several times.
+    #[arg(long, value_name = "LABEL")]
+    need: Vec<Label>,
+    /// What the workers must have come to by earlier tasks of this node.
+    #[arg(long, value_name = "TIER", value_parser = tier())]
+    min_tier: Option<Tier>,
     /// What goes first when the queue is long.
     #[arg(long, default_value = "normal", value_parser = priority())]
     priority: Priority,
@@ -197,9 +203,11 @@ impl Map<'_> {
         let args = self.args;
         let to = args.to.as_ref().map(ToString::to_string);
         let chosen = format!(
-            "{capability} {to:?} {} {}",
+            "{capability} {to:?} {} {} {:?} {:?}",
             args.priority.as_str(),
-            args.deadline
+            args.deadline,
+            args.need,
+            args.min_tier
         );
         let parts = [
             self.id.as_bytes(),
@@ -212,6 +220,9 @@ impl Map<'_> {
         SubmitBody {
             to,
             id: Some(task_id(self.id, &digest)),
+            needs: args.need.iter().map(ToString::to_string).collect(),
+            min_tier: args.min_tier,
+            labels: vec![format!("map={}", self.id)],
             priority: args.priority,
             deadline_ms: args.deadline,
             input: Some(BASE64.encode(input)),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::choice::{Candidate, Stand, choose, considered, usual_price};
+use super::choice::{Candidate, Stand, Usual, choose, considered};
 use super::{AttemptEnd, Class, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::proto::task::record::{AttemptRecord, Considered};
@@ -95,7 +95,7 @@ impl Requester {
     ) -> Vec<Stand<'a>> {
         let passed_over =
             |worker: &EntityId| self.avoid.get(worker).is_some_and(|until| *until > now);
-        let usual = usual_price(candidates);
+        let usual = Usual::of(candidates);
         let stand = |of: &'a Candidate| {
             let taken = u32::try_from(self.taken(&of.worker, capability)).unwrap_or(u32::MAX);
             Stand {
@@ -103,7 +103,7 @@ impl Requester {
                 room: of.slots.saturating_sub(taken),
                 run_ms: self.pace.of(&of.worker, capability),
                 passed_over: passed_over(&of.worker),
-                usual_price: usual,
+                usual,
             }
         };
         candidates.iter().map(stand).collect()

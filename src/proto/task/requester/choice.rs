@@ -13,8 +13,8 @@ use super::super::record::{Considered, TaskRecord, Why};
 use crate::proto::Step;
 use crate::types::{EntityId, Label, Prefix, Tier};
 
-/// A worker whose round trip is not known is taken to be so far away.
-const UNKNOWN_RTT_US: u64 = 100_000;
+/// How far away a worker is taken to be where no round trip is known of anybody.
+const UNKNOWN_RTT_US: u64 = 10_000;
 /// What every offer takes, however near the worker is.
 const OFFER_US: u64 = 1_000;
 /// The weight of one free slot and one point of credit at a delay of one microsecond.
@@ -98,12 +98,30 @@ impl Apart {
     }
 }
 
-/// The middle of what those ask for who ask for something; 0 if nobody does.
-pub(super) fn usual_price(candidates: &[Candidate]) -> u64 {
-    let asked = candidates.iter().map(|one| one.price);
-    let mut asked: Vec<u64> = asked.filter(|price| *price > 0).collect();
-    asked.sort_unstable();
-    asked.get(asked.len() / 2).copied().unwrap_or(0)
+/// What is in the middle of what the candidates are known to be: who is compared with that, or
+/// taken to be like that.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Usual {
+    /// Of those who ask for something; 0 if nobody does.
+    price: u64,
+    rtt_us: u64,
+}
+
+impl Usual {
+    pub(super) fn of(candidates: &[Candidate]) -> Usual {
+        let prices = candidates.iter().map(|one| one.price);
+        let round_trips = candidates.iter().filter_map(|one| one.rtt_us);
+        Usual {
+            price: middle(prices.filter(|price| *price > 0)).unwrap_or(0),
+            rtt_us: middle(round_trips).unwrap_or(UNKNOWN_RTT_US),
+        }
+    }
+}
+
+fn middle(values: impl Iterator<Item = u64>) -> Option<u64> {
+    let mut values: Vec<u64> = values.collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
 }
 
 /// A candidate in one round of assignment.
@@ -114,8 +132,7 @@ pub(super) struct Stand<'a> {
     /// What its runs take on average.
     pub(super) run_ms: u64,
     pub(super) passed_over: bool,
-    /// What those who ask for something ask for, in the middle.
-    pub(super) usual_price: u64,
+    pub(super) usual: Usual,
 }
 
 impl Stand<'_> {
@@ -159,10 +176,10 @@ impl Stand<'_> {
         // The more of its slots work for us, the longer each takes: they share a machine.
         let busy = u64::from(self.of.slots.saturating_sub(self.room));
         let behind_us = self.run_ms * 1_000 * busy / u64::from(self.of.slots.max(1));
-        let delay_us = self.of.rtt_us.unwrap_or(UNKNOWN_RTT_US);
+        let delay_us = self.of.rtt_us.unwrap_or(self.usual.rtt_us);
         let delay_us = delay_us.saturating_add(OFFER_US + behind_us);
         let weight = u64::from(self.of.credit) * u64::from(self.room) * SLOT_WEIGHT / delay_us;
-        let (price, usual) = (u128::from(self.of.price), u128::from(self.usual_price));
+        let (price, usual) = (u128::from(self.of.price), u128::from(self.usual.price));
         let dear = price > 0 && class.reward.is_none();
         let weight = match dear {
             true => u128::from(weight) * usual / (usual + price),

@@ -332,3 +332,19 @@ fn a_task_with_a_reward_goes_to_nobody_who_asks_for_more() {
     let offers = ours.assign_to(&[asks(1, 11), asks(2, 10)]);
     assert_eq!(offers, [(entity(2), id, token(1))]);
 }
+
+#[test]
+fn who_is_new_is_taken_to_be_as_near_as_others() {
+    let (near, new) = (entity(1), entity(2));
+    let known = Candidate {
+        rtt_us: Some(500),
+        ..Candidate::new(near, 100)
+    };
+    let mut ours = ours();
+    for n in 1..=40 {
+        ours.submit(new_task(n));
+    }
+    let offers = ours.assign_to(&[known, Candidate::new(new, 100)]);
+    let to_new = offers.iter().filter(|offer| offer.0 == new).count();
+    assert!((12..=28).contains(&to_new), "{to_new} of 40");
+}
