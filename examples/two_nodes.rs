@@ -47,6 +47,7 @@ async fn node(
     node.bootstrap = bootstrap;
     let files = FilesConfig {
         incoming: std::env::temp_dir().join("junto-example"),
+        payloads: std::env::temp_dir().join("junto-example-payloads"),
         keep_free_bytes: 1 << 30,
     };
     let mut config = RuntimeConfig::new(identity.clone(), node, files);

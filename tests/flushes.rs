@@ -127,6 +127,7 @@ async fn node(name: &str, disk: &Arc<Disk>, serves: bool, first: Option<Multiadd
     }
     let files = FilesConfig {
         incoming: "/nonexistent".into(),
+        payloads: "/nonexistent".into(),
         keep_free_bytes: 0,
     };
     let mut config = RuntimeConfig::new(identity, node, files);

@@ -32,6 +32,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("proto::health", &["types", "crypto", "wire", "proto"]),
     ("proto::task", &["types", "crypto", "wire", "proto"]),
     ("proto::transfer", &["types", "crypto", "wire", "proto"]),
+    ("proto::payload", &["types", "crypto", "wire", "proto"]),
     ("proto::wake", &["types", "crypto", "wire", "proto"]),
     ("proto::score", &["types", "crypto", "wire", "proto"]),
     ("proto::webhook", &["types", "crypto", "wire", "proto"]),

@@ -39,6 +39,13 @@ pub struct SubmitBody {
     /// The input as text; in place of `input`. Neither: empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_text: Option<String>,
+    /// In place of both: the hash of a payload that `PUT /v1/payloads` took, for what is over 1 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_file: Option<String>,
+    /// Tell what its runs say before they have ended, as events: how far they are, and where a worker
+    /// allows it what they write.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     /// The task's id; a repeated one gives the task that is already there. Default: a new UUID v7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
@@ -123,6 +130,8 @@ impl SubmitBody {
             capability: capability.into(),
             input: Some(BASE64.encode(input)),
             input_text: None,
+            input_file: None,
+            stream: false,
             id: Some(Uuid::now_v7()),
             to: None,
             priority: Priority::default(),

@@ -33,6 +33,8 @@ use crate::runtime::Handle;
 
 /// The largest body: one task's input in base64, with room to spare.
 pub(super) const BODY_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Where payloads are put.
+const PAYLOADS_PATH: &str = "/v1/payloads";
 /// What answers without a token.
 pub(super) const OPEN_PATHS: [&str; 3] = ["/health", "/public-key", "/message"];
 /// For requests that are answered at once.
@@ -188,6 +190,8 @@ async fn admit(State(guard): State<Arc<Guard>>, mut request: Request, next: Next
     let checked = guard.check(&method, request.uri(), request.headers());
     let mut response = match checked.await {
         Err(refused) => refused.into_response(),
+        // A payload is no document: it goes to the disk as it comes, up to a limit of its own.
+        Ok(_) if method == Method::PUT && path == PAYLOADS_PATH => next.run(request).await,
         Ok(_) if announced_bytes(request.headers()) > BODY_MAX_BYTES as u64 => {
             drain(request).await;
             body_too_large().into_response()

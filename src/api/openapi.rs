@@ -58,7 +58,9 @@ pub(super) fn describe_refusals(doc: &mut OpenApi) {
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post].into_iter().flatten()
+    [&mut item.get, &mut item.post, &mut item.put]
+        .into_iter()
+        .flatten()
 }
 
 fn describe(operation: &mut Operation, open: bool) {

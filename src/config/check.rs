@@ -13,7 +13,8 @@ use super::{
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
 use crate::types::limits::{
-    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, LABELS_MAX, RESULT_MAX_BYTES,
+    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, LABELS_MAX, PAYLOAD_MAX_BYTES,
+    RESULT_MAX_BYTES,
 };
 
 const SECOND_MS: u64 = 1_000;
@@ -110,8 +111,9 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     check_action(&key("command"), command, url)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
     check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)?;
-    let output_max = RESULT_MAX_BYTES as u64;
-    check_size(&key("output"), serve.output_max_bytes, 1, output_max)?;
+    check_size(&key("output"), serve.output_max_bytes, 1, PAYLOAD_MAX_BYTES)?;
+    let grace_max_ms = 60 * SECOND_MS;
+    check_time(&key("stop_grace"), serve.stop_grace_ms, 0, grace_max_ms)?;
     if let Some(memory) = serve.memory_max_bytes {
         let (min, max) = (MEMORY_MIN_BYTES, MEMORY_MAX_BYTES);
         check_size(&key("memory"), memory, min, max)?;
@@ -127,6 +129,8 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
         ("dir", serve.dir.is_some()),
         ("memory", serve.memory_max_bytes.is_some()),
         ("delegate", serve.delegate),
+        ("stop_grace", serve.stop_grace_ms > 0),
+        ("stream", serve.stream),
     ] {
         if set && command.is_none() {
             let what = "is for commands only: leave it out here";
@@ -191,6 +195,10 @@ fn check_task(task: &TaskSection) -> Result<(), Fault> {
     check_count("task.losses_max", task.losses_max, 1, 1_000)?;
     check_time("task.backoff", task.backoff_ms, 10, HOUR_MS)?;
     check_time("task.drain", task.drain_ms, 0, DAY_MS)?;
+    let (least, most) = (RESULT_MAX_BYTES as u64, PAYLOAD_MAX_BYTES);
+    check_size("task.max_payload", task.payload_max_bytes, least, most)?;
+    let (space, least) = (task.payload_space_bytes, task.payload_max_bytes);
+    check_size("task.payload_space", space, least, FILE_MAX_BYTES)?;
     check_time(
         "task.backoff_max",
         task.backoff_max_ms,

@@ -176,7 +176,8 @@ impl Config {
     }
 
     /// What the runtime is told. `guard_exe` is the program that guards the commands, which work
-    /// in folders below `work_dir`; received files go to `incoming`.
+    /// in folders below `work_dir`; received files go to `incoming`, and what is
+    /// too large for a message to `payloads` beside it.
     pub fn runtime_config(
         &self,
         identity: Identity,
@@ -202,6 +203,7 @@ impl Config {
             work_dir,
             api: None,
             files: FilesConfig {
+                payloads: incoming.with_file_name("payloads"),
                 incoming,
                 keep_free_bytes: self.transfer.keep_free_bytes,
             },

@@ -4,6 +4,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -115,9 +116,15 @@ pub struct ServeSection {
     /// Whether runs of the command may hand on parts of their tasks.
     #[serde(deserialize_with = "value::flag")]
     pub delegate: bool,
+    /// How long a command that is to end may take for that; 0: none.
+    #[serde(rename = "stop_grace", deserialize_with = "value::duration_ms")]
+    pub stop_grace_ms: u64,
     /// A larger result is none.
     #[serde(rename = "output", deserialize_with = "value::size")]
     pub output_max_bytes: u64,
+    /// Whether requesters may read what the command writes before it has ended.
+    #[serde(deserialize_with = "value::flag")]
+    pub stream: bool,
 }
 
 impl Default for ServeSection {
@@ -132,7 +139,9 @@ impl Default for ServeSection {
             dir: None,
             memory_max_bytes: None,
             delegate: false,
+            stop_grace_ms: 0,
             output_max_bytes: RESULT_MAX_BYTES as u64,
+            stream: false,
         }
     }
 }
@@ -146,6 +155,8 @@ impl ServeSection {
                 dir: self.dir.as_ref().map(PathBuf::from),
                 memory_max_bytes: self.memory_max_bytes,
                 delegate: self.delegate,
+                stop_grace: Some(Duration::from_millis(self.stop_grace_ms))
+                    .filter(|grace| !grace.is_zero()),
             })
         });
         let how = command
@@ -155,6 +166,7 @@ impl ServeSection {
             how,
             timeout_ms: self.timeout_ms,
             output_max_bytes: usize::try_from(self.output_max_bytes).unwrap_or(RESULT_MAX_BYTES),
+            stream: self.stream,
         })
     }
 }
@@ -306,6 +318,11 @@ pub struct TaskSection {
     /// Whether webhooks may go to other machines.
     #[serde(deserialize_with = "value::flag")]
     pub remote_webhooks: bool,
+    /// The largest input or result, and what all that are files may take together.
+    #[serde(rename = "max_payload", deserialize_with = "value::size")]
+    pub payload_max_bytes: u64,
+    #[serde(rename = "payload_space", deserialize_with = "value::size")]
+    pub payload_space_bytes: u64,
     /// How long a node that is told to stop lets what runs for others go on; 0: not at all.
     #[serde(rename = "drain", deserialize_with = "value::duration_ms")]
     pub drain_ms: u64,
@@ -323,6 +340,8 @@ impl Default for TaskSection {
             backoff_ms: task.backoff_ms,
             backoff_max_ms: task.backoff_max_ms,
             remote_webhooks: task.remote_webhooks,
+            payload_max_bytes: task.payload_max_bytes,
+            payload_space_bytes: task.payload_space_bytes,
             drain_ms: 0,
         }
     }
@@ -541,6 +560,9 @@ impl TaskSection {
             backoff_ms: self.backoff_ms,
             backoff_max_ms: self.backoff_max_ms,
             remote_webhooks: self.remote_webhooks,
+            payload_max_bytes: self.payload_max_bytes,
+            payload_space_bytes: self.payload_space_bytes,
+            ..TaskConfig::default()
         }
     }
 }

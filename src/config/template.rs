@@ -48,7 +48,9 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # slots = 4             # how many run at once, 1 to 256
 # price = 0             # what one task costs: dearer than its reward it does not come here
 # timeout = "1h"
-# output = "1MiB"       # a larger result is a failure
+# output = "1MiB"       # a larger result is a failure; 1GiB at most
+# stop_grace = "0s"     # a command that is to end gets SIGTERM, and is killed after so long
+# stream = false        # let requesters read what a command writes before it has ended
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
 # that each run gets an empty folder of its own; delegate = true lets it hand on parts of the task,
 # with `junto task submit`, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
@@ -105,6 +107,10 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # How long a node that gets SIGTERM or Ctrl-C takes no more work and lets what runs end, before it
 # stops; what is not done by then is given back. A second signal stops it at once.
 # drain = "0s"
+# The largest input or result, 1GiB at most, and how much of the disk those may take together that
+# are over 1 MiB.
+# max_payload = "1GiB"
+# payload_space = "16GiB"
 
 [health]
 # How often each peer in session is sent a sign of life.

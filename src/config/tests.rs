@@ -195,8 +195,8 @@ fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
             "leave one",
         ),
         ("url = 'https://example.org'", "url", "http://127.0.0.1"),
-        ("command = 'wc'\noutput = '2MiB'", "output", "1B to 1MiB"),
-        ("command = 'wc'\noutput = '0'", "output", "1B to 1MiB"),
+        ("command = 'wc'\noutput = '2GiB'", "output", "1B to 1GiB"),
+        ("command = 'wc'\noutput = '0'", "output", "1B to 1GiB"),
         ("command = 'wc'\nmemory = '1MiB'", "memory", "16MiB to"),
         ("command = 'wc'\ndir = 'here'", "dir", "full path"),
         (

@@ -46,6 +46,22 @@ impl ChunkHasher {
     }
 }
 
+/// Hashes a whole content, piece by piece: the same hash as that of its chunks merged.
+#[derive(Debug, Default)]
+pub struct ContentHasher(blake3::Hasher);
+
+impl ContentHasher {
+    /// Takes in the next piece.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The content's hash.
+    pub fn finish(&self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
 /// The hash of a file of `size` bytes whose chunks of `chunk_bytes` have these hashes; none when
 /// their number does not fit the size.
 pub fn root_of(chunks: &[ChunkHash], size: u64, chunk_bytes: u64) -> Option<[u8; 32]> {

@@ -23,7 +23,7 @@ mod work;
 pub use aead::{AeadError, AeadKey, Cipher, TAG_BYTES};
 pub use backup::{Backup, BackupContent, BackupError};
 pub use chain::{Chain, ChainError, ChainHead, ROTATION_BYTES, Rotation, Standing, next_key_hash};
-pub use chunks::{CHUNK_ALIGN_BYTES, ChunkHash, ChunkHasher, root_of};
+pub use chunks::{CHUNK_ALIGN_BYTES, ChunkHash, ChunkHasher, ContentHasher, root_of};
 pub use hash::{Digest, hash, hmac, hmac_text, hmac_verify};
 pub use identity::{Identity, Inception, InceptionError, Keys, Seeds, binding_bytes};
 pub use jitter::{

@@ -9,6 +9,7 @@ pub mod guard;
 pub mod health;
 pub mod inbox;
 pub mod node;
+pub mod payload;
 pub mod peers;
 pub mod registry;
 mod row;

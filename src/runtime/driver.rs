@@ -100,7 +100,7 @@ impl Driver {
             events: channel_events,
             bulk,
         } = streams;
-        let (files, files_news) = Files::new(&config.files, Arc::clone(&channels));
+        let (files, files_news) = Files::new(&config.files, Arc::clone(&channels), true);
         let mut driver = Driver {
             executor,
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
@@ -253,6 +253,7 @@ impl Driver {
                 self.running.remove(&run);
                 self.feed(Input::RunEnded { run, outcome });
             }
+            ExecDone::Said { run, said } => self.feed(Input::RunSaid { run, said }),
             ExecDone::Hook { hook, ok } => self.feed(Input::HookEnded { hook, ok }),
             ExecDone::Webhook { number, heard } => {
                 self.feed(Input::WebhookCalled { number, heard });
@@ -447,7 +448,7 @@ impl Driver {
         self.executor.kill_all();
         // What was done for files ends with the core that asked for it.
         let channels = Arc::clone(&self.channels);
-        (self.files, self.files_news) = Files::new(&self.config.files, channels);
+        (self.files, self.files_news) = Files::new(&self.config.files, channels, false);
         let mut retry =
             tokio::time::interval_at(tokio::time::Instant::now() + RELOAD_AFTER, RELOAD_AFTER);
         loop {

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::channel::{Channel, ChannelCounts, Channels};
 use super::executor::{Desk, Passes, Settled};
 use super::keys::KeyKeeper;
+use super::payloads::{NewPayload, PayloadFolder};
 use crate::metrics::Metrics;
 use crate::proto::node::{
     Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply, RunOutcome,
@@ -27,6 +28,7 @@ pub struct Handle {
     pub(super) channels: Arc<Channels>,
     desk: Arc<Desk>,
     passes: Arc<Passes>,
+    payloads: PayloadFolder,
     keeper: Option<Arc<dyn KeyKeeper>>,
 }
 
@@ -37,6 +39,7 @@ impl Handle {
         channels: Arc<Channels>,
         desk: Arc<Desk>,
         passes: Arc<Passes>,
+        payloads: PayloadFolder,
     ) -> Handle {
         Handle {
             calls,
@@ -44,6 +47,7 @@ impl Handle {
             channels,
             desk,
             passes,
+            payloads,
             keeper: None,
         }
     }
@@ -102,6 +106,38 @@ impl Handle {
     /// What runs show that may hand on parts of their tasks.
     pub fn passes(&self) -> &Passes {
         &self.passes
+    }
+
+    /// Where inputs and results lie that are too large for a message.
+    pub fn payloads(&self) -> &PayloadFolder {
+        &self.payloads
+    }
+
+    /// Hands over a payload that was written; also when nobody awaits this any more.
+    ///
+    /// # Errors
+    /// As [`Handle::call`]; `storage` when it cannot be flushed.
+    pub async fn keep_payload(&self, mut new: NewPayload) -> CommandResult {
+        let handle = self.clone();
+        let keeping = tokio::spawn(async move {
+            let content = new
+                .finish()
+                .await
+                .map_err(|error| CommandError::new(CommandErrorCode::Storage, error.to_string()))?;
+            let file = new.id();
+            let kept = handle.call(Command::KeepPayload { content, file }).await;
+            // Of other errors nobody knows whether it is kept; the next start does.
+            let refused = [
+                CommandErrorCode::TooLarge,
+                CommandErrorCode::QueueFull,
+                CommandErrorCode::Busy,
+            ];
+            if !matches!(&kept, Err(error) if refused.contains(&error.code)) {
+                new.hand_over();
+            }
+            kept
+        });
+        keeping.await.unwrap_or_else(|_| Err(stopping()))
     }
 
     /// Ends a run with what its agent came to, and tells the desk what became of that; also when
@@ -170,6 +206,7 @@ impl Handle {
             Channels::detached(),
             Arc::default(),
             Arc::default(),
+            PayloadFolder::default(),
         )
     }
 }

@@ -3,9 +3,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Body, Client, Response, StatusCode};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -15,8 +14,8 @@ const REFUSAL_MAX_BYTES: usize = 64 * 1024;
 /// What came of posting a task's input.
 #[derive(Debug)]
 pub(super) enum Answer {
-    Result(Vec<u8>),
-    TooLarge,
+    /// It was taken: the body is the result.
+    Result(Response),
     /// No connection could be made: nothing of it arrived.
     NotReached(String),
     /// It arrived, or may have; there is no whole answer.
@@ -111,8 +110,7 @@ impl HttpCaller {
         &self,
         url: &str,
         headers: &[(&'static str, String)],
-        input: Bytes,
-        max_bytes: usize,
+        input: Body,
     ) -> Answer {
         let mut call = self
             .client
@@ -134,11 +132,7 @@ impl HttpCaller {
             let tail = read.map(|(body, _)| body).unwrap_or_default();
             return Answer::Refused { status, tail };
         }
-        match read_body(response, max_bytes).await {
-            Ok((body, true)) => Answer::Result(body),
-            Ok(_) => Answer::TooLarge,
-            Err(error) => Answer::Broken(root_cause(&error)),
-        }
+        Answer::Result(response)
     }
 }
 
@@ -158,7 +152,7 @@ async fn read_body(
 }
 
 /// The innermost error says what happened; those around it say where in the client.
-fn root_cause(error: &reqwest::Error) -> String {
+pub(super) fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return String::from("there was no answer in time");
     }

@@ -11,6 +11,7 @@ mod handle;
 mod http;
 mod keys;
 mod log;
+pub mod payloads;
 mod persist;
 mod serve;
 mod tools;
@@ -34,6 +35,7 @@ pub use tools::{AliveView, RESTART_ATTEMPTS_MAX, ReportOptions, WakeOptions};
 use self::channel::{Agent, AgentConfig, Channels, Outside};
 use self::driver::{Driver, Streams};
 use self::executor::Executor;
+use self::payloads::PayloadFolder;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
 use crate::net::{Net, NetConfig, NetError};
@@ -102,6 +104,9 @@ impl RuntimeConfig {
 pub struct FilesConfig {
     /// Made when the first file comes; unfinished ones are in a folder within.
     pub incoming: PathBuf,
+    /// Made when the first payload comes: inputs and results of tasks that are too large for a
+    /// message. This node's alone.
+    pub payloads: PathBuf,
     /// What they must leave free on the disk.
     pub keep_free_bytes: u64,
 }
@@ -148,6 +153,11 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
     let incoming = &config.files.incoming;
     config.node.transfer.folder =
         std::path::absolute(incoming).unwrap_or_else(|_| incoming.clone());
+    let payloads = &config.files.payloads;
+    config.node.task.payload_folder =
+        std::path::absolute(payloads).unwrap_or_else(|_| payloads.clone());
+    let max_bytes = config.node.task.payload_max_bytes;
+    let payloads = PayloadFolder::new(&config.files, max_bytes);
     let net = Net::start(NetConfig {
         keypair: config.identity.transport_keypair(),
         network: config.node.network.clone(),
@@ -157,7 +167,9 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
     .await?;
     let listen = net.local_addrs().to_vec();
     let executor = Executor::start(config.guard_exe.clone(), config.work_dir.clone());
-    let executor = executor.with_api(config.api);
+    let executor = executor
+        .with_api(config.api)
+        .with_payloads(payloads.clone());
     let outside = match &config.agent {
         AgentConfig::Outside(agent) => Some(Outside::new(agent.clone(), executor.runner())),
         AgentConfig::Inbox | AgentConfig::Echo | AgentConfig::Custom(_) => None,
@@ -176,7 +188,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
         Driver::start(config, open, net, executor, metrics.clone(), streams).await?;
     let stop = CancellationToken::new();
     let driver = tokio::spawn(driver.run(stop.clone()));
-    let handle = Handle::new(calls, metrics, channels, desk, passes);
+    let handle = Handle::new(calls, metrics, channels, desk, passes, payloads);
     if let Some(outside) = outside {
         tokio::spawn(outside.take_reports(handle.clone(), stop.clone()));
     }

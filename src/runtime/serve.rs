@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::executor::Work;
 use crate::types::limits::RESULT_MAX_BYTES;
@@ -13,8 +14,10 @@ pub struct ServeSpec {
     pub how: ServeHow,
     /// A run that takes longer is cut, whatever the task's deadline.
     pub timeout_ms: u64,
-    /// A larger result is none, and the run is cut; at most [`RESULT_MAX_BYTES`].
+    /// A larger result is none, and the run is cut; at most `task.max_payload`.
     pub output_max_bytes: usize,
+    /// Whether a requester that asks for it may read what a command writes before it has ended.
+    pub stream: bool,
 }
 
 /// Who does it.
@@ -47,6 +50,7 @@ impl ServeSpec {
             how,
             timeout_ms,
             output_max_bytes: RESULT_MAX_BYTES,
+            stream: false,
         }
     }
 }
@@ -62,4 +66,6 @@ pub struct CommandSpec {
     pub memory_max_bytes: Option<u64>,
     /// Whether its runs may hand on parts of their tasks.
     pub delegate: bool,
+    /// A command that is to end gets SIGTERM, and SIGKILL after so long. None: SIGKILL at once.
+    pub stop_grace: Option<Duration>,
 }

@@ -424,6 +424,8 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
                 .collect(),
             ..Marks::default()
         },
+        input_file: None,
+        stream: false,
     };
     Job {
         host,

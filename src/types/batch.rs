@@ -43,6 +43,8 @@ pub enum Keyspace {
     Score = 24,
     /// Whom to tell that a task of ours has ended, by task id.
     Webhook = 25,
+    /// A payload that is here, by the hash of its content.
+    Payload = 26,
     /// A file we send, by transfer id.
     SentFile = 40,
     /// The hashes of its chunks.
@@ -57,7 +59,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 20] = [
+    pub const ALL: [Keyspace; 21] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -73,6 +75,7 @@ impl Keyspace {
         Keyspace::InboxSender,
         Keyspace::Score,
         Keyspace::Webhook,
+        Keyspace::Payload,
         Keyspace::SentFile,
         Keyspace::SentChunks,
         Keyspace::ReceivedFile,

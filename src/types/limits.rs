@@ -7,10 +7,14 @@ pub const BODY_MAX_BYTES: usize = FRAME_MAX_BYTES - 64 * 1024;
 /// Nesting of CBOR: our deepest message has 6 levels.
 pub const CBOR_MAX_DEPTH: usize = 16;
 
-/// One task's input; larger ones wait for chunked transfer.
+/// One task's input in a message; larger ones travel as files.
 pub const INPUT_MAX_BYTES: usize = 1024 * 1024;
-/// One task's result.
+/// One task's result in a message; larger ones travel as files.
 pub const RESULT_MAX_BYTES: usize = 1024 * 1024;
+/// Inputs and results above these limits are files: one of them.
+pub const PAYLOAD_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+/// How many of them a node has.
+pub const PAYLOADS_MAX: usize = 4_096;
 /// What of a failed command's error output is kept.
 pub const STDERR_TAIL_BYTES: usize = 4 * 1024;
 /// The text that says why something failed.
@@ -69,6 +73,9 @@ pub const LABELS_MAX: usize = 16;
 /// What a run says of how far it is, in words, and what it has written since the last time.
 pub const PROGRESS_NOTE_MAX_BYTES: usize = 256;
 pub const PROGRESS_DATA_MAX_BYTES: usize = 32 * 1024;
+/// What of that a requester keeps for who watches: of a task, and of all.
+pub const PROGRESS_TASK_MAX_BYTES: usize = 256 * 1024;
+pub const PROGRESS_KEPT_MAX_BYTES: usize = 32 * 1024 * 1024;
 /// How long a terminal task and a worker's tombstone are kept: 8 days.
 pub const TERMINAL_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
 

@@ -6,6 +6,7 @@ mod id;
 pub mod limits;
 mod marks;
 mod message;
+mod payload;
 mod prefix;
 mod stream;
 mod task;
@@ -22,6 +23,7 @@ pub use id::{
 pub use libp2p::{Multiaddr, PeerId};
 pub use marks::Marks;
 pub use message::{MessageKind, Received};
+pub use payload::{FileRef, PayloadFile};
 pub use prefix::Prefix;
 pub use stream::StreamKind;
 pub use task::{Priority, TaskState};

@@ -46,6 +46,6 @@ pub use task::{
     TaskProgressAck, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck,
 };
 pub use transfer::{
-    ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, OfferAnswer, RefusedFile,
+    ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, OfferAnswer, Purpose, RefusedFile,
 };
 pub use wake::{WakeRequest, WakeStatus, WakeUp, WakeUpAck, WakeUpdate};

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::left_out;
-use crate::types::{BootId, Capability, FencingToken, TaskId};
+use crate::types::{BootId, Capability, FencingToken, FileRef, TaskId};
 
 /// Requester to worker: run these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,10 @@ pub struct DelegateItem {
     pub capability: Capability,
     #[serde(with = "serde_bytes")]
     pub input: Vec<u8>,
+    /// The input, where it is too large to stand here: then `input` is empty, and the file comes
+    /// once the offer was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_file: Option<FileRef>,
     /// How long the lease runs from each acceptance or renewal.
     pub lease_ms: u64,
     /// What is left until the task's deadline.
@@ -164,6 +168,8 @@ pub enum TaskOutcome {
         #[serde(with = "serde_bytes")]
         result: Vec<u8>,
     },
+    /// The same with a result too large to stand here: the file comes once it was asked for.
+    CompletedFile { file: FileRef },
     /// The command failed, could not be started, or went over a limit.
     Failed {
         reason: String,
@@ -206,6 +212,8 @@ pub enum AckAnswer {
     Kept,
     /// The token is not the current one, or the task is over or unknown.
     Fenced,
+    /// It is to be taken, but its file is not here yet: send it, then say this again.
+    Pending,
 }
 
 /// Requester to worker: stop these.

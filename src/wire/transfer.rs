@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::TransferId;
+use crate::types::{FencingToken, TaskId, TransferId};
 
 /// Sender to receiver: take this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,34 @@ pub struct ChunkOffer {
     /// one chunk, because the root is its hash.
     #[serde(with = "serde_bytes")]
     pub chunks: Vec<u8>,
+    /// What a task gets or gave. Left out: a file for the receiver's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
+}
+
+/// Which part of which task a file is. It is taken only of a task that is held under this token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Purpose {
+    /// Requester to worker.
+    TaskInput {
+        task_id: TaskId,
+        token: FencingToken,
+    },
+    /// Worker to requester.
+    TaskResult {
+        task_id: TaskId,
+        token: FencingToken,
+    },
+}
+
+impl Purpose {
+    /// Whose it is.
+    pub fn task_id(self) -> TaskId {
+        match self {
+            Purpose::TaskInput { task_id, .. } | Purpose::TaskResult { task_id, .. } => task_id,
+        }
+    }
 }
 
 /// The response to an offer.
@@ -69,6 +97,8 @@ pub enum RefusedFile {
     ChunkErrors,
     /// The manifest contradicts itself, or what was said before under this id.
     BadManifest,
+    /// It is no part of a task that the receiver has under this token.
+    Unexpected,
 }
 
 impl RefusedFile {
@@ -88,6 +118,7 @@ impl RefusedFile {
             RefusedFile::Canceled => "the receiver canceled it",
             RefusedFile::ChunkErrors => "too many chunks did not match their hashes",
             RefusedFile::BadManifest => "the receiver found the offer contradictory",
+            RefusedFile::Unexpected => "the receiver does not wait for this part of the task",
         }
     }
 }

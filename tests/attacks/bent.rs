@@ -219,6 +219,7 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                     token,
                     capability: "wc".parse().unwrap(),
                     input: b"a b".to_vec(),
+                    input_file: None,
                     lease_ms: 20_000,
                     remaining_ms: 60_000,
                     orphan: None,

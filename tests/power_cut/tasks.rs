@@ -81,6 +81,7 @@ async fn node(
     }
     let files = FilesConfig {
         incoming: "/nonexistent".into(),
+        payloads: "/nonexistent".into(),
         keep_free_bytes: 0,
     };
     let mut config = RuntimeConfig::new(identity, node, files);

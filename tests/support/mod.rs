@@ -6,6 +6,8 @@
     reason = "each test file uses its part of this"
 )]
 
+pub mod node;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

@@ -1,14 +1,17 @@
 //! One body of each kind (section 7).
 
-use junto::types::{BootId, Capability, EntityId, FencingToken, Nonce, TaskId};
+use junto::types::{
+    BootId, Capability, EntityId, FencingToken, FileRef, Nonce, TaskId, TransferId,
+};
 use junto::wire::{
     AcceptAnswer, AckAnswer, AgentPresence, AgreePart, Budget, CancelItem, CapabilityQuery,
-    CapabilityResponse, DelegateItem, Discovery, FreeSlots, Heartbeat, HeartbeatAck, Load,
-    NodeStatus, Orphan, OutputPart, Ping, ProgressAnswer, ProgressItem, RefuseReason,
-    RegistryEntries, RegistryHave, RegistrySync, RenewAnswer, RenewItem, ResultItem, RevealAnswer,
-    RevealItem, StatusReport, TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskProgress,
-    TaskProgressAck, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck,
-    WakeStatus, WakeUp, WakeUpAck, WakeUpdate, cbor,
+    CapabilityResponse, ChunkAnswer, ChunkOffer, DelegateItem, Discovery, FreeSlots, Heartbeat,
+    HeartbeatAck, Load, NodeStatus, OfferAnswer, Orphan, OutputPart, Ping, ProgressAnswer,
+    ProgressItem, Purpose, RefuseReason, RefusedFile, RegistryEntries, RegistryHave, RegistrySync,
+    RenewAnswer, RenewItem, ResultItem, RevealAnswer, RevealItem, StatusReport, TaskAccept,
+    TaskCancel, TaskDelegate, TaskOutcome, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
+    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeStatus, WakeUp, WakeUpAck,
+    WakeUpdate, cbor,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -41,6 +44,7 @@ pub fn delegate() -> TaskDelegate {
             token: FencingToken(1),
             capability: capability(),
             input: b"a b".to_vec(),
+            input_file: None,
             lease_ms: 20_000,
             remaining_ms: 600_000,
             orphan: None,
@@ -51,10 +55,19 @@ pub fn delegate() -> TaskDelegate {
     }
 }
 
+fn large() -> FileRef {
+    FileRef {
+        root: [0x59; 32],
+        size: 5_000_000,
+    }
+}
+
 /// An offer that asks for everything that one can ask for.
 fn demanding() -> TaskDelegate {
     let mut delegate = delegate();
     let item = &mut delegate.items[0];
+    item.input = Vec::new();
+    item.input_file = Some(large());
     item.orphan = Some(Orphan::Stop);
     item.stream = true;
     item.budget = Some(Budget {
@@ -96,6 +109,7 @@ fn bodies() -> Vec<Value> {
         ended(TaskOutcome::Completed {
             result: b"2".to_vec(),
         }),
+        ended(TaskOutcome::CompletedFile { file: large() }),
         ended(TaskOutcome::Failed {
             reason: "x".into(),
             poison: false,
@@ -152,7 +166,7 @@ fn bodies() -> Vec<Value> {
         ],
     };
     let kept = TaskResultAck {
-        answers: vec![AckAnswer::Kept, AckAnswer::Fenced],
+        answers: vec![AckAnswer::Kept, AckAnswer::Fenced, AckAnswer::Pending],
     };
     let cancel = TaskCancel {
         items: vec![CancelItem { task_id, token }],
@@ -182,8 +196,35 @@ fn bodies() -> Vec<Value> {
     ]
     .into_iter()
     .chain(reveals_and_progress())
+    .chain(offers_of_files())
     .chain(signs_of_life())
     .collect()
+}
+
+/// A part of a task as a file, in both directions.
+fn offers_of_files() -> [Value; 3] {
+    let (task_id, token) = (task_id(), FencingToken(1));
+    let offer = |purpose| ChunkOffer {
+        transfer_id: TransferId(uuid::Uuid::from_bytes([0x5a; 16])),
+        name: "task".into(),
+        size: 5,
+        chunk_bytes: 1 << 20,
+        root: [0x59; 32],
+        chunks: Vec::new(),
+        purpose: Some(purpose),
+    };
+    let unexpected = ChunkAnswer {
+        transfer_id: TransferId(uuid::Uuid::from_bytes([0x5a; 16])),
+        answer: OfferAnswer::Refused(RefusedFile::Unexpected),
+    };
+    [
+        body("chunk-offer", &offer(Purpose::TaskInput { task_id, token })),
+        body(
+            "chunk-offer",
+            &offer(Purpose::TaskResult { task_id, token }),
+        ),
+        body("chunk-answer", &unexpected),
+    ]
 }
 
 fn reveals_and_progress() -> [Value; 4] {

@@ -105,7 +105,7 @@ async fn send(request: RequestBuilder, limit: Duration) -> Result<Response, Clie
         .map_err(|error| failed(&error))
 }
 
-fn failed(error: &reqwest::Error) -> ClientError {
+pub(super) fn failed(error: &reqwest::Error) -> ClientError {
     if error.is_timeout() {
         ClientError::Timeout
     } else if error.is_connect() {
@@ -128,7 +128,7 @@ fn root_cause(error: &dyn std::error::Error) -> String {
 }
 
 /// The response, unless it is a refusal.
-async fn accepted(response: Response) -> Result<Response, ClientError> {
+pub(super) async fn accepted(response: Response) -> Result<Response, ClientError> {
     let status = response.status();
     if status.is_success() {
         return Ok(response);

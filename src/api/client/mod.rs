@@ -6,6 +6,7 @@
 mod http;
 mod messages;
 mod node;
+mod payloads;
 mod tasks;
 mod transfers;
 mod wakes;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use reqwest::Url;
 
+pub use self::payloads::ResultStream;
 pub use self::tasks::TaskOutput;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

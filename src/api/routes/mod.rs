@@ -9,6 +9,7 @@ mod key;
 mod message;
 mod metrics;
 mod node;
+mod payloads;
 mod talk;
 mod tasks;
 mod transfers;
@@ -45,6 +46,8 @@ pub(super) struct ApiState {
     callers: Arc<Callers>,
     /// Room for streams of events.
     streams: Arc<Semaphore>,
+    /// Room for payloads that are handed over.
+    uploads: Arc<Semaphore>,
     /// Whether only this machine can reach the API.
     private: bool,
     /// The description of the API, as sent.
@@ -88,6 +91,7 @@ pub(super) fn router(handle: Handle, private: bool, stop: CancellationToken) -> 
             waits,
             callers: Arc::default(),
             streams: Arc::new(Semaphore::new(events::STREAMS_MAX)),
+            uploads: Arc::new(Semaphore::new(payloads::UPLOADS_MAX)),
             private,
             description,
             stop,
@@ -113,6 +117,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::resubmit))
         .routes(routes!(tasks::drop_input))
         .routes(routes!(drain::drain, drain::drained))
+        .routes(routes!(payloads::input))
         .routes(routes!(work::extend))
         .routes(routes!(work::complete))
         .routes(routes!(work::fail))
@@ -143,7 +148,9 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(transfers::show))
         .routes(routes!(wake::phase))
         .layer(middleware::from_fn_with_state(WAIT_TIMEOUT, limit_time));
-    at_once.merge(waiting)
+    // These take as long as their bytes, and are ended when none comes.
+    let streaming = OpenApiRouter::new().routes(routes!(payloads::upload));
+    at_once.merge(waiting).merge(streaming)
 }
 
 async fn no_such_route(uri: Uri) -> Refused {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -10,6 +11,7 @@ use axum::response::IntoResponse;
 use data_encoding::BASE64;
 use uuid::Uuid;
 
+use super::payloads::{body_of, hash_of};
 use super::{ApiState, peer_named};
 use crate::api::body::{
     DEADLINE_MAX_MS, OrphanRule, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams,
@@ -37,7 +39,7 @@ use crate::types::{Label, Marks, TaskId, TaskKey, TextError, Wall};
             headers(("Location" = String, description = "Where to look at it"))),
         (status = 403, description = "It is more than the task that the run works on may hand on \
             (`not_allowed`)", body = Problem, content_type = PROBLEM_JSON),
-        (status = 404, description = "No such peer (`not_found`)",
+        (status = 404, description = "No such peer, or no payload of that hash (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "Several peers go by that name (`ambiguous`), or the id \
             or the key belongs to another task (`conflict`)", body = Problem, content_type = PROBLEM_JSON),
@@ -186,13 +188,18 @@ pub(super) async fn result(
     State(state): State<ApiState>,
     PathId(id): PathId<TaskId>,
 ) -> Result<impl IntoResponse, Refused> {
-    let Reply::TaskResult {
-        worker,
-        attempts,
-        result,
-    } = state.call(Command::TaskResult(id)).await?
-    else {
-        return Err(Refused::unexpected_reply("task result"));
+    let (worker, attempts, result) = match state.call(Command::TaskResult(id)).await? {
+        Reply::TaskResult {
+            worker,
+            attempts,
+            result,
+        } => (worker, attempts, Body::from(result)),
+        Reply::TaskResultFile {
+            worker,
+            attempts,
+            file,
+        } => (worker, attempts, body_of(&state, file).await?),
+        _ => return Err(Refused::unexpected_reply("task result")),
     };
     let mut headers = HeaderMap::new();
     headers.insert(
@@ -359,6 +366,14 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         let why = format!("{} is not within 1 and {DEADLINE_MAX_MS}", body.deadline_ms);
         return Err(Refused::invalid("deadline_ms", why));
     }
+    let input_file = body.input_file.as_deref();
+    let input_file = input_file
+        .map(|text| hash_of("input_file", text))
+        .transpose()?;
+    if input_file.is_some() && (body.input.is_some() || body.input_text.is_some()) {
+        let why = "input or input_text stands beside it: send one";
+        return Err(Refused::invalid("input_file", why));
+    }
     let input = match (body.input, body.input_text) {
         (Some(_), Some(_)) => {
             return Err(Refused::invalid(
@@ -391,6 +406,8 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         },
         parent: None,
         marks,
+        input_file,
+        stream: body.stream,
     })
 }
 

@@ -12,11 +12,12 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::ApiState;
+use super::payloads::hash_of;
 use crate::api::extract::{JsonBody, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
-use crate::proto::node::{CommandErrorCode, RunOutcome};
+use crate::proto::node::{Command, CommandErrorCode, PayloadView, Reply, RunOutcome};
 use crate::runtime::executor::{Ask, ClaimError, Claimed};
-use crate::types::{Capability, TaskId};
+use crate::types::{Capability, FileRef, TaskId};
 
 const MAX_DEFAULT: usize = 1;
 const MAX_MAX: usize = 16;
@@ -60,6 +61,10 @@ pub(super) struct ClaimedTask {
     /// The input as text, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     input_text: Option<String>,
+    /// How large the input is, where it is too large to stand here: fetch it with
+    /// `GET /v1/tasks/{id}/input`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_bytes: Option<u64>,
     /// How long the claim holds.
     lease_ms: u64,
     /// When the task is out of time, however often the claim is extended.
@@ -85,6 +90,8 @@ pub(super) struct CompleteBody {
     result: Option<String>,
     /// The result as text; in place of `result`. Neither: empty.
     result_text: Option<String>,
+    /// In place of both: the hash of a payload that `PUT /v1/payloads` took, for what is over 1 MiB.
+    result_file: Option<String>,
 }
 
 /// Why a task came to nothing.
@@ -163,6 +170,8 @@ pub(super) async fn extend(
     params(("id" = Uuid, Path, description = "The task's id")),
     responses(
         (status = 204, description = "It is durable"),
+        (status = 404, description = "No payload has the hash that `result_file` says \
+            (`not_found`)", body = Problem, content_type = PROBLEM_JSON),
         (status = 409, description = "The claim has lapsed (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
@@ -179,6 +188,14 @@ pub(super) async fn complete(
     PathId(id): PathId<TaskId>,
     JsonBody(body): JsonBody<CompleteBody>,
 ) -> Result<StatusCode, Refused> {
+    if let Some(hash) = &body.result_file {
+        if body.result.is_some() || body.result_text.is_some() {
+            let why = "result or result_text stands beside it: send one";
+            return Err(Refused::invalid("result_file", why));
+        }
+        let outcome = payload_named(&state, hash).await?;
+        return end(&state, id, body.claim, outcome).await;
+    }
     let result = match (body.result, body.result_text) {
         (Some(_), Some(_)) => {
             let why = "result_text stands beside it: send one";
@@ -217,6 +234,18 @@ pub(super) async fn fail(
     end(&state, id, body.claim, RunOutcome::Failed { reason }).await
 }
 
+async fn payload_named(state: &ApiState, hash: &str) -> Result<RunOutcome, Refused> {
+    let root = hash_of("result_file", hash)?;
+    let Reply::Payload(PayloadView { size, .. }) = state.call(Command::Payload(root)).await? else {
+        return Err(Refused::unexpected_reply("payload"));
+    };
+    let content = FileRef { root, size };
+    Ok(RunOutcome::CompletedFile {
+        content,
+        file: None,
+    })
+}
+
 async fn end(
     state: &ApiState,
     id: TaskId,
@@ -225,6 +254,9 @@ async fn end(
 ) -> Result<StatusCode, Refused> {
     let bytes = match &outcome {
         RunOutcome::Completed { result } => result.len(),
+        RunOutcome::CompletedFile { content, .. } => {
+            usize::try_from(content.size).unwrap_or(usize::MAX)
+        }
         RunOutcome::Failed { .. } => 0,
     };
     let run = match state.handle.desk().begin_end(id, claim, bytes) {
@@ -270,13 +302,16 @@ fn shown(task: Claimed, lease: Duration) -> ClaimedTask {
         capability: task.capability.to_string(),
         token: task.token.0,
         input: BASE64.encode(&task.input),
-        input_text: String::from_utf8(task.input).ok(),
+        input_text: String::from_utf8(task.input)
+            .ok()
+            .filter(|_| task.input_file.is_none()),
+        input_bytes: task.input_file.map(|file| file.size),
         lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
         timeout_ms: task.timeout_ms,
     }
 }
 
-fn refused(error: ClaimError) -> Refused {
+pub(super) fn refused(error: ClaimError) -> Refused {
     let because = |code: CommandErrorCode, why: &str| Refusal::Command(code).because(why);
     match error {
         ClaimError::Lapsed => because(

@@ -50,6 +50,7 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks",
             "GET /v1/tasks/{id}",
             "GET /v1/tasks/{id}/events",
+            "GET /v1/tasks/{id}/input",
             "GET /v1/tasks/{id}/result",
             "GET /v1/transfers",
             "GET /v1/transfers/{id}",
@@ -80,6 +81,7 @@ async fn the_description_lists_every_route() {
             "POST /v1/wake",
             "POST /v1/wake/resumed",
             "POST /v1/wake/{id}/resumed",
+            "PUT /v1/payloads",
         ]
     );
     let mut references = Vec::new();

@@ -16,6 +16,10 @@ pub(super) fn told(id: TaskId, after: Option<u64>, known: u64) -> CommandResult 
         worker: None,
         token: None,
         note: None,
+        percent: None,
+        offset: None,
+        data: None,
+        text: None,
     };
     let over = known == 3;
     let state = if over {

@@ -22,12 +22,12 @@ use super::problem::{PROBLEM_JSON, Problem};
 use super::{ApiClient, ApiError, ApiServer, ApiToken};
 use crate::proto::node::{
     AttemptView, Command, CommandResult, CountView, Direction, DrainView, EntryView,
-    FingerprintView, IdentityView, LoadView, MessageKind, MessageView, NodeStats, PeerStatusView,
-    PeerView, PongView, Priority, Reply, StatusView, TaskCounts, TaskState, TaskView, TransferView,
-    WakeView,
+    FingerprintView, IdentityView, LoadView, MessageKind, MessageView, NodeStats, PayloadView,
+    PeerStatusView, PeerView, PongView, Priority, Reply, StatusView, TaskCounts, TaskState,
+    TaskView, TransferView, WakeView,
 };
 use crate::runtime::Handle;
-use crate::types::{EntityId, PeerId, TaskId};
+use crate::types::{EntityId, FileRef, PeerId, TaskId};
 use crate::wire::Evidence;
 
 /// Nothing here takes longer.
@@ -171,6 +171,8 @@ fn answer(command: Command) -> CommandResult {
                 .collect(),
             next: None,
         },
+        Command::KeepPayload { content, .. } => Reply::Payload(payload_view(content)),
+        Command::Payload(root) => Reply::Payload(payload_view(FileRef { root, size: 3 })),
         Command::CancelTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Canceled))),
         Command::Resubmit { as_id, .. } => {
             Reply::Task(Box::new(task_view(as_id.0, TaskState::Submitted)))
@@ -340,6 +342,13 @@ fn entry_view() -> EntryView {
     }
 }
 
+fn payload_view(content: FileRef) -> PayloadView {
+    PayloadView {
+        hash: data_encoding::HEXLOWER.encode(&content.root),
+        size: content.size,
+    }
+}
+
 fn task_view(id: Uuid, state: TaskState) -> TaskView {
     TaskView {
         id: id.to_string(),
@@ -354,6 +363,7 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         budget: None,
         stops: false,
         input_bytes: 3,
+        moving: None,
         result_bytes: None,
         reason: None,
         no_worker: false,

@@ -17,7 +17,9 @@ mod dead;
 mod list;
 mod map;
 mod notify;
+mod payload;
 mod show;
+mod stream;
 mod submit;
 mod watch;
 
@@ -129,23 +131,24 @@ async fn result(home: &Home, id: TaskId, json: bool) -> Outcome {
 }
 
 async fn write_result(home: &Home, id: &str, json: bool) -> Outcome {
+    if !json {
+        let ask = |client: ApiClient| async move { client.result_stream(id).await };
+        let stream = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
+        return payload::write(id, stream).await;
+    }
     let ask = |client: ApiClient| async move { client.result(id).await };
     let done = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
-    if json {
-        let end = Some(End {
-            result: Some(BASE64.encode(&done.result)),
-            worker: done.worker,
-            attempts: done.attempts,
-            reason: None,
-        });
-        output::json(&Report {
-            id,
-            state: TaskState::Completed,
-            end,
-        })?;
-    } else {
-        output::bytes(&done.result)?;
-    }
+    let end = Some(End {
+        result: Some(BASE64.encode(&done.result)),
+        worker: done.worker,
+        attempts: done.attempts,
+        reason: None,
+    });
+    output::json(&Report {
+        id,
+        state: TaskState::Completed,
+        end,
+    })?;
     Ok(Exit::Done)
 }
 

@@ -19,6 +19,8 @@ use super::super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_aski
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
 use super::agree::AgreementArgs;
+use super::payload::{self, Input};
+use super::stream;
 use super::{End, Report, write_result};
 use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
@@ -29,6 +31,8 @@ use crate::types::{Capability, Label, TaskKey, Tier, Wall};
 
 /// One question for a task's end; the rest of the time is asked for again.
 const END_WAIT_MAX: Duration = Duration::from_secs(20);
+/// The same while somebody watches how it goes.
+const WATCHED_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long past its deadline a task's end may take to be seen.
 pub(super) const DEADLINE_GRACE: Duration = Duration::from_secs(60);
 const SPINNER_TICK: Duration = Duration::from_millis(120);
@@ -46,7 +50,7 @@ pub(in crate::cli) struct SubmitArgs {
     /// What the worker must offer, such as wc.
     #[arg(value_name = "CAP")]
     capability: Capability,
-    /// The input, from a file or from stdin.
+    /// The input, from a file or from stdin, 1 GiB at most.
     #[arg(long, value_name = "FILE or -", conflicts_with = "text")]
     input: Option<PathBuf>,
     /// The input itself.
@@ -92,6 +96,9 @@ pub(in crate::cli) struct SubmitArgs {
     /// A label of the task, by which `task list --label` finds it; may be given several times.
     #[arg(long, value_name = "LABEL")]
     label: Vec<Label>,
+    /// Hear what its runs say before they have ended: `task watch` tells, and with --wait stderr.
+    #[arg(long)]
+    stream: bool,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -99,10 +106,19 @@ pub(in crate::cli) struct SubmitArgs {
 
 /// Hands over a task; with `--wait` also follows it to its end.
 pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
+    let input = read_input(&args)?;
+    // Without a node now, there is none to be waited for.
+    connect(home)?;
+    let (input, input_file) = match &input {
+        Input::Small(bytes) => (Some(BASE64.encode(bytes)), None),
+        Input::Large(source) => (None, Some(payload::upload(home, source).await?)),
+    };
     let task = SubmitBody {
         capability: args.capability.to_string(),
-        input: Some(BASE64.encode(&read_input(&args)?)),
+        input,
         input_text: None,
+        input_file,
+        stream: args.stream,
         id: Some(Uuid::now_v7()),
         to: args.to.as_ref().map(ToString::to_string),
         priority: args.priority,
@@ -118,14 +134,15 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         min_tier: args.min_tier,
         labels: args.label.iter().map(ToString::to_string).collect(),
     };
-    // Without a node now, there is none to be waited for.
-    connect(home)?;
     let task = &task;
     let ask = |client: ApiClient| async move { client.submit(task).await };
     let view = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
     if args.wait {
         let limit = left_until(&view.deadline) + DEADLINE_GRACE;
-        let view = await_end(home, view, limit).await?;
+        let view = match args.stream {
+            true => await_streaming(home, view, limit).await?,
+            false => await_end(home, view, limit).await?,
+        };
         return report_end(home, &view, json).await;
     }
     if json {
@@ -147,13 +164,12 @@ fn left_until(deadline: &str) -> Duration {
     at.duration_since(SystemTime::now()).unwrap_or_default()
 }
 
-fn read_input(args: &SubmitArgs) -> Result<Vec<u8>, Failure> {
-    let bytes = match (&args.input, &args.text) {
-        (Some(path), _) if path == Path::new("-") => read_bounded(io::stdin().lock(), "stdin")?,
-        (Some(path), _) => return read_file(path),
-        (None, text) => text.clone().unwrap_or_default().into_bytes(),
-    };
-    fitting(bytes)
+fn read_input(args: &SubmitArgs) -> Result<Input, Failure> {
+    match (&args.input, &args.text) {
+        (Some(path), _) if path == Path::new("-") => Input::of_stream(io::stdin().lock(), "stdin"),
+        (Some(path), _) => Input::of_file(path),
+        (None, text) => Ok(Input::Small(text.clone().unwrap_or_default().into_bytes())),
+    }
 }
 
 /// A file's content, as a task's input.
@@ -192,6 +208,18 @@ async fn await_end(home: &Home, view: TaskView, limit: Duration) -> Result<TaskV
     ended
 }
 
+/// The same, while what its runs say is shown.
+async fn await_streaming(
+    home: &Home,
+    view: TaskView,
+    limit: Duration,
+) -> Result<TaskView, Failure> {
+    let spinner = spinner();
+    let ended = stream::follow(home, view, limit, &spinner).await;
+    spinner.finish_and_clear();
+    ended
+}
+
 /// The task once it has ended, over restarts of the node; `seen` is shown how it goes.
 pub(super) async fn end_of(
     home: &Home,
@@ -210,7 +238,14 @@ pub(super) async fn end_of(
             );
             return Err(Failure::new(Exit::Unreachable, text));
         }
-        let (id, wait) = (view.id.clone(), left.min(END_WAIT_MAX));
+        let (id, wait) = (
+            view.id.clone(),
+            left.min(if output::watched() {
+                WATCHED_WAIT_MAX
+            } else {
+                END_WAIT_MAX
+            }),
+        );
         let id = id.as_str();
         let ask = |client: ApiClient| async move { client.await_task(id, wait).await };
         view = keep_asking(home, &WAIT_PAUSES_MS, ask)
@@ -225,6 +260,16 @@ pub(super) async fn end_of(
 }
 
 fn progress(view: &TaskView) -> String {
+    if let Some(moving) = &view.moving {
+        return format!(
+            "{} {}: its {} is on its way, {} of {}",
+            view.capability,
+            view.state.as_str(),
+            moving.what,
+            show_bytes(moving.done_bytes),
+            show_bytes(moving.size)
+        );
+    }
     match view.attempts.last() {
         Some(attempt) => format!(
             "{} {}: {} at {}",
@@ -318,6 +363,7 @@ mod tests {
             budget: None,
             stops: false,
             input_bytes: 0,
+            moving: None,
             result_bytes: None,
             reason: Some(String::from("status 1")),
             no_worker,

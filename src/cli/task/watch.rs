@@ -203,6 +203,16 @@ fn sentence(event: &TaskEventView) -> String {
         });
         text.push_str(&worker);
     }
+    if let Some(percent) = event.percent {
+        text.push_str(&format!(": {percent} %"));
+    }
+    if event.offset.is_some() {
+        match (&event.text, &event.data) {
+            (Some(said), _) => text.push_str(&format!(": {}", said.trim_end())),
+            (None, Some(_)) => text.push_str(": bytes that are no text"),
+            (None, None) => {}
+        }
+    }
     if let Some(note) = &event.note {
         text.push_str(": ");
         text.push_str(note.trim());
@@ -222,6 +232,10 @@ mod tests {
             worker: Some(String::from("alice")),
             token: Some(1),
             note: None,
+            percent: None,
+            offset: None,
+            data: None,
+            text: None,
         }
     }
 

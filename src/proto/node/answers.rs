@@ -9,7 +9,7 @@ use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
     CapabilityResponse, ChunkAnswer, HeartbeatAck, MsgType, RegistryEntries, StatusReport,
-    TaskAccept, TaskRenewAck, TaskResultAck, TaskRevealAck, WakeUpAck, cbor,
+    TaskAccept, TaskProgressAck, TaskRenewAck, TaskResultAck, TaskRevealAck, WakeUpAck, cbor,
 };
 
 impl Node {
@@ -83,6 +83,10 @@ impl Node {
                 (ack.answers.len() == items.len()).then_some(())?;
                 self.requester
                     .reveal_answered(*worker, items, &ack.answers, step);
+            }
+            Kind::Progress { requester, runs } => {
+                let ack: TaskProgressAck = decode(read_as(MsgType::TaskProgressAck)?)?;
+                self.said_told(*requester, runs, &ack.answers);
             }
             Kind::Wake { .. } => {
                 let ack: WakeUpAck = decode(read_as(MsgType::WakeUpAck)?)?;

@@ -6,16 +6,16 @@ use std::str::FromStr;
 use super::io::RunOutcome;
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
-    DrainView, EntryView, FingerprintView, IdentityView, MessageView, PeerView, PongView,
-    StatusView, TaskEventsView, TaskView, TransferView, WakeView,
+    DrainView, EntryView, FingerprintView, IdentityView, MessageView, PayloadView, PeerView,
+    PongView, StatusView, TaskEventsView, TaskView, TransferView, WakeView,
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
 pub use crate::proto::task::{Agreement, HeldKey, Start, Wish};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
-    Capability, EntityId, Label, Marks, MessageId, NodeName, PeerId, RunId, TaskId, TaskKey,
-    TextError, TransferId, WakeId,
+    Capability, EntityId, FileRef, Label, Marks, MessageId, NodeName, PayloadFile, PeerId, RunId,
+    TaskId, TaskKey, TextError, TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
 use crate::wire::{Evidence, WakeStatus, WireError};
@@ -77,6 +77,10 @@ pub struct Submission {
     pub parent: Option<HeldKey>,
     /// What it demands of its worker, and its labels.
     pub marks: Marks,
+    /// The input, where it is a payload that this node keeps: its hash; then `input` is empty.
+    pub input_file: Option<[u8; 32]>,
+    /// What its runs say is told to who watches, before they have ended.
+    pub stream: bool,
 }
 
 impl Submission {
@@ -96,6 +100,8 @@ impl Submission {
             wish: Wish::default(),
             parent: None,
             marks: Marks::default(),
+            input_file: None,
+            stream: false,
         }
     }
 }
@@ -178,6 +184,13 @@ pub enum Command {
         target: Target,
     },
     TaskResult(TaskId),
+    /// A payload that the runtime has written to a file of ours and flushed.
+    KeepPayload {
+        content: FileRef,
+        file: uuid::Uuid,
+    },
+    /// Whether a payload is kept.
+    Payload([u8; 32]),
     CancelTask(TaskId),
     /// Hand a failed task over again, as the new task `as_id`.
     Resubmit {
@@ -275,6 +288,13 @@ pub enum Reply {
         next: Option<TaskId>,
     },
     TaskEvents(Box<TaskEventsView>),
+    /// A result that is a file of ours.
+    TaskResultFile {
+        worker: Option<EntityId>,
+        attempts: usize,
+        file: PayloadFile,
+    },
+    Payload(PayloadView),
     TaskResult {
         worker: Option<EntityId>,
         attempts: usize,

@@ -48,6 +48,8 @@ impl Node {
             }
             Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
+            Command::KeepPayload { content, file } => self.keep_payload(content, file, step),
+            Command::Payload(root) => self.payload(&root),
             Command::CancelTask(task) => self.cancel_task(task, step),
             Command::Resubmit { id: task, as_id } => self.resubmit(task, as_id, step),
             Command::DropTask(task) => self.drop_task(task, step),

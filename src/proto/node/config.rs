@@ -7,6 +7,7 @@ use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
+use crate::types::limits::PAYLOAD_MAX_BYTES;
 use crate::types::{Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 
@@ -67,6 +68,11 @@ pub struct TaskConfig {
     pub backoff_max_ms: u64,
     /// Whether webhooks may go to other machines.
     pub remote_webhooks: bool,
+    /// The largest input or result, and what all that are kept may take together.
+    pub payload_max_bytes: u64,
+    pub payload_space_bytes: u64,
+    /// Where they are.
+    pub payload_folder: PathBuf,
 }
 
 impl Default for TaskConfig {
@@ -80,6 +86,9 @@ impl Default for TaskConfig {
             backoff_ms: 500,
             backoff_max_ms: 30_000,
             remote_webhooks: false,
+            payload_max_bytes: PAYLOAD_MAX_BYTES,
+            payload_space_bytes: 16 * PAYLOAD_MAX_BYTES,
+            payload_folder: PathBuf::new(),
         }
     }
 }

@@ -4,7 +4,7 @@ use super::Node;
 use super::command::{CommandError, CommandErrorCode, CommandResult, Reply};
 use super::tasks::{no_task, task_view};
 use super::views::{TaskEventView, TaskEventsView};
-use crate::proto::task::{Event, Told};
+use crate::proto::task::{Event, Said, Told};
 use crate::types::limits::COMMANDS_MAX;
 use crate::types::{BatchId, CommandId, TaskId};
 
@@ -68,6 +68,11 @@ impl Node {
 }
 
 fn event_view((number, event): (u64, &Event)) -> TaskEventView {
+    let (percent, offset, data) = match event.said.as_deref() {
+        Some(Said::Percent(percent)) => (Some(*percent), None, None),
+        Some(Said::Output { offset, data }) => (None, Some(*offset), data.as_deref()),
+        None => (None, None, None),
+    };
     TaskEventView {
         number,
         kind: event.kind.as_str().to_owned(),
@@ -75,5 +80,9 @@ fn event_view((number, event): (u64, &Event)) -> TaskEventView {
         worker: event.attempt.map(|(worker, _)| worker.to_string()),
         token: event.attempt.map(|(_, token)| token.0),
         note: event.note.as_deref().map(str::to_owned),
+        percent,
+        offset,
+        text: data.and_then(|data| std::str::from_utf8(data).ok().map(str::to_owned)),
+        data: data.map(|data| data_encoding::BASE64.encode(data)),
     }
 }

@@ -12,7 +12,7 @@ use crate::proto::peers::Sentence;
 use crate::proto::session::{AckOutcome, NoAnswer, SealedRef};
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::types::{
-    BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Nonce, PeerId,
+    BatchId, CommandId, EntityId, ExchangeId, FencingToken, InboundId, Mono, Nonce, PeerId, RunId,
     SessionId, TaskId, TransferId, WakeId,
 };
 use crate::wire::{
@@ -90,6 +90,10 @@ pub(super) enum Kind {
     Reveal {
         worker: EntityId,
         items: Vec<RevealItem>,
+    },
+    Progress {
+        requester: EntityId,
+        runs: Vec<RunId>,
     },
     Wake {
         id: WakeId,
@@ -385,6 +389,7 @@ impl Node {
             // It is asked again until it has told.
             Kind::Reveal { .. } => {}
             Kind::ChunkOffer { id } => self.sends.offer_failed(id, step),
+            Kind::Progress { requester, .. } => self.said_told(requester, &[], &[]),
             Kind::Delegate { worker, offers } => {
                 self.requester.offer_failed(worker, &offers, step, sent);
             }

@@ -12,10 +12,10 @@ use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
 use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
-    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, ProgressAnswer, RegistrySync, TaskAccept,
-    TaskCancel, TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew,
-    TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp,
-    WakeUpAck, WakeUpdate, WireError, cbor,
+    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel,
+    TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
+    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp, WakeUpAck,
+    WakeUpdate, WireError, cbor,
 };
 
 /// The answer to a request: its type, its body, and what it rests on.
@@ -245,7 +245,7 @@ impl Node {
             MsgType::TaskResult => {
                 let TaskResult { items } = read(body)?;
                 bounded(items.len())?;
-                let (answers, after) = self.requester.ended(from, items, step);
+                let (answers, after) = self.take_results(from, items, step);
                 Ok((
                     MsgType::TaskResultAck,
                     cbor::encode(&TaskResultAck { answers }),
@@ -272,8 +272,7 @@ impl Node {
             MsgType::TaskProgress => {
                 let TaskProgress { items } = read(body)?;
                 bounded(items.len())?;
-                // This requester asks for none.
-                let answers = vec![ProgressAnswer::Fenced; items.len()];
+                let answers = self.requester.said(from, items, step);
                 let body = cbor::encode(&TaskProgressAck { answers });
                 Ok((MsgType::TaskProgressAck, body, BatchId::NONE))
             }

@@ -12,11 +12,11 @@ use crate::proto::session::StreamSecrets;
 use crate::proto::webhook::Target;
 pub use crate::types::Received;
 use crate::types::{
-    BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId,
-    HookId, InboundId, JobId, MessageId, Multiaddr, PeerId, Priority, RunId, SessionId, TaskId,
-    WakeId, WriteBatch,
+    BatchId, Capability, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, FileRef,
+    GossipId, HookId, InboundId, JobId, MessageId, Multiaddr, PayloadFile, PeerId, Priority, RunId,
+    SessionId, TaskId, WakeId, WriteBatch,
 };
-use crate::wire::{WakeRequest, WireError};
+use crate::wire::{OutputPart, WakeRequest, WireError};
 
 /// What happened.
 #[derive(Debug)]
@@ -74,6 +74,8 @@ pub enum Input {
     Computed { job: JobId, output: WorkOutput },
     /// An [`Output::Run`] ended.
     RunEnded { run: RunId, outcome: RunOutcome },
+    /// An [`Output::Run`] says something before it has ended. Some of it may be lost.
+    RunSaid { run: RunId, said: RunSaid },
     /// An [`Output::Hook`] ended.
     HookEnded { hook: HookId, ok: bool },
     /// `peer` does not know a session that a stream was to be opened in.
@@ -114,8 +116,26 @@ pub enum ExchangeFailure {
 /// How a command run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    Completed { result: Vec<u8> },
-    Failed { reason: String },
+    Completed {
+        result: Vec<u8>,
+    },
+    /// The result is a payload: in this file, which is flushed, or one that is kept already.
+    CompletedFile {
+        content: FileRef,
+        file: Option<uuid::Uuid>,
+    },
+    Failed {
+        reason: String,
+    },
+}
+
+/// What a run says before it has ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunSaid {
+    /// How far it is.
+    pub percent: Option<u8>,
+    /// What it has written since.
+    pub output: Option<OutputPart>,
 }
 
 /// What to do. The order matters, except across different resources.
@@ -208,6 +228,10 @@ pub struct RunSpec {
     /// Under which the task is held as the run begins.
     pub token: FencingToken,
     pub input: Vec<u8>,
+    /// The input, where it is a payload; then `input` is empty.
+    pub input_file: Option<PayloadFile>,
+    /// Whether anybody wants to hear what it says before it has ended.
+    pub stream: bool,
     /// What is left until the task's deadline.
     pub timeout_ms: u64,
 }

@@ -7,8 +7,8 @@
 //! Where to look: `exchange` sends, `flush` is what leaves once it is durable, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for,
-//! `candidates` says who could take a task. `commands` serves the API, and
-//! hands on to `tasks`, `events`, `notify`, `wakes`, `inbox`, `transfers` and `reach` what is theirs; `views` are what
+//! `candidates` says who could take a task. `commands` serves the API, and hands on to `tasks`, `events`,
+//! `notify`, `wakes`, `inbox`, `transfers`, `payloads` and `reach` what is theirs; `views` are what
 //! it answers with.
 
 mod agree;
@@ -33,7 +33,9 @@ mod meeting;
 mod message;
 mod notify;
 mod outbox;
+mod payloads;
 mod reach;
+mod saying;
 mod stats;
 mod tally;
 mod tasks;
@@ -61,12 +63,15 @@ use self::gate::Gate;
 use self::gossip::Job;
 use self::message::Held;
 use self::outbox::Outbox;
+use self::payloads::Parts;
+use self::saying::Saying;
 use self::tally::Tally;
 use crate::crypto::{Identity, Rng};
 use crate::proto::clear::Clear;
 use crate::proto::guard::Guard;
 use crate::proto::health::Health;
 use crate::proto::inbox::Inbox;
+use crate::proto::payload::Payloads;
 use crate::proto::peers::Peers;
 use crate::proto::registry::{Announcement, Registry};
 use crate::proto::score::Scores;
@@ -121,6 +126,8 @@ pub struct Node {
     receives: Receives,
     /// Offers of files whose answer waits for the disk's word.
     waiting_offers: BTreeMap<TransferId, transfers::WaitingOffer>,
+    parts: Parts,
+    saying: Saying,
     gate: Gate,
     flush: Flush,
     out: Vec<Output>,
@@ -182,6 +189,7 @@ impl Node {
             entity: identity.entity_id,
             capabilities: config.capabilities.clone(),
             renew_ms: task.renew_ms,
+            payload_max_bytes: task.payload_max_bytes,
             first_run: first_id,
         });
         let mut registry = Registry::new(Announcement {
@@ -203,7 +211,9 @@ impl Node {
             max_bytes: config.transfer.max_bytes,
             first_revision,
         });
+        let mut payloads = Payloads::new(task.payload_space_bytes);
         for row in &rows {
+            payloads.load(row, now)?;
             clear.load(row, now);
             requester.load(row, now)?;
             worker.load(row, now)?;
@@ -255,6 +265,8 @@ impl Node {
             sends,
             receives,
             waiting_offers: BTreeMap::new(),
+            parts: Parts::new(payloads),
+            saying: Saying::default(),
             gate: Gate::default(),
             flush: Flush::default(),
             out: Vec::new(),
@@ -363,6 +375,7 @@ impl Node {
             }
             Input::Computed { job, output } => self.computed(job, output, step),
             Input::RunEnded { run, outcome } => self.run_ended(run, outcome, step),
+            Input::RunSaid { run, said } => self.run_said(run, said, step.now.mono),
             Input::HookEnded { hook, ok } => self.wakes.hook_ended(hook, ok),
             Input::StreamRefused { peer, session } => self.stream_refused(peer, session, step),
             Input::StreamAbused { peer, code } => self.penalize(peer, code, step),
@@ -392,6 +405,8 @@ impl Node {
         self.tend_inbox(step);
         self.sends.tick(step);
         self.receives.tick(step);
+        self.tend_payloads(step);
+        self.tell_said(step);
         self.hear_key_news(step);
         self.send_delayed(step);
         self.open_sessions(step);
@@ -527,6 +542,8 @@ impl Node {
             self.inbox.next_deadline(),
             self.sends.next_deadline(),
             self.receives.next_deadline(),
+            self.parts.next_deadline(),
+            self.saying.next_deadline(),
             self.dial_at,
             self.session_at.values().min().copied(),
             self.delayed.iter().map(|(at, ..)| *at).min(),

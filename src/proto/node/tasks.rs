@@ -34,10 +34,11 @@ impl Node {
             Ok(new) => new,
             Err(error) => return (Err(error), BatchId::NONE),
         };
-        let id = new.id;
+        let (id, input_file) = (new.id, new.input_file);
         match self.requester.submit(new, step) {
             SubmitOutcome::Queued(after) => {
                 self.spend(spending, step);
+                self.name_input(input_file);
                 self.seek_workers(step);
                 (self.task_reply(id), after)
             }
@@ -77,9 +78,11 @@ impl Node {
                 Err(error) => return (Err(at(place, error)), BatchId::NONE),
             }
         }
+        let files: Vec<_> = news.iter().map(|new| new.input_file).collect();
         match self.requester.submit_many(news, step) {
             Ok((ids, after)) => {
                 self.spend(spending, step);
+                files.into_iter().for_each(|file| self.name_input(file));
                 self.seek_workers(step);
                 let view = |id: &TaskId| {
                     let (record, _) = self.requester.task(*id)?;
@@ -117,6 +120,8 @@ impl Node {
             agreement,
             wish,
             parent,
+            input_file,
+            stream,
             marks,
         } = submission;
         if !marks.fits() {
@@ -125,6 +130,9 @@ impl Node {
                 format!("a task has at most {LABELS_MAX} labels, and needs at most as many"),
             ));
         }
+        let input_file = input_file
+            .map(|root| self.input_file(id, root))
+            .transpose()?;
         if input.len() > INPUT_MAX_BYTES {
             return Err(CommandError::new(
                 CommandErrorCode::TooLarge,
@@ -141,6 +149,19 @@ impl Node {
             ));
         }
         if let Some(asked) = agreement {
+            if input_file.is_some() {
+                return Err(CommandError::new(
+                    CommandErrorCode::Invalid,
+                    "an input for several workers has 1 MiB at most",
+                ));
+            }
+            if stream {
+                return Err(CommandError::new(
+                    CommandErrorCode::Invalid,
+                    "what several workers are to agree on is not told before it is done: leave \
+                     out stream",
+                ));
+            }
             agree::check(asked, to.is_some())?;
         }
         let wait_ms = match start {
@@ -170,6 +191,8 @@ impl Node {
             orphan,
             agreement,
             marks,
+            input_file,
+            stream,
             delegation: Delegation {
                 wish,
                 parent,
@@ -206,10 +229,11 @@ impl Node {
 
     pub(super) fn task_reply(&self, id: TaskId) -> CommandResult {
         let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
-        Ok(Reply::Task(Box::new(task_view(
-            record,
-            self.waits_for(record),
-        ))))
+        let view = TaskView {
+            moving: self.moving(id),
+            ..task_view(record, self.waits_for(record))
+        };
+        Ok(Reply::Task(Box::new(view)))
     }
 
     /// A task, and if it waits for a worker, what keeps each from it.
@@ -233,6 +257,17 @@ impl Node {
 
     pub(super) fn result_reply(&self, id: TaskId) -> CommandResult {
         let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
+        if let Some(content) = record.result_file {
+            let file = self.payload_file(&content).ok_or_else(|| {
+                let text = format!("the result of task {id} is gone from this node's disk");
+                CommandError::new(CommandErrorCode::Storage, text)
+            })?;
+            return Ok(Reply::TaskResultFile {
+                worker: record.worker,
+                attempts: record.attempts.len(),
+                file,
+            });
+        }
         match (record.state, self.requester.result(id)) {
             (TaskState::Completed, Some(result)) => Ok(Reply::TaskResult {
                 worker: record.worker,
@@ -419,6 +454,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
             reward: budget.reward,
         }),
         stops: record.orphan == Some(Orphan::Stop),
+        moving: None,
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record
             .result_bytes

@@ -5,16 +5,17 @@ use super::command::{CommandError, CommandErrorCode, CommandResult, NewTransfer,
 use super::exchange::Kind;
 use super::flush::Answering;
 use super::io::Output;
+use super::payloads::Part;
 use super::views::{Direction, TransferView};
 use super::{Node, inbound::Answer};
 use crate::proto::Step;
 use crate::proto::session::SealedRef;
 use crate::proto::transfer::{
-    Manifest, NewFile, Offered, ReceiveEffect, ReceivePlan, Received, ReceivedState, SendEffect,
-    SendEnd, SendPlan, Sent, SentState, StoreOutcome, Submitted, safe_name,
+    Manifest, NewFile, Offered, Partial, ReceiveEffect, ReceivePlan, Received, ReceivedState,
+    SendEffect, SendEnd, SendPlan, Sent, SentState, StoreOutcome, Submitted, safe_name,
 };
 use crate::types::limits::{COMMANDS_MAX, FILE_NAME_MAX_BYTES};
-use crate::types::{BatchId, BulkId, CommandId, EntityId, InboundId, PeerId, TransferId};
+use crate::types::{BatchId, BulkId, CommandId, EntityId, FileRef, InboundId, PeerId, TransferId};
 use crate::wire::{
     ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, MsgType, OfferAnswer, RefusedFile,
     WireError, cbor,
@@ -33,7 +34,7 @@ pub enum FileJob {
     /// End whatever is done for a file that we send.
     StopSending { id: TransferId },
     /// Make room for an unfinished file; the answer is [`FileNews::Prepared`].
-    Prepare { id: TransferId, size: u64 },
+    Prepare { partial: Partial, size: u64 },
     /// Take chunks from a stream; ends with [`FileNews::ReceiveEnded`].
     Receive { bulk: BulkId, plan: ReceivePlan },
     /// Tell the stream's sender how much is durable.
@@ -47,14 +48,19 @@ pub enum FileJob {
     /// Flush an unfinished file and give it its name; the answer is [`FileNews::Stored`].
     Store {
         id: TransferId,
-        partial: TransferId,
+        partial: Partial,
         name: String,
         manifest: Manifest,
     },
     /// Delete an unfinished file.
-    Discard { partial: TransferId },
-    /// Delete every unfinished file but these.
-    Sweep { keep: Vec<TransferId> },
+    Discard { partial: Partial },
+    /// Delete a payload's file.
+    DropPayload { file: uuid::Uuid },
+    /// Delete every unfinished file but `keep`, and at a start every payload but these.
+    Sweep {
+        keep: Vec<Partial>,
+        payloads: Vec<uuid::Uuid>,
+    },
 }
 
 /// What became of a file, as the runtime tells it.
@@ -157,8 +163,24 @@ impl Node {
         if offer.name.len() > 4 * FILE_NAME_MAX_BYTES {
             return Err(WireError::PayloadTooLarge);
         }
-        let allowed = self.may_send_files(&peer, &from);
         let id = offer.transfer_id;
+        let allowed = match offer.purpose {
+            None => self.may_send_files(&peer, &from),
+            // One that is on its way was judged before.
+            Some(_) if self.receives.file(id).is_some() => true,
+            Some(purpose) => {
+                let (root, size) = (offer.root, offer.size);
+                let (answer, after) = match self.judge_part(from, purpose, FileRef { root, size }) {
+                    Part::Wanted => (None, BatchId::NONE),
+                    Part::Here(after) => (Some(OfferAnswer::Complete), after),
+                    Part::Refused(why) => (Some(OfferAnswer::Refused(why)), BatchId::NONE),
+                };
+                if let Some(answer) = answer {
+                    return Ok(Some(chunk_answer(id, answer, after)));
+                }
+                true
+            }
+        };
         match self.receives.offered(from, offer, allowed, step) {
             Offered::Answer(answer, after) => Ok(Some(chunk_answer(id, answer, after))),
             Offered::Prepare => {
@@ -240,12 +262,19 @@ impl Node {
             SendEffect::Stop { id } => self.file_job(FileJob::StopSending { id }),
             SendEffect::Cancel { id, to } => self.cancel_with(to, id, step),
             SendEffect::Changed { id, after } => self.transfer_changed(id, after),
+            SendEffect::Brought {
+                to,
+                purpose,
+                arrived,
+            } => self.part_brought(to, purpose, arrived, step),
         }
     }
 
     fn apply_receive(&mut self, effect: ReceiveEffect, step: &mut Step<'_>) {
         match effect {
-            ReceiveEffect::Prepare { id, size } => self.file_job(FileJob::Prepare { id, size }),
+            ReceiveEffect::Prepare { partial, size } => {
+                self.file_job(FileJob::Prepare { partial, size });
+            }
             ReceiveEffect::Receive { bulk, plan } => {
                 self.file_job(FileJob::Receive { bulk, plan });
             }
@@ -279,10 +308,16 @@ impl Node {
             ReceiveEffect::Discard { partial } => {
                 self.file_job_after(step.batch, FileJob::Discard { partial });
             }
-            ReceiveEffect::Sweep { keep } => self.file_job(FileJob::Sweep { keep }),
+            ReceiveEffect::Sweep { keep } => {
+                let payloads = self.parts.payloads.files().collect();
+                self.file_job(FileJob::Sweep { keep, payloads });
+            }
             ReceiveEffect::Cancel { id, to } => self.cancel_with(to, id, step),
             ReceiveEffect::Changed { id, after } => self.transfer_changed(id, after),
             ReceiveEffect::Arrived { id } => self.note_file(id, step),
+            ReceiveEffect::Part { manifest, file, .. } => {
+                self.part_arrived(&manifest, file, step);
+            }
         }
     }
 
@@ -359,6 +394,14 @@ impl Node {
         id: TransferId,
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
+        let sent = self.sends.file(id).and_then(|sent| sent.record.purpose);
+        let received = self.receives.file(id).and_then(|file| file.record.purpose);
+        if let Some(purpose) = sent.or(received) {
+            let task = purpose.task_id();
+            let text = format!("it is a part of the task {task}: cancel the task");
+            let error = CommandError::new(CommandErrorCode::Conflict, text);
+            return (Err(error), BatchId::NONE);
+        }
         let sent = self.sends.cancel(id, step);
         match sent.or_else(|| self.receives.cancel(id, step)) {
             Some(after) => (self.transfer_reply(id), after),

@@ -5,18 +5,19 @@
 //! happens, so a task that only waits costs nothing.
 //!
 //! # Invariants
-//! - **E1** Numbers of a task rise by one from event to event, and an event never changes. A life of
-//!   the node begins at its wall clock in milliseconds, far above what the life before has told.
+//! - **E1** Numbers of a task rise by one from event to event, and an event never changes, but that
+//!   what a run wrote is let go. A life of the node begins at its wall clock in milliseconds, far above what the life before has told.
 //! - **E2** Whoever asks for what came after a number that is not known (cut off, of another life)
 //!   is told so, and gets all that is kept.
 //!
 //! # Bounds
-//! [`EVENTS_KEPT`] a task, the oldest go; [`EVENT_NOTE_MAX_BYTES`] of each reason.
+//! [`EVENTS_KEPT`] a task, the oldest go; [`EVENT_NOTE_MAX_BYTES`] of each reason;
+//! [`PROGRESS_TASK_MAX_BYTES`] of what runs write, until their task has ended.
 
 use std::collections::VecDeque;
 
 use super::record::TaskRecord;
-use crate::types::limits::{EVENT_NOTE_MAX_BYTES, EVENTS_KEPT};
+use crate::types::limits::{EVENT_NOTE_MAX_BYTES, EVENTS_KEPT, PROGRESS_TASK_MAX_BYTES};
 use crate::types::{EntityId, FencingToken, TaskState, Wall};
 
 /// What kind of thing happened.
@@ -36,6 +37,10 @@ pub enum EventKind {
     Lost,
     /// The worker ran it and failed.
     AttemptFailed,
+    /// The run says how far it is.
+    Progress,
+    /// The run has written something.
+    Output,
     Completed,
     Failed,
     Canceled,
@@ -52,6 +57,8 @@ impl EventKind {
             EventKind::Released => "released",
             EventKind::Lost => "lost",
             EventKind::AttemptFailed => "attempt_failed",
+            EventKind::Progress => "progress",
+            EventKind::Output => "output",
             EventKind::Completed => "completed",
             EventKind::Failed => "failed",
             EventKind::Canceled => "canceled",
@@ -93,9 +100,63 @@ pub struct Event {
     /// Of the attempt it belongs to, if it does.
     pub attempt: Option<(EntityId, FencingToken)>,
     pub note: Option<Box<str>>,
+    pub said: Option<Box<Said>>,
+}
+
+/// What a run said before it had ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    Percent(u8),
+    /// What it wrote, and where that begins. The bytes go when the task has ended, or when newer
+    /// ones need their room.
+    Output {
+        offset: u64,
+        data: Option<Vec<u8>>,
+    },
 }
 
 impl Event {
+    /// How far a run is.
+    pub(super) fn progress(
+        at: Wall,
+        attempt: Option<(EntityId, FencingToken)>,
+        percent: Option<u8>,
+        note: &str,
+    ) -> Event {
+        let note = Some(note).filter(|note| !note.is_empty());
+        Event {
+            said: percent.map(|percent| Box::new(Said::Percent(percent))),
+            ..Event::new(EventKind::Progress, at, attempt, note)
+        }
+    }
+
+    /// What a run wrote.
+    pub(super) fn output(
+        at: Wall,
+        attempt: Option<(EntityId, FencingToken)>,
+        offset: u64,
+        data: Vec<u8>,
+    ) -> Event {
+        let data = Some(data);
+        Event {
+            said: Some(Box::new(Said::Output { offset, data })),
+            ..Event::new(EventKind::Output, at, attempt, None)
+        }
+    }
+
+    fn take_output(&mut self) -> usize {
+        match self.said.as_deref_mut() {
+            Some(Said::Output { data, .. }) => data.take().map_or(0, |data| data.len()),
+            _ => 0,
+        }
+    }
+
+    fn output_bytes(&self) -> usize {
+        match self.said.as_deref() {
+            Some(Said::Output { data, .. }) => data.as_ref().map_or(0, Vec::len),
+            _ => 0,
+        }
+    }
     /// An event; of a long note it keeps the beginning.
     pub(super) fn new(
         kind: EventKind,
@@ -109,6 +170,7 @@ impl Event {
             at,
             attempt,
             note: note.map(Into::into),
+            said: None,
         }
     }
 }
@@ -131,13 +193,35 @@ pub(super) struct Log {
     /// How many were cut off.
     cut: u64,
     kept: VecDeque<Event>,
+    /// Of the output in it.
+    said_bytes: usize,
 }
 
 impl Log {
+    /// The bytes of output in it.
+    pub(super) fn said_bytes(&self) -> usize {
+        self.said_bytes
+    }
+
+    /// Lets the output go; that there was some stays.
+    pub(super) fn forget_output(&mut self) {
+        for event in &mut self.kept {
+            event.take_output();
+        }
+        self.said_bytes = 0;
+    }
+
     /// Adds what happens now. `record` is the task's before it happens.
     pub(super) fn push(&mut self, record: &TaskRecord, event: Event) {
         if self.kept.is_empty() {
             *self = Log::from_record(record);
+        }
+        self.said_bytes += event.output_bytes();
+        let mut oldest = self.kept.iter_mut();
+        while self.said_bytes > PROGRESS_TASK_MAX_BYTES
+            && let Some(event) = oldest.next()
+        {
+            self.said_bytes -= event.take_output();
         }
         self.kept.push_back(event);
         self.trim();
@@ -183,14 +267,20 @@ impl Log {
             let named = record.worker.map(|worker| (worker, record.token));
             kept.push_back(Event::new(kind, at, named, record.reason.as_deref()));
         }
-        let mut log = Log { cut: 0, kept };
+        let mut log = Log {
+            cut: 0,
+            kept,
+            said_bytes: 0,
+        };
         log.trim();
         log
     }
 
     fn trim(&mut self) {
         while self.kept.len() > EVENTS_KEPT {
-            self.kept.pop_front();
+            if let Some(mut event) = self.kept.pop_front() {
+                self.said_bytes -= event.take_output();
+            }
             self.cut += 1;
         }
     }

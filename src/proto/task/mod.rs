@@ -47,7 +47,7 @@ mod worker;
 mod tests;
 
 pub use budget::{Allowance, Beyond, CHILDREN_MAX, Delegation, Wish};
-pub use events::{Event, EventKind, Told};
+pub use events::{Event, EventKind, Said, Told};
 pub use record::{
     Agreement, AgreementRecord, AttemptRecord, Considered, HeldKey, HeldRecord, HeldState,
     TaskRecord, Verdict, VoteRecord, Why, held_key,

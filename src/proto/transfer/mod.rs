@@ -9,6 +9,10 @@
 //! the receiver, so a lost stream, connection or process of either side costs a repeated offer
 //! and the chunks that were not yet recorded.
 //!
+//! A file that is a part of a task ([`crate::wire::Purpose`]) needs no name: it is where it belongs
+//! from its first byte on, and is handed on ([`ReceiveEffect::Part`]) when its last chunk is
+//! recorded. Nothing of the transfer stays then.
+//!
 //! # Invariants
 //! - **X1** A chunk counts as arrived only once its bytes are flushed, and is told to the sender
 //!   only once the row that says so is.
@@ -48,6 +52,14 @@ use crate::types::{Mono, Now, TransferId, Wall};
 const STREAMS_PER_PEER_MAX: usize = 4;
 /// A transfer that a restart finds idle gets at least so long.
 const GRACE_MS: u64 = 3_600_000;
+
+/// An unfinished file: the id of the transfer that began it, and in which of two folders it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Partial {
+    pub id: TransferId,
+    /// A part of a task, which stays under this name.
+    pub payload: bool,
+}
 
 /// When a transfer that last moved at `changed` by the wall clock has been idle for too long.
 fn idle_at(changed: Wall, now: Now) -> Mono {

@@ -8,7 +8,7 @@ use super::{Manifest, STREAMS_PER_PEER_MAX, cut, idle_at, transfer_key};
 use crate::proto::{RowError, Step};
 use crate::types::limits::{BULK_STREAMS_MAX, TRANSFER_IDLE_MS, TRANSFERS_MAX};
 use crate::types::{BatchId, EntityId, Keyspace, Mono, Now, Row, TransferId, Wall};
-use crate::wire::{ChunkOffer, OfferAnswer, cbor};
+use crate::wire::{ChunkOffer, OfferAnswer, Purpose, cbor};
 
 const RETRY_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 15_000;
@@ -71,6 +71,12 @@ pub enum SendEffect {
     Cancel { id: TransferId, to: EntityId },
     /// Somebody may await this.
     Changed { id: TransferId, after: BatchId },
+    /// A part of a task is with its receiver, or will not be.
+    Brought {
+        to: EntityId,
+        purpose: Purpose,
+        arrived: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +210,25 @@ impl Sends {
 
     /// Begins to send a file.
     pub fn submit(&mut self, new: NewFile, step: &mut Step<'_>) -> Submitted {
+        self.submit_as(new, None, step)
+    }
+
+    /// Begins to send a file that is a part of a task. Nothing stays of it when it is over.
+    pub fn submit_part(
+        &mut self,
+        new: NewFile,
+        purpose: Purpose,
+        step: &mut Step<'_>,
+    ) -> Submitted {
+        self.submit_as(new, Some(purpose), step)
+    }
+
+    fn submit_as(
+        &mut self,
+        new: NewFile,
+        purpose: Option<Purpose>,
+        step: &mut Step<'_>,
+    ) -> Submitted {
         if let Some(known) = self.files.get(&new.id) {
             return Submitted::Known(known.written);
         }
@@ -228,6 +253,7 @@ impl Sends {
             modified_ns: 0,
             since: step.now.wall,
             changed: step.now.wall,
+            purpose,
             reason: None,
         };
         let sent = self.fresh(record, step.now);
@@ -269,7 +295,7 @@ impl Sends {
     /// it has.
     fn take_over(&mut self, id: TransferId, step: &mut Step<'_>) {
         let new = &self.files[&id].record;
-        let what = |r: &SentRecord| (r.to, r.root, r.size, r.name.clone());
+        let what = |r: &SentRecord| (r.to, r.root, r.size, r.name.clone(), r.purpose);
         let older = |(other, sent): (&TransferId, &Sent)| {
             let same = *other != id
                 && sent.record.state == SentState::Offered
@@ -294,6 +320,7 @@ impl Sends {
             chunk_bytes: manifest.chunk_bytes,
             root: manifest.root,
             chunks: manifest.list(),
+            purpose: sent.record.purpose,
         })
     }
 
@@ -414,8 +441,9 @@ impl Sends {
             if offered {
                 self.effects.push(SendEffect::Cancel { id, to });
             }
+            return Some(step.batch);
         }
-        Some(self.files.get(&id)?.written)
+        Some(sent.written)
     }
 
     /// The receiver does not want it any more.
@@ -445,8 +473,18 @@ impl Sends {
         if busy {
             self.effects.push(SendEffect::Stop { id });
         }
+        let (to, purpose) = (sent.record.to, sent.record.purpose);
         self.changed(id, step);
         kept::close(&mut self.files, id, step);
+        if let Some(purpose) = purpose {
+            self.files.remove(&id);
+            step.delete(Keyspace::SentFile, *id.0.as_bytes());
+            self.effects.push(SendEffect::Brought {
+                to,
+                purpose,
+                arrived: state == SentState::Completed,
+            });
+        }
     }
 
     /// Writes the row.

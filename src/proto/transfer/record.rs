@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::proto::RowError;
 use crate::types::{EntityId, TransferId, Wall};
-use crate::wire::{RefusedFile, cbor};
+use crate::wire::{Purpose, RefusedFile, cbor};
 
 const VERSION: u8 = 1;
 const ROW_MAX_BYTES: usize = 64 * 1024;
@@ -57,6 +57,9 @@ pub struct SentRecord {
     pub modified_ns: u64,
     pub since: Wall,
     pub changed: Wall,
+    /// Which part of a task it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -85,6 +88,9 @@ pub struct ReceivedRecord {
     pub stored_as: Option<String>,
     pub since: Wall,
     pub changed: Wall,
+    /// Which part of a task it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Purpose>,
     /// What its sender is told if it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedFile>,

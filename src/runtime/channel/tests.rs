@@ -48,6 +48,7 @@ async fn host_on(
     node.bootstrap = bootstrap;
     let files = FilesConfig {
         incoming: "/nonexistent".into(),
+        payloads: "/nonexistent".into(),
         keep_free_bytes: 0,
     };
     let mut config = RuntimeConfig::new(identity.clone(), node, files);

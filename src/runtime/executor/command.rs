@@ -3,20 +3,24 @@
 use std::future::Future;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::{Pin, pin};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, copy_buf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
+use super::output::{Cut, Large, Output};
 use super::stderr::StderrTail;
+use super::telling::Teller;
+use crate::runtime::payloads::PayloadFolder;
 use crate::types::limits::REASON_MAX_BYTES;
 
 /// What of the node's environment a command sees.
@@ -30,6 +34,8 @@ const GATE: &str = "IFS= read -r go";
 /// What stands behind the gate.
 const BEGIN: &str = r#"exec /bin/sh -c "$1""#;
 
+/// What is read from a command, or of its input, at a time.
+const READ_BYTES: usize = 64 * 1024;
 /// Once the group is dead its pipes end, unless a process that left the group holds them.
 const PIPES_GRACE: Duration = Duration::from_secs(1);
 /// A process that got SIGKILL is gone at once, unless it hangs in the kernel.
@@ -40,12 +46,20 @@ pub(super) struct Job {
     pub(super) command: String,
     pub(super) env: Vec<(&'static str, String)>,
     pub(super) input: Vec<u8>,
+    /// The input, where it is a file; then `input` is empty.
+    pub(super) input_file: Option<PathBuf>,
+    /// Where a result goes that is too large for a message.
+    pub(super) payloads: Option<PayloadFolder>,
+    /// Who hears of its output before it has ended.
+    pub(super) telling: Option<Teller>,
     /// How much of stdout is a result; none: it is not read at all.
     pub(super) output_max_bytes: Option<usize>,
     /// Where it runs; none: where the node does.
     pub(super) dir: Option<PathBuf>,
     /// How much each of its processes may have of address space.
     pub(super) memory_max_bytes: Option<u64>,
+    /// How long it may take to end by itself once it is to end. None: it is killed at once.
+    pub(super) stop_grace: Option<Duration>,
     pub(super) timeout: Duration,
 }
 
@@ -53,6 +67,7 @@ pub(super) struct Job {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
     Completed(Vec<u8>),
+    CompletedFile(Large),
     Failed(String),
     /// We were told to.
     Killed,
@@ -61,29 +76,32 @@ pub(super) enum Ended {
 /// What made us stop waiting.
 enum Stop {
     Exited(io::Result<ExitStatus>),
-    TooLarge,
+    Cut(Cut),
     TimedOut,
     Killed,
 }
 
-/// More than a result may be came out.
-struct TooLarge;
-
 /// What the command has written so far.
-#[derive(Default)]
 struct Written {
-    result: Vec<u8>,
+    result: Output,
     errors: StderrTail,
 }
 
 impl Job {
     /// Runs the command to its end, or until `stop`.
     pub(super) async fn run(
-        self,
+        mut self,
         guard: &Guard,
         stop: &CancellationToken,
         on_progress: impl FnMut(u8),
     ) -> Ended {
+        let input = match Input::open(self.input_file.as_deref(), &self.input).await {
+            Ok(input) => input,
+            Err(error) => {
+                tracing::warn!(%error, "an input cannot be read");
+                return Ended::Failed("the worker cannot read the input".into());
+            }
+        };
         let mut child = match self.spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -95,12 +113,29 @@ impl Job {
         let Some(mut group) = Group::of(&child, guard) else {
             return Ended::Failed(String::from("the command ended before it began"));
         };
-        let mut written = Written::default();
+        let max_bytes = self.output_max_bytes.unwrap_or(0);
+        let telling = self.telling.take();
+        let mut written = Written {
+            result: Output::new(max_bytes, self.payloads.clone()),
+            errors: StderrTail::default(),
+        };
         let stopped = {
             let pipes = Pipes::of(&mut child);
-            let max_bytes = self.output_max_bytes.unwrap_or(0);
-            let mut pumping = pin!(pipes.pump(self.input, max_bytes, &mut written, on_progress));
-            let (stopped, pumped) = watch(&mut child, pumping.as_mut(), self.timeout, stop).await;
+            let mut pumping = pin!(pipes.pump(input, &mut written, telling, on_progress));
+            let (stopped, mut pumped) =
+                watch(&mut child, pumping.as_mut(), self.timeout, stop).await;
+            if let (Stop::Killed | Stop::TimedOut, Some(grace)) = (&stopped, self.stop_grace) {
+                group.ask();
+                let mut ending = pin!(timeout(grace, child.wait()));
+                // A command that cleans up may write: nobody must hold it up.
+                tokio::select! {
+                    _ = &mut ending => {}
+                    _ = pumping.as_mut(), if !pumped => {
+                        pumped = true;
+                        let _ = ending.await;
+                    }
+                }
+            }
             // Also after the shell ended by itself: what it left in the background goes too. Its
             // number cannot be another's by now: while a member lives it is taken, and the kernel
             // gives a free one out again only after it has been through all others.
@@ -111,7 +146,7 @@ impl Job {
                 timeout(PIPES_GRACE, pumping).await.ok()
             };
             match (stopped, rest) {
-                (Stop::Exited(_), Some(Err(TooLarge))) => Stop::TooLarge,
+                (Stop::Exited(_), Some(Err(cut))) => Stop::Cut(cut),
                 (stopped, _) => stopped,
             }
         };
@@ -119,12 +154,7 @@ impl Job {
             // Past the grace, tokio reaps it whenever it goes.
             let _ = timeout(REAP_GRACE, child.wait()).await;
         }
-        judge(
-            stopped,
-            written,
-            self.timeout,
-            self.output_max_bytes.unwrap_or(0),
-        )
+        judge(stopped, written, self.timeout, max_bytes).await
     }
 
     fn spawn(&self) -> io::Result<Child> {
@@ -166,7 +196,7 @@ impl Job {
 /// stop. Also says whether the pipes have ended by then.
 async fn watch(
     child: &mut Child,
-    mut pumping: Pin<&mut impl Future<Output = Result<(), TooLarge>>>,
+    mut pumping: Pin<&mut impl Future<Output = Result<(), Cut>>>,
     limit: Duration,
     stop: &CancellationToken,
 ) -> (Stop, bool) {
@@ -180,22 +210,22 @@ async fn watch(
             // A command may close its output long before it ends.
             outcome = &mut pumping, if !pumped => match outcome {
                 Ok(()) => pumped = true,
-                Err(TooLarge) => return (Stop::TooLarge, true),
+                Err(cut) => return (Stop::Cut(cut), true),
             },
             status = child.wait() => return (Stop::Exited(status), pumped),
         }
     }
 }
 
-fn judge(stopped: Stop, written: Written, limit: Duration, max_bytes: usize) -> Ended {
+async fn judge(stopped: Stop, written: Written, limit: Duration, max_bytes: usize) -> Ended {
     let (what, errors) = match stopped {
         Stop::Killed => return Ended::Killed,
-        Stop::Exited(Ok(status)) if status.success() => return Ended::Completed(written.result),
+        Stop::Exited(Ok(status)) if status.success() => return written.result.finish().await,
         Stop::Exited(Ok(status)) => (describe(status), written.errors),
         Stop::Exited(Err(error)) => {
             return Ended::Failed(format!("the command's end cannot be awaited: {error}"));
         }
-        Stop::TooLarge => return Ended::Failed(too_large(max_bytes)),
+        Stop::Cut(cut) => return cut.into_ended(max_bytes),
         Stop::TimedOut => (
             format!("ran longer than {}, was stopped", text_of(limit)),
             written.errors,
@@ -267,6 +297,13 @@ impl<'a> Group<'a> {
         })
     }
 
+    /// Says that it is to end; whoever does not is killed later.
+    fn ask(&self) {
+        if let Some(group) = self.alive {
+            let _ = killpg(group, Signal::SIGTERM);
+        }
+    }
+
     fn kill(&mut self) {
         if let Some(group) = self.alive.take() {
             // An error says that nobody is left in it.
@@ -301,46 +338,74 @@ impl Pipes {
     /// Feeds the input and reads both outputs until they end, or until one is too large.
     async fn pump(
         self,
-        input: Vec<u8>,
-        max_bytes: usize,
+        input: Input<'_>,
         written: &mut Written,
+        telling: Option<Teller>,
         on_progress: impl FnMut(u8),
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Cut> {
         let feed = async {
-            feed(self.stdin, &input).await;
+            feed(self.stdin, input).await;
             Ok(())
         };
         let errors = async {
             read_errors(self.stderr, &mut written.errors, on_progress).await;
             Ok(())
         };
-        let result = read_result(self.stdout, max_bytes, &mut written.result);
+        let result = read_result(self.stdout, &mut written.result, telling);
         tokio::try_join!(feed, errors, result).map(|_| ())
     }
 }
 
 /// Opens the gate, writes the input and closes the pipe.
-async fn feed(stdin: Option<ChildStdin>, input: &[u8]) {
+async fn feed(stdin: Option<ChildStdin>, input: Input<'_>) {
     let Some(mut stdin) = stdin else { return };
     // A command need not read its input: a pipe that it closed is no failure.
-    if stdin.write_all(b"\n").await.is_ok() {
-        let _ = stdin.write_all(input).await;
+    if stdin.write_all(b"\n").await.is_err() {
+        return;
+    }
+    match input {
+        Input::Bytes(bytes) => {
+            let _ = stdin.write_all(bytes).await;
+        }
+        Input::File(file) => {
+            let mut file = BufReader::with_capacity(READ_BYTES, file);
+            let _ = copy_buf(&mut file, &mut stdin).await;
+        }
+    }
+}
+
+/// What a command reads.
+enum Input<'a> {
+    Bytes(&'a [u8]),
+    File(File),
+}
+
+impl<'a> Input<'a> {
+    async fn open(path: Option<&Path>, bytes: &'a [u8]) -> io::Result<Input<'a>> {
+        match path {
+            Some(path) => File::open(path).await.map(Input::File),
+            None => Ok(Input::Bytes(bytes)),
+        }
     }
 }
 
 async fn read_result(
     stdout: Option<impl AsyncRead + Unpin>,
-    max_bytes: usize,
-    result: &mut Vec<u8>,
-) -> Result<(), TooLarge> {
-    let Some(stdout) = stdout else { return Ok(()) };
+    result: &mut Output,
+    mut telling: Option<Teller>,
+) -> Result<(), Cut> {
+    let Some(mut stdout) = stdout else {
+        return Ok(());
+    };
+    let mut piece = vec![0; READ_BYTES];
     // A read that fails ends the output as its end would.
-    let _ = stdout.take(max_bytes as u64 + 1).read_to_end(result).await;
-    if result.len() > max_bytes {
-        Err(TooLarge)
-    } else {
-        Ok(())
+    while let Ok(bytes @ 1..) = stdout.read(&mut piece).await {
+        if let Some(telling) = &mut telling {
+            telling.output(&piece[..bytes]);
+        }
+        result.write(&piece[..bytes]).await?;
     }
+    Ok(())
 }
 
 async fn read_errors(

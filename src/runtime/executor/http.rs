@@ -1,14 +1,18 @@
 //! Tasks for a program that speaks HTTP: the input is posted to it, the body of its answer is the
 //! result. A run that is to end drops the connection, which is how the program hears of it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::StatusCode;
+use bytes::Bytes;
+use reqwest::{Body, Response, StatusCode};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{Ended, text_of};
-use crate::runtime::http::{Answer, HttpCaller};
+use super::output::Output;
+use crate::runtime::http::{Answer, HttpCaller, root_cause};
+use crate::runtime::payloads::{PayloadBody, PayloadFolder};
 use crate::types::limits::{REASON_MAX_BYTES, STDERR_TAIL_BYTES};
 
 /// A program that is just starting, or behind a proxy that lost it, is tried again: so often, after
@@ -21,7 +25,11 @@ pub(super) struct Post {
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) input: Vec<u8>,
+    /// The input, where it is a file; then `input` is empty.
+    pub(super) input_file: Option<PathBuf>,
     pub(super) output_max_bytes: usize,
+    /// Where a result goes that is too large for a message.
+    pub(super) payloads: PayloadFolder,
     pub(super) timeout: Duration,
 }
 
@@ -47,21 +55,25 @@ impl Post {
     }
 
     async fn patiently(self, caller: &HttpCaller) -> Ended {
-        let input = bytes::Bytes::from(self.input);
+        let input = Bytes::from(self.input);
+        let max_bytes = self.output_max_bytes;
         let mut pause = FIRST_PAUSE;
         for tried in 1.. {
-            let answer = caller
-                .post_input(
-                    &self.url,
-                    &self.headers,
-                    input.clone(),
-                    self.output_max_bytes,
-                )
-                .await;
+            let body = match &self.input_file {
+                None => Body::from(input.clone()),
+                Some(path) => match PayloadBody::open(path).await {
+                    Ok(body) => Body::wrap(body),
+                    Err(error) => {
+                        tracing::warn!(%error, "an input cannot be read");
+                        return Ended::Failed("the worker cannot read the input".into());
+                    }
+                },
+            };
+            let answer = caller.post_input(&self.url, &self.headers, body).await;
             let (passing, why) = match answer {
-                Answer::Result(result) => return Ended::Completed(result),
-                Answer::TooLarge => {
-                    return Ended::Failed(super::command::too_large(self.output_max_bytes));
+                Answer::Result(response) => {
+                    let output = Output::new(max_bytes, Some(self.payloads));
+                    return take_in(response, output, max_bytes).await;
                 }
                 // It may have begun: whether to do it once more is the requester's decision.
                 Answer::Broken(why) => (false, why),
@@ -84,6 +96,21 @@ impl Post {
             pause *= 2;
         }
         unreachable!("the last try returns")
+    }
+}
+
+/// The body of an answer is the result.
+async fn take_in(mut response: Response, mut output: Output, max_bytes: usize) -> Ended {
+    loop {
+        match response.chunk().await {
+            Ok(Some(piece)) => {
+                if let Err(cut) = output.write(&piece).await {
+                    return cut.into_ended(max_bytes);
+                }
+            }
+            Ok(None) => return output.finish().await,
+            Err(error) => return Ended::Failed(cut(root_cause(&error))),
+        }
     }
 }
 

@@ -23,9 +23,11 @@ mod command;
 mod folder;
 mod guard;
 mod http;
+mod output;
 mod passes;
 mod pull;
 mod stderr;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod work;
@@ -45,13 +47,16 @@ use self::folder::{Folders, RunFolder};
 use self::guard::Guard;
 pub use self::guard::guard_main;
 use self::http::Post;
+use self::output::{Large, Output};
 use self::passes::Pass;
 pub use self::passes::Passes;
 pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
+use self::telling::Teller;
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
+use super::payloads::PayloadFolder;
 use super::{CommandSpec, HookAction, ServeHow, ServeSpec};
-use crate::proto::node::{HeldKey, HookSpec, RunOutcome, RunSpec};
+use crate::proto::node::{HeldKey, HookSpec, RunOutcome, RunSaid, RunSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
 use crate::types::{HookId, RunId, TaskId};
 
@@ -67,6 +72,11 @@ pub enum ExecDone {
     Run {
         run: RunId,
         outcome: RunOutcome,
+    },
+    /// A run says something; it goes on.
+    Said {
+        run: RunId,
+        said: RunSaid,
     },
     Hook {
         hook: HookId,
@@ -84,6 +94,7 @@ pub struct Executor {
     guard: Arc<Guard>,
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
+    payloads: PayloadFolder,
     desk: Arc<Desk>,
     passes: Arc<Passes>,
     runs: Arc<Runs>,
@@ -135,6 +146,7 @@ impl Executor {
             guard: Arc::new(Guard::start(guard_exe)),
             folders: Arc::new(Folders::new(work_dir)),
             http: HttpCaller::new(),
+            payloads: PayloadFolder::default(),
             desk: Arc::default(),
             passes: Arc::default(),
             runs: Arc::default(),
@@ -146,6 +158,13 @@ impl Executor {
     /// Runs that may hand on parts of their tasks are told that the API listens there.
     pub fn with_api(mut self, api: Option<SocketAddr>) -> Executor {
         self.passes = Arc::new(Passes::new(api));
+        self
+    }
+
+    /// The same, with a place for inputs and results that are too large for a message.
+    #[must_use]
+    pub fn with_payloads(mut self, payloads: PayloadFolder) -> Executor {
+        self.payloads = payloads;
         self
     }
 
@@ -164,22 +183,33 @@ impl Executor {
             guard: Arc::clone(&self.guard),
             folders: Arc::clone(&self.folders),
             http: self.http.clone(),
+            payloads: self.payloads.clone(),
             desk: Arc::clone(&self.desk),
             passes: Arc::clone(&self.passes),
             timeout: Duration::from_millis(spec.timeout_ms.min(serve.timeout_ms)),
             output_max_bytes: serve.output_max_bytes,
+            stream: serve.stream,
+            done: done.clone(),
         };
         let how = serve.how.clone();
         self.tasks.spawn(async move {
             let (ended, folder) = doing.run(run, spec, how, &stop).await;
             runs.forget(run, &stop);
+            let mut large = None;
             let outcome = match ended {
                 Ended::Completed(result) => Some(RunOutcome::Completed { result }),
+                Ended::CompletedFile(Large { content, new }) => {
+                    let file = Some(large.insert(new).id());
+                    Some(RunOutcome::CompletedFile { content, file })
+                }
                 Ended::Failed(reason) => Some(RunOutcome::Failed { reason }),
                 Ended::Killed => None,
             };
             if let Some(outcome) = outcome {
-                tell(&done, ExecDone::Run { run, outcome }, &stop).await;
+                let told = tell(&done, ExecDone::Run { run, outcome }, &stop).await;
+                if let Some(large) = large.filter(|_| told) {
+                    large.hand_over();
+                }
             }
             if let Some(folder) = folder {
                 let _ = tokio::task::spawn_blocking(|| folder.remove()).await;
@@ -209,7 +239,7 @@ impl Executor {
                 },
             };
             let ok = match ended {
-                Ended::Completed(_) => true,
+                Ended::Completed(_) | Ended::CompletedFile(_) => true,
                 Ended::Failed(reason) => {
                     tracing::warn!(%hook, request, reason, "the hook failed");
                     false
@@ -277,10 +307,14 @@ struct Doing {
     guard: Arc<Guard>,
     folders: Arc<Folders>,
     http: Result<HttpCaller, String>,
+    payloads: PayloadFolder,
     desk: Arc<Desk>,
     passes: Arc<Passes>,
     timeout: Duration,
     output_max_bytes: usize,
+    /// Whether others may read what it writes before it has ended.
+    stream: bool,
+    done: mpsc::Sender<ExecDone>,
 }
 
 impl Doing {
@@ -292,14 +326,17 @@ impl Doing {
         how: ServeHow,
         stop: &CancellationToken,
     ) -> (Ended, Option<RunFolder>) {
+        let input_file = self.input_file(&spec);
         let ended = match how {
-            ServeHow::Command(command) => return self.run_command(spec, command, stop).await,
+            ServeHow::Command(command) => return self.run_command(run, spec, command, stop).await,
             ServeHow::Url(url) => {
                 let post = Post {
                     url,
                     headers: self.headers(&spec),
                     input: spec.input,
+                    input_file,
                     output_max_bytes: self.output_max_bytes,
+                    payloads: self.payloads,
                     timeout: self.timeout,
                 };
                 post.run(self.http, stop).await
@@ -311,9 +348,11 @@ impl Doing {
                     capability: spec.capability,
                     token: spec.token,
                     input: spec.input,
+                    input_file,
                     timeout_ms: whole_ms(self.timeout),
                 };
-                work::run(work, job, self.timeout, self.output_max_bytes, stop).await
+                let output = Output::new(self.output_max_bytes, Some(self.payloads));
+                work::run(work, job, self.timeout, output, stop).await
             }
             ServeHow::Pull => {
                 let (limit, max_bytes) = (self.timeout, self.output_max_bytes);
@@ -323,8 +362,13 @@ impl Doing {
         (ended, None)
     }
 
+    fn input_file(&self, spec: &RunSpec) -> Option<PathBuf> {
+        spec.input_file.map(|at| self.payloads.path(at.file))
+    }
+
     async fn run_command(
         self,
+        run: RunId,
         spec: RunSpec,
         command: CommandSpec,
         stop: &CancellationToken,
@@ -340,6 +384,8 @@ impl Doing {
                 }
             },
         };
+        let done = self.done.clone();
+        let teller = || spec.stream.then(|| Teller::new(run, done.clone()));
         let dir = folder.as_ref().map(|folder| folder.path().to_owned());
         if let Some(dir) = &dir {
             env.push(("TMPDIR", dir.display().to_string()));
@@ -356,14 +402,24 @@ impl Doing {
         let job = Job {
             command: command.command,
             env,
+            input_file: self.input_file(&spec),
             input: spec.input,
+            payloads: Some(self.payloads),
+            telling: teller().filter(|_| self.stream),
             output_max_bytes: Some(self.output_max_bytes),
             dir: dir.or(command.dir),
             memory_max_bytes: command.memory_max_bytes,
+            stop_grace: command.stop_grace,
             timeout: self.timeout,
         };
         let task = spec.task_id;
-        let on_progress = |percent| tracing::debug!(%task, percent, "progress");
+        let mut progress = teller();
+        let on_progress = |percent| {
+            tracing::debug!(%task, percent, "progress");
+            if let Some(teller) = &mut progress {
+                teller.progress(percent);
+            }
+        };
         (job.run(&self.guard, stop, on_progress).await, folder)
     }
 
@@ -420,9 +476,13 @@ impl AgentRunner {
             command,
             env,
             input,
+            input_file: None,
+            payloads: None,
+            telling: None,
             output_max_bytes: Some(RESULT_MAX_BYTES),
             dir: None,
             memory_max_bytes: None,
+            stop_grace: None,
             timeout: limit,
         };
         let (guard, stop) = (Arc::clone(&self.guard), self.stop.clone());
@@ -431,6 +491,7 @@ impl AgentRunner {
             .spawn(async move { job.run(&guard, &stop, |_| {}).await });
         match run.await {
             Ok(Ended::Completed(reply)) => Ok(reply),
+            Ok(Ended::CompletedFile(_)) => Err(String::from("the reply is too large")),
             Ok(Ended::Failed(why)) => Err(why),
             Ok(Ended::Killed) => Err(String::from("the node is stopping")),
             Err(error) => Err(error.to_string()),
@@ -453,9 +514,13 @@ fn hook_job(command: String, spec: HookSpec) -> Job {
             ),
         ],
         input: Vec::new(),
+        input_file: None,
+        payloads: None,
+        telling: None,
         output_max_bytes: None,
         dir: None,
         memory_max_bytes: None,
+        stop_grace: None,
         timeout: Duration::from_millis(spec.timeout_ms),
     }
 }
@@ -479,13 +544,14 @@ async fn call_hook(url: &str, spec: &HookSpec) -> Ended {
     }
 }
 
-/// Hands over how a command ended; waits while the driver's queue is full.
-async fn tell(done: &mpsc::Sender<ExecDone>, what: ExecDone, stop: &CancellationToken) {
+/// Hands over how a command ended; waits while the driver's queue is full. Returns whether it is
+/// handed over.
+async fn tell(done: &mpsc::Sender<ExecDone>, what: ExecDone, stop: &CancellationToken) -> bool {
     tokio::select! {
         biased;
-        () = stop.cancelled() => {}
+        () = stop.cancelled() => false,
         // A driver that is gone needs no answer.
-        _ = done.send(what) => {}
+        sent = done.send(what) => sent.is_ok(),
     }
 }
 

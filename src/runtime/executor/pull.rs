@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use super::command::{Ended, text_of};
 use crate::proto::node::RunSpec;
-use crate::types::{Capability, EntityId, FencingToken, RunId, TaskId};
+use crate::types::{Capability, EntityId, FencingToken, PayloadFile, RunId, TaskId};
 
 /// Claims of one run that may lapse.
 const LAPSES_MAX: u32 = 3;
@@ -88,6 +88,8 @@ pub struct Claimed {
     pub capability: Capability,
     pub token: FencingToken,
     pub input: Vec<u8>,
+    /// The input where it is a payload, which [`Desk::input`] hands out; then `input` is empty.
+    pub input_file: Option<PayloadFile>,
     /// What is left of its time, however often the claim is extended.
     pub timeout_ms: u64,
 }
@@ -297,6 +299,20 @@ impl Desk {
         Ok(())
     }
 
+    /// The payload that is a claimed task's input, if it is one.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn input(&self, task: TaskId, claim: Uuid) -> Result<Option<PayloadFile>, ClaimError> {
+        let mut state = self.state();
+        let (_, open) = state.claimed(task, claim)?;
+        let held = open.claim.as_ref().ok_or(ClaimError::Lapsed)?;
+        match held.until > Instant::now() {
+            true => Ok(open.spec.input_file),
+            false => Err(ClaimError::Lapsed),
+        }
+    }
+
     /// An outcome with this many bytes goes to the core now; say [`Desk::settle`] afterwards.
     ///
     /// # Errors
@@ -372,6 +388,7 @@ impl State {
             capability: open.spec.capability.clone(),
             token: open.spec.token,
             input: open.spec.input.clone(),
+            input_file: open.spec.input_file,
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
         };
         self.unwait(run, &claimed.capability);

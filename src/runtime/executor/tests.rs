@@ -2,7 +2,9 @@
 
 mod guard;
 mod isolation;
+mod large;
 mod pull;
+mod stopping;
 mod ways;
 
 use std::path::Path;
@@ -38,6 +40,8 @@ fn spec(input: &[u8]) -> RunSpec {
         capability: "wc".parse().unwrap(),
         token: FencingToken(3),
         input: input.to_vec(),
+        input_file: None,
+        stream: false,
         timeout_ms: 60_000,
     }
 }
@@ -75,14 +79,14 @@ impl Bench {
     async fn completed(&mut self, command: &str, input: &[u8]) -> Vec<u8> {
         match self.run(command, input, 60_000).await {
             RunOutcome::Completed { result } => result,
-            RunOutcome::Failed { reason } => panic!("{command}: {reason}"),
+            other => panic!("{command}: {other:?}"),
         }
     }
 
     async fn failed(&mut self, command: &str, timeout_ms: u64) -> String {
         match self.run(command, b"", timeout_ms).await {
             RunOutcome::Failed { reason } => reason,
-            RunOutcome::Completed { result } => panic!("{command}: {} bytes", result.len()),
+            other => panic!("{command}: {other:?}"),
         }
     }
 }

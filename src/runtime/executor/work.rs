@@ -1,6 +1,7 @@
 //! Tasks done by a piece of this process.
 
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -9,8 +10,12 @@ use std::sync::Arc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Ended, text_of, too_large};
+use super::command::{Ended, text_of};
+use super::output::Output;
 use crate::types::{Capability, EntityId, FencingToken, TaskId};
+
+/// What of a result is written at a time.
+const PIECE_BYTES: usize = 256 * 1024;
 
 /// One task to do.
 #[derive(Debug, Clone)]
@@ -22,6 +27,9 @@ pub struct WorkJob {
     /// older attempt still does.
     pub token: FencingToken,
     pub input: Vec<u8>,
+    /// The input where it is too large for a message: a file to be read and left as it is. Then
+    /// `input` is empty.
+    pub input_file: Option<PathBuf>,
     /// How long it may take.
     pub timeout_ms: u64,
 }
@@ -41,7 +49,7 @@ pub(super) async fn run(
     work: Arc<dyn Work>,
     job: WorkJob,
     limit: Duration,
-    output_max_bytes: usize,
+    mut output: Output,
     stop: &CancellationToken,
 ) -> Ended {
     // Already the call may panic, not only the future it returns.
@@ -53,8 +61,15 @@ pub(super) async fn run(
         done = doing => done,
     };
     match done {
-        Ok(Ok(Ok(result))) if result.len() <= output_max_bytes => Ended::Completed(result),
-        Ok(Ok(Ok(_))) => Ended::Failed(too_large(output_max_bytes)),
+        Ok(Ok(Ok(result))) => {
+            let max_bytes = output.max_bytes();
+            for piece in result.chunks(PIECE_BYTES) {
+                if let Err(cut) = output.write(piece).await {
+                    return cut.into_ended(max_bytes);
+                }
+            }
+            output.finish().await
+        }
         Ok(Ok(Err(reason))) => Ended::Failed(reason),
         Ok(Err(_)) => Ended::Failed(String::from("the worker's code panicked")),
         Err(_) => Ended::Failed(format!("ran longer than {}, was dropped", text_of(limit))),

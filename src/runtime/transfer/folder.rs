@@ -1,8 +1,9 @@
-//! The folder of received files: room for what comes, and a name for what has come.
+//! The folder of received files, and that of payloads (parts of tasks): room for what comes, and a name for what has come.
 //!
 //! An unfinished file is `.partial/ID`, with its whole size set aside. A finished one gets its
-//! name by a rename that replaces nothing.
+//! name by a rename that replaces nothing. A payload is a file of its own id from its first byte on.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
@@ -11,11 +12,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sys::statvfs::statvfs;
+use uuid::Uuid;
 
 use crate::crypto::ChunkHasher;
-use crate::proto::transfer::{Manifest, ReceivePlan, StoreOutcome, numbered_name};
+use crate::proto::transfer::{Manifest, Partial, ReceivePlan, StoreOutcome, numbered_name};
 use crate::runtime::FilesConfig;
-use crate::types::TransferId;
 use crate::wire::RefusedFile;
 
 /// Names tried for one file.
@@ -27,6 +28,7 @@ const READ_BYTES: usize = 256 * 1024;
 pub(super) struct Folder {
     dir: PathBuf,
     partial: PathBuf,
+    payloads: PathBuf,
     keep_free_bytes: u64,
 }
 
@@ -35,16 +37,25 @@ impl Folder {
         Folder {
             partial: config.incoming.join(".partial"),
             dir: config.incoming.clone(),
+            payloads: config.payloads.clone(),
             keep_free_bytes: config.keep_free_bytes,
         }
     }
 
-    fn partial(&self, id: TransferId) -> PathBuf {
-        self.partial.join(id.to_string())
+    /// Where unfinished files of this kind are.
+    fn home(&self, partial: Partial) -> &Path {
+        match partial.payload {
+            true => &self.payloads,
+            false => &self.partial,
+        }
+    }
+
+    fn partial(&self, partial: Partial) -> PathBuf {
+        self.home(partial).join(partial.id.to_string())
     }
 
     /// Sets aside room for a file of `size` bytes.
-    pub(super) fn prepare(&self, id: TransferId, size: u64) -> Result<(), RefusedFile> {
+    pub(super) fn prepare(&self, id: Partial, size: u64) -> Result<(), RefusedFile> {
         let made = self.try_prepare(id, size);
         made.map_err(|error| {
             let no_space = matches!(
@@ -61,12 +72,12 @@ impl Folder {
         })
     }
 
-    fn try_prepare(&self, id: TransferId, size: u64) -> io::Result<()> {
+    fn try_prepare(&self, id: Partial, size: u64) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(&self.partial)?;
-        let disk = statvfs(&self.partial)?;
+            .create(self.home(id))?;
+        let disk = statvfs(self.home(id))?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         if free < size.saturating_add(self.keep_free_bytes) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -79,12 +90,15 @@ impl Folder {
             .open(self.partial(id))?;
         set_aside(&file, size)?;
         file.sync_all()?;
-        sync_dir(&self.partial)?;
-        sync_dir(&self.dir)
+        sync_dir(self.home(id))?;
+        match id.payload {
+            true => self.payloads.parent().map_or(Ok(()), sync_dir),
+            false => sync_dir(&self.dir),
+        }
     }
 
     /// Opens an unfinished file.
-    pub(super) fn open(&self, partial: TransferId) -> io::Result<File> {
+    pub(super) fn open(&self, partial: Partial) -> io::Result<File> {
         OpenOptions::new()
             .read(true)
             .write(true)
@@ -110,12 +124,7 @@ impl Folder {
     }
 
     /// Flushes an unfinished file and gives it its name. May be repeated after a crash.
-    pub(super) fn store(
-        &self,
-        partial: TransferId,
-        name: &str,
-        manifest: &Manifest,
-    ) -> StoreOutcome {
+    pub(super) fn store(&self, partial: Partial, name: &str, manifest: &Manifest) -> StoreOutcome {
         match self.try_store(partial, name, manifest) {
             Ok(outcome) => outcome,
             Err(error) => StoreOutcome::Failed(format!("it could not be stored: {error}")),
@@ -124,7 +133,7 @@ impl Folder {
 
     fn try_store(
         &self,
-        partial: TransferId,
+        partial: Partial,
         name: &str,
         manifest: &Manifest,
     ) -> io::Result<StoreOutcome> {
@@ -174,20 +183,36 @@ impl Folder {
         }
     }
 
-    pub(super) fn discard(&self, partial: TransferId) {
+    pub(super) fn discard(&self, partial: Partial) {
         remove(&self.partial(partial));
     }
 
     /// The unfinished files that are none of these.
-    pub(super) fn leftovers(&self, keep: &[TransferId]) -> Vec<PathBuf> {
-        let kept = |path: &PathBuf| keep.iter().any(|id| self.partial(*id) == *path);
-        fs::read_dir(&self.partial)
-            .into_iter()
-            .flatten()
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| !kept(path))
-            .collect()
+    pub(super) fn leftovers(&self, keep: &[Partial]) -> Vec<PathBuf> {
+        let kept = keep.iter().map(|partial| self.partial(*partial)).collect();
+        others(&self.partial, &kept)
     }
+
+    /// The payloads that are nobody's: `unfinished` are not yet whole.
+    pub(super) fn stray_payloads(&self, keep: &[Uuid], unfinished: &[Partial]) -> Vec<PathBuf> {
+        let kept = keep.iter().map(|file| self.payloads.join(file.to_string()));
+        let unfinished = unfinished.iter().map(|partial| self.partial(*partial));
+        others(&self.payloads, &kept.chain(unfinished).collect())
+    }
+
+    pub(super) fn drop_payload(&self, file: Uuid) {
+        remove(&self.payloads.join(file.to_string()));
+    }
+}
+
+/// What is in a folder beside `kept`.
+fn others(dir: &Path, kept: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| !kept.contains(path))
+        .collect()
 }
 
 /// Deletes an unfinished file.
@@ -237,23 +262,25 @@ fn has_chunk(file: &File, manifest: &Manifest, index: u32) -> bool {
 mod tests {
     use std::sync::atomic::AtomicBool;
 
-    use uuid::Uuid;
-
     use super::*;
     use crate::runtime::transfer::source::hash_file;
+    use crate::types::TransferId;
 
     fn folder(keep_free_bytes: u64) -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().expect("a folder");
-        let incoming = dir.path().join("incoming");
         let folder = Folder::new(&FilesConfig {
-            incoming,
+            incoming: dir.path().join("incoming"),
+            payloads: dir.path().join("payloads"),
             keep_free_bytes,
         });
         (dir, folder)
     }
 
-    fn id(n: u128) -> TransferId {
-        TransferId(Uuid::from_u128(n))
+    fn id(n: u128) -> Partial {
+        Partial {
+            id: TransferId(Uuid::from_u128(n)),
+            payload: false,
+        }
     }
 
     fn manifest_of(path: &Path) -> Manifest {
@@ -292,6 +319,24 @@ mod tests {
         let (_dir, folder) = folder(1 << 60);
         assert_eq!(folder.prepare(id(1), 1), Err(RefusedFile::NoSpace));
         assert!(!folder.partial(id(1)).exists());
+    }
+
+    #[test]
+    fn payloads_of_nobody_are_swept_and_no_others() {
+        let (_dir, folder) = folder(0);
+        let payload = |n| Partial {
+            payload: true,
+            ..id(n)
+        };
+        for n in 1..=3 {
+            folder.prepare(payload(n), 10).expect("there is room");
+        }
+        folder.prepare(id(3), 10).expect("there is room");
+        let stray = folder.stray_payloads(&[Uuid::from_u128(1)], &[payload(2), id(3)]);
+        stray.iter().for_each(|path| remove(path));
+        let left = [1, 2, 3].map(|n| folder.partial(payload(n)).exists());
+        assert_eq!(left, [true, true, false]);
+        assert!(folder.partial(id(3)).exists());
     }
 
     #[test]

@@ -26,7 +26,7 @@ use self::receiving::{Incoming, Signal};
 use super::FilesConfig;
 use super::channel::{BulkStream, Channels};
 use crate::proto::node::{FileJob, FileNews};
-use crate::proto::transfer::{ReceivePlan, SendEnd, SendPlan};
+use crate::proto::transfer::{Partial, ReceivePlan, SendEnd, SendPlan};
 use crate::types::{BulkId, PeerId, TransferId};
 use crate::wire::{BulkWord, WireError};
 
@@ -40,7 +40,7 @@ const ASKING_TIME: Duration = Duration::from_secs(10);
 const TURN_TIME: Duration = Duration::from_secs(30);
 
 /// One writer at a time for each unfinished file.
-type Turns = BTreeMap<TransferId, Weak<tokio::sync::Mutex<()>>>;
+type Turns = BTreeMap<Partial, Weak<tokio::sync::Mutex<()>>>;
 
 /// Everything that is done for files at the moment.
 pub(super) struct Files {
@@ -54,6 +54,8 @@ pub(super) struct Files {
     asking: Arc<Semaphore>,
     turns: Arc<Mutex<Turns>>,
     next_bulk: u64,
+    /// Nothing of this process can be in the folder of payloads yet.
+    first: bool,
 }
 
 /// An incoming stream.
@@ -64,10 +66,11 @@ struct Stream {
 }
 
 impl Files {
-    /// Returns what the driver listens to, too.
+    /// Returns what the driver listens to, too. `first`: of this process.
     pub(super) fn new(
         config: &FilesConfig,
         channels: Arc<Channels>,
+        first: bool,
     ) -> (Files, mpsc::Receiver<FileNews>) {
         let (news, news_rx) = mpsc::channel(NEWS_MAX);
         let files = Files {
@@ -81,6 +84,7 @@ impl Files {
             asking: Arc::new(Semaphore::new(ASKING_MAX)),
             turns: Arc::default(),
             next_bulk: 1,
+            first,
         };
         (files, news_rx)
     }
@@ -98,8 +102,8 @@ impl Files {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            FileJob::Prepare { id, size } => self.on_disk(move |folder| {
-                let prepared = folder.prepare(id, size);
+            FileJob::Prepare { partial, size } => self.on_disk(move |folder| {
+                let (id, prepared) = (partial.id, folder.prepare(partial, size));
                 Some(FileNews::Prepared { id, prepared })
             }),
             FileJob::Receive { bulk, plan } => {
@@ -137,9 +141,17 @@ impl Files {
                 folder.discard(partial);
                 None
             }),
-            FileJob::Sweep { keep } => {
+            FileJob::DropPayload { file } => self.on_disk(move |folder| {
+                folder.drop_payload(file);
+                None
+            }),
+            FileJob::Sweep { keep, payloads } => {
                 // Looked up at once, so that none that begins from now on is among them.
-                let leftovers = self.folder.leftovers(&keep);
+                let mut leftovers = self.folder.leftovers(&keep);
+                // What is on its way in by other doors is of this life, and known to them only.
+                if std::mem::take(&mut self.first) {
+                    leftovers.extend(self.folder.stray_payloads(&payloads, &keep));
+                }
                 self.on_disk(move |_| {
                     leftovers.iter().for_each(|path| folder::remove(path));
                     None
@@ -305,7 +317,7 @@ impl Accepting {
     }
 
     /// Who writes to an unfinished file holds this.
-    fn turn(&self, partial: TransferId) -> Arc<tokio::sync::Mutex<()>> {
+    fn turn(&self, partial: Partial) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = lock(&self.turns);
         turns.retain(|_, turn| turn.strong_count() > 0);
         if let Some(turn) = turns.get(&partial).and_then(Weak::upgrade) {

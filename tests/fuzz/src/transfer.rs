@@ -196,6 +196,7 @@ fn offer(id: TransferId, n: u8) -> ChunkOffer {
         chunk_bytes: manifest.chunk_bytes,
         root: manifest.root,
         chunks: manifest.list(),
+        purpose: None,
     }
 }
 
@@ -373,7 +374,8 @@ impl World {
         let effect = self.asked.remove(usize::from(which) % self.asked.len());
         let well = how & 7 != 0;
         match effect {
-            ReceiveEffect::Prepare { id, .. } => {
+            ReceiveEffect::Prepare { partial, .. } => {
+                let id = partial.id;
                 let prepared = well.then_some(()).ok_or(RefusedFile::NoSpace);
                 let _ = self.at_receiver(|r, step| r.prepared(id, prepared, step));
             }

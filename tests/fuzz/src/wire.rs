@@ -340,6 +340,7 @@ pub fn samples() -> Vec<Vec<u8>> {
         chunk_bytes: 1 << 20,
         root: [3; 32],
         chunks: Vec::new(),
+        purpose: None,
     };
     vec![
         error,

@@ -46,6 +46,9 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops: bool,
     pub input_bytes: usize,
+    /// How far a large input or result is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moving: Option<MovingView>,
     pub result_bytes: Option<usize>,
     /// Why it failed, or what it waits for.
     pub reason: Option<String>,
@@ -149,6 +152,23 @@ pub struct BudgetView {
     pub reward: u64,
 }
 
+/// A large input or result on its way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MovingView {
+    /// `input` or `result`.
+    pub what: String,
+    pub done_bytes: u64,
+    pub size: u64,
+}
+
+/// An input or result that is kept as a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PayloadView {
+    /// The BLAKE3 hash of its content in hexadecimal: its name.
+    pub hash: String,
+    pub size: u64,
+}
+
 /// One attempt at a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AttemptView {
@@ -188,7 +208,7 @@ pub struct TaskEventView {
     /// Rises by one from event to event of a task.
     pub number: u64,
     /// `submitted`, `offered`, `withdrawn`, `working`, `released`, `lost`, `attempt_failed`,
-    /// `completed`, `failed` or `canceled`.
+    /// `progress`, `output`, `completed`, `failed` or `canceled`.
     pub kind: String,
     /// RFC 3339.
     pub at: String,
@@ -201,4 +221,16 @@ pub struct TaskEventView {
     /// Why, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// With `progress`: how far the run is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// With `output`: where in what the run writes this begins. What lies between two was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// With `output`: what it wrote, in base64, and as text if it is one. It is kept until the task
+    /// has ended, and as long as there is room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }

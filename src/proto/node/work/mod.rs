@@ -90,8 +90,9 @@ impl Node {
                 capability,
                 token,
                 timeout_ms,
-            } => self.start_run(run, key, capability, token, timeout_ms),
+            } => self.start_run(run, key, capability, token, timeout_ms, step),
             WorkerEffect::Kill { run } => {
+                self.parts.forget_run(run);
                 // Behind the run itself, if that still waits.
                 let after = self.worker.resumed_in();
                 self.gate.pass(after, Output::Kill { run }, &mut self.out);

@@ -55,10 +55,11 @@ impl Node {
             token,
             capability: record.capability.clone(),
             input: self.requester.input(id)?.to_vec(),
+            input_file: record.input_file,
             lease_ms: self.requester.lease_ms(),
             remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
             orphan: record.orphan,
-            stream: false,
+            stream: record.stream,
             budget: record.budget,
             agree: self.requester.agree_part(id),
         })

@@ -3,7 +3,7 @@
 use crate::proto::Step;
 use crate::proto::node::Node;
 use crate::proto::node::command::{CommandError, CommandErrorCode, CommandResult, Reply};
-use crate::proto::node::io::{Output, RunOutcome, RunSpec};
+use crate::proto::node::io::{RunOutcome, RunSpec};
 use crate::proto::node::views::DrainView;
 use crate::proto::task::HeldKey;
 use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES};
@@ -18,6 +18,7 @@ impl Node {
         capability: Capability,
         token: FencingToken,
         timeout_ms: u64,
+        step: &mut Step<'_>,
     ) {
         let input = self
             .worker
@@ -34,11 +35,11 @@ impl Node {
             capability,
             token,
             input,
+            input_file: None,
+            stream: self.worker.streams(key),
             timeout_ms,
         };
-        let after = self.worker.resumed_in();
-        self.gate
-            .pass(after, Output::Run { run, spec }, &mut self.out);
+        self.begin_run(run, key, spec, step);
     }
 
     /// How far this node has emptied itself.
@@ -79,6 +80,9 @@ impl Node {
                 reason: "the result is larger than 1 MiB".into(),
                 poison: false,
             },
+            RunOutcome::CompletedFile { content, file } => {
+                self.keep_result(run, content, file, step)
+            }
             RunOutcome::Failed { mut reason } => {
                 reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
                 TaskOutcome::Failed {

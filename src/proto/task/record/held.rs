@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RowError, VERSION, read_version};
-use crate::types::{Capability, EntityId, FencingToken, TaskId, Wall};
+use crate::types::{Capability, EntityId, FencingToken, FileRef, TaskId, Wall};
 use crate::wire::{AgreePart, Budget, cbor};
 
 /// A held task's place: requester, then task.
@@ -55,6 +55,12 @@ pub struct HeldRecord {
     /// What of the budget's reward its parts have.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub spent: u64,
+    /// The input, where it is a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_file: Option<FileRef>,
+    /// The requester wants to hear what the run says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
 }
 
 #[expect(
@@ -93,6 +99,8 @@ impl HeldRecord {
             agree: None,
             budget: None,
             spent: 0,
+            input_file: None,
+            stream: false,
         }
     }
 

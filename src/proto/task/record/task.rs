@@ -9,7 +9,7 @@ use super::{AgreementRecord, Considered, HeldKey, PartRecord, RowError, VERSION,
 use crate::crypto::Digest;
 use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
-    Capability, EntityId, FencingToken, Marks, Priority, TaskId, TaskKey, TaskState, Wall,
+    Capability, EntityId, FencingToken, FileRef, Marks, Priority, TaskId, TaskKey, TaskState, Wall,
 };
 use crate::wire::{Budget, Orphan, cbor};
 
@@ -83,6 +83,14 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub input_bytes: u64,
+    /// The input, where it is a file; the result likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_file: Option<FileRef>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_file: Option<FileRef>,
+    /// What its runs say is wanted before they have ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_bytes: Option<u64>,
     /// The token under which the result came.
@@ -151,6 +159,8 @@ pub(in crate::proto::task) struct Fresh {
     pub budget: Option<Budget>,
     pub marks: Marks,
     pub input_bytes: u64,
+    pub input_file: Option<FileRef>,
+    pub stream: bool,
 }
 
 impl TaskRecord {
@@ -172,6 +182,8 @@ impl TaskRecord {
             budget,
             marks,
             input_bytes,
+            input_file,
+            stream,
         } = fresh;
         TaskRecord {
             v: VERSION,
@@ -204,6 +216,9 @@ impl TaskRecord {
             again: None,
             reason: None,
             input_bytes,
+            input_file,
+            result_file: None,
+            stream,
             result_bytes: None,
             result_token: None,
             agreement: None,

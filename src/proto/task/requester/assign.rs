@@ -15,7 +15,7 @@ use crate::wire::{AcceptAnswer, RefuseReason};
 const AVOID_BUSY_MS: u64 = 1_000;
 const AVOID_UNREACHABLE_MS: u64 = 3_000;
 const AVOID_SILENT_MS: u64 = 10_000;
-const AVOID_UNFIT_MS: u64 = 30_000;
+pub(super) const AVOID_UNFIT_MS: u64 = 30_000;
 /// How long what may have changed elsewhere waits to be looked at.
 const LOOK_MS: u64 = 50;
 

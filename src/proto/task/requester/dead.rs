@@ -57,6 +57,8 @@ impl Requester {
             id: as_id,
             capability: record.capability.clone(),
             input: task.input.clone(),
+            input_file: record.input_file,
+            stream: record.stream,
             to: record.to,
             priority: record.priority,
             start: Start::Now,
@@ -157,7 +159,7 @@ impl Requester {
             let failed = record.attempts.iter().filter(failed).count();
             let whole = record.state == TaskState::Failed
                 && (record.attempts_cut > 0 || failed == record.failures as usize)
-                && task.input.len() as u64 == record.input_bytes
+                && (record.input_file.is_some() || task.input.len() as u64 == record.input_bytes)
                 && self
                     .dead
                     .contains(&(record.ended.unwrap_or(record.submitted), *id));

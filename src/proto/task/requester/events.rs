@@ -72,7 +72,14 @@ impl Requester {
     ) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let event = Event::new(kind, step.now.wall, attempt, note);
+        let before = task.events.said_bytes();
         task.events.push(&task.record, event);
+        self.said_bytes = self.said_bytes - before + task.events.said_bytes();
+        self.stir(id);
+    }
+
+    /// Whoever watches the task is told.
+    pub(super) fn stir(&mut self, id: TaskId) {
         if self.watched.remove(&id) {
             self.stirred.push(id);
         }

@@ -29,6 +29,12 @@ impl Requester {
                 if let Some(key) = &record.key {
                     self.by_key.insert(key.clone(), record.id);
                 }
+                if record.input_file.is_some() && (record.dead || !record.state.is_terminal()) {
+                    self.files.inputs.insert(record.id);
+                }
+                if record.result_file.is_some() {
+                    self.files.results.insert(record.id);
+                }
                 let left_ms = record.deadline.0.saturating_sub(now.wall.0);
                 let task = Task {
                     deadline: now.mono + left_ms,
@@ -199,7 +205,8 @@ impl Requester {
         for (id, task) in &self.tasks {
             let record = &task.record;
             let completed = record.state == TaskState::Completed;
-            let kept = task.result.is_some() || record.part.is_some();
+            let kept =
+                task.result.is_some() || record.part.is_some() || record.result_file.is_some();
             let fits = !completed || (record.result_token == Some(record.token) && kept);
             Violation::unless(fits, "T4", || {
                 format!(

@@ -11,9 +11,11 @@ mod choice;
 mod counts;
 mod dead;
 mod events;
+mod files;
 mod indices;
 mod pace;
 mod reports;
+mod said;
 mod submit;
 
 use self::pace::Pace;
@@ -239,6 +241,9 @@ pub struct Requester {
     dead_bytes: usize,
     /// Of the results kept.
     result_bytes: usize,
+    files: files::Files,
+    /// Of what runs said, kept for who watches.
+    said_bytes: usize,
     effects: Vec<RequesterEffect>,
     ends: Vec<(EntityId, AttemptEnd)>,
     pace: Pace,
@@ -276,6 +281,8 @@ impl Requester {
             avoid: BTreeMap::new(),
             input_bytes: 0,
             result_bytes: 0,
+            files: files::Files::default(),
+            said_bytes: 0,
             effects: Vec::new(),
             ends: Vec::new(),
             pace: Pace::default(),
@@ -362,6 +369,7 @@ impl Requester {
         step: &mut Step<'_>,
     ) {
         self.end_event(id, state, reason.as_deref(), step);
+        self.forget_said(id);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let told = task
             .phase
@@ -425,6 +433,7 @@ impl Requester {
             if let Some(task) = self.tasks.remove(&id) {
                 self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
                 self.uncount(task.counted);
+                self.files.results.remove(&id);
                 if let Some(key) = &task.record.key {
                     self.by_key.remove(key);
                 }
@@ -440,6 +449,7 @@ impl Requester {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         self.input_bytes -= task.input.len();
         task.input = Vec::new();
+        self.files.inputs.remove(&id);
         step.delete(Keyspace::TaskInput, id.0.as_bytes().to_vec());
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
-use crate::types::limits::{REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
+use crate::types::limits::{PAYLOAD_MAX_BYTES, REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
 use crate::wire::{AckAnswer, RenewAnswer, RenewItem, ResultItem, TaskOutcome};
 
@@ -193,7 +193,18 @@ impl Requester {
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);
             }
-            TaskOutcome::Completed { .. } => self.fail(id, "the result is too large", step),
+            TaskOutcome::CompletedFile { file } if file.size <= PAYLOAD_MAX_BYTES => {
+                let task = self.tasks.get_mut(&id).expect("the caller found it");
+                task.record.result_bytes = Some(file.size);
+                task.record.result_token = Some(token);
+                task.record.result_file = Some(file);
+                self.files.results.insert(id);
+                self.set_outcome(id, "completed", true, step);
+                self.finish(id, TaskState::Completed, None, step);
+            }
+            TaskOutcome::Completed { .. } | TaskOutcome::CompletedFile { .. } => {
+                self.fail(id, "the result is too large", step);
+            }
             TaskOutcome::Failed { reason, .. } => self.fail(id, &reason, step),
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
@@ -266,7 +277,7 @@ impl Requester {
 
     /// The worker has ended its attempt: its token is good for nothing more, a late renewal
     /// included.
-    fn dismiss(&mut self, id: TaskId) {
+    pub(super) fn dismiss(&mut self, id: TaskId) {
         self.tasks
             .get_mut(&id)
             .expect("the caller found it")

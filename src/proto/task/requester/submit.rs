@@ -10,7 +10,7 @@ use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
 use crate::types::{
-    BatchId, Capability, EntityId, Keyspace, Marks, Now, Priority, TaskId, TaskKey, Wall,
+    BatchId, Capability, EntityId, FileRef, Keyspace, Marks, Now, Priority, TaskId, TaskKey, Wall,
 };
 use crate::wire::{Orphan, cbor};
 
@@ -32,6 +32,10 @@ pub struct NewTask {
     pub id: TaskId,
     pub capability: Capability,
     pub input: Vec<u8>,
+    /// The input, where it is a file; then `input` is empty.
+    pub input_file: Option<FileRef>,
+    /// What its runs say is wanted before they have ended.
+    pub stream: bool,
     pub to: Option<EntityId>,
     pub priority: Priority,
     pub start: Start,
@@ -91,6 +95,8 @@ struct Spec<'a> {
     reward: Option<u64>,
     #[serde(skip_serializing_if = "Marks::is_empty")]
     marks: &'a Marks,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_file: Option<&'a FileRef>,
 }
 
 impl NewTask {
@@ -113,6 +119,7 @@ impl NewTask {
             depth: self.delegation.wish.depth,
             reward: Some(self.delegation.wish.reward).filter(|reward| *reward > 0),
             marks: &self.marks,
+            input_file: self.input_file.as_ref(),
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }
@@ -185,7 +192,9 @@ impl Requester {
             parent: new.delegation.parent,
             budget: new.delegation.granted,
             marks: self.kept_marks(new.marks),
-            input_bytes: new.input.len() as u64,
+            input_bytes: (new.input_file).map_or(new.input.len() as u64, |file| file.size),
+            input_file: new.input_file,
+            stream: new.stream,
         });
         let agreement = new.agreement.map(AgreementRecord::new);
         record.agreement = agreement.map(Box::new);
@@ -193,6 +202,9 @@ impl Requester {
         let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
         let written = step.put(Keyspace::Task, key, record.to_row());
         self.input_bytes += new.input.len();
+        if new.input_file.is_some() {
+            self.files.inputs.insert(new.id);
+        }
         let start = step.now.mono + wait_ms;
         if let Some(key) = &record.key {
             self.by_key.insert(key.clone(), new.id);

@@ -44,6 +44,8 @@ fn new_task(n: u64) -> NewTask {
     NewTask {
         id: task_id(n),
         capability: wc(),
+        input_file: None,
+        stream: false,
         input: b"some words".to_vec(),
         to: None,
         priority: Priority::Normal,
@@ -77,6 +79,7 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
     }];
     WorkerConfig {
         entity: entity(1),
+        payload_max_bytes: 1 << 30,
         capabilities,
         renew_ms: 5_000,
         first_run,

@@ -226,6 +226,7 @@ impl World {
             token: record.token,
             capability: record.capability.clone(),
             input: core.input(id).expect("it has one").to_vec(),
+            input_file: record.input_file,
             lease_ms: core.lease_ms(),
             remaining_ms: core
                 .remaining_ms(id, self.ours.side.now.mono)

@@ -46,6 +46,10 @@ impl Worker {
                 let salt = step.nonce().0;
                 TaskOutcome::Revealed { salt, result }
             }
+            TaskOutcome::CompletedFile { .. } if agree.is_some() => TaskOutcome::Failed {
+                reason: "a result that several are to agree on has 1 MiB at most".into(),
+                poison: false,
+            },
             outcome => outcome,
         }
     }

@@ -11,6 +11,9 @@ use crate::wire::AckAnswer;
 const RESEND_MS: u64 = 500;
 pub(super) const RESEND_MAX_MS: u64 = 10_000;
 
+/// How long a result whose file is on its way waits to be said again.
+const PENDING_MS: u64 = 60_000;
+
 impl Worker {
     pub(super) fn await_ack(&mut self, key: HeldKey, resend: Mono, tries: u32) {
         let held = self.held.get_mut(&key).expect("the caller holds it");
@@ -47,6 +50,10 @@ impl Worker {
                 }
                 Some(AckAnswer::Kept | AckAnswer::Fenced) if held.record.token == *token => {
                     self.bury(key, step);
+                }
+                Some(AckAnswer::Pending) if held.record.token == *token => {
+                    self.asked.insert(key);
+                    self.await_ack(key, step.now.mono + PENDING_MS, tries);
                 }
                 Some(_) => self.await_ack(key, step.now.mono, 0),
                 None => {

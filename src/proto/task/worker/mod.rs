@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod budget;
 mod commit;
 mod drain;
+mod files;
 mod handover;
 mod offers;
 mod orphan;
@@ -26,6 +27,8 @@ pub struct WorkerConfig {
     pub entity: EntityId,
     pub capabilities: Vec<Offer>,
     pub renew_ms: u64,
+    /// The largest input that comes as a file.
+    pub payload_max_bytes: u64,
     /// The first run's number: another at each start, so that a late word of an earlier life's
     /// run finds nobody.
     pub first_run: u64,
@@ -108,6 +111,8 @@ pub struct Worker {
     orphans: BTreeSet<(Mono, HeldKey)>,
     /// By when they are forgotten.
     tombstones: BTreeSet<(Mono, HeldKey)>,
+    /// Those whose requester asked for the result's file.
+    asked: BTreeSet<HeldKey>,
     /// Of inputs and outcomes.
     bytes: usize,
     draining: Option<drain::Drain>,
@@ -131,6 +136,7 @@ impl Worker {
             resend: BTreeSet::new(),
             orphans: BTreeSet::new(),
             tombstones: BTreeSet::new(),
+            asked: BTreeSet::new(),
             bytes: 0,
             draining: None,
             resumed: BatchId::NONE,
@@ -229,6 +235,17 @@ impl Worker {
         self.runs.get(&run).copied()
     }
 
+    /// The same, and the token it is held under.
+    pub fn token_of(&self, run: RunId) -> Option<(HeldKey, FencingToken)> {
+        let key = self.held_by(run)?;
+        Some((key, self.held.get(&key)?.record.token))
+    }
+
+    /// Whether a task's requester wants to hear what its run says.
+    pub fn streams(&self, key: HeldKey) -> bool {
+        self.held.get(&key).is_some_and(|held| held.record.stream)
+    }
+
     /// The batch that last wrote a held task.
     pub fn written(&self, key: HeldKey) -> BatchId {
         let held = self.held.get(&key);
@@ -250,6 +267,7 @@ impl Worker {
         held.record.since = step.now.wall;
         self.bytes = self.bytes - held.input.len() + outcome_bytes(&outcome);
         held.input = Vec::new();
+        held.record.input_file = None;
         step.delete(Keyspace::HeldInput, key.to_bytes());
         let _ = step.put(Keyspace::HeldResult, key.to_bytes(), cbor::encode(&outcome));
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
@@ -331,6 +349,8 @@ impl Worker {
         self.bytes -= held.input.len() + held.outcome.as_ref().map_or(0, outcome_bytes);
         held.input = Vec::new();
         held.outcome = None;
+        held.record.input_file = None;
+        self.asked.remove(&key);
         held.lease_until = None;
         if held.record.budget.is_some() {
             self.effects.push(WorkerEffect::Over { key });
@@ -544,6 +564,8 @@ fn outcome_bytes(outcome: &TaskOutcome) -> usize {
         TaskOutcome::Completed { result } => result.len(),
         TaskOutcome::Revealed { result, .. } => result.len(),
         TaskOutcome::Failed { reason, .. } => reason.len(),
-        TaskOutcome::Released | TaskOutcome::Committed { .. } => 0,
+        TaskOutcome::Released
+        | TaskOutcome::Committed { .. }
+        | TaskOutcome::CompletedFile { .. } => 0,
     }
 }

@@ -9,7 +9,7 @@ use crate::proto::task::record::{HeldKey, HeldRecord};
 use crate::types::limits::{
     INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
 };
-use crate::types::{BatchId, Capability, EntityId, FencingToken, Keyspace};
+use crate::types::{BatchId, Capability, EntityId, FencingToken, FileRef, Keyspace};
 use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
@@ -97,7 +97,11 @@ impl Worker {
                 (Phase::Ended { .. }, std::cmp::Ordering::Greater)
                     if !matches!(
                         held.outcome,
-                        Some(TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. })
+                        Some(
+                            TaskOutcome::Completed { .. }
+                                | TaskOutcome::CompletedFile { .. }
+                                | TaskOutcome::Revealed { .. }
+                        )
                     ) =>
                 {
                     Judgement::Anew
@@ -121,7 +125,8 @@ impl Worker {
         if self.is_too_cheap(item) {
             return Judgement::Refuse(RefuseReason::Price);
         }
-        if item.input.len() > INPUT_MAX_BYTES {
+        let too_large = |file: FileRef| file.size > self.config.payload_max_bytes;
+        if item.input.len() > INPUT_MAX_BYTES || item.input_file.is_some_and(too_large) {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
         let taken = room.running.get(&item.capability).copied().unwrap_or(0);
@@ -153,6 +158,11 @@ impl Worker {
         record.spent = self.held.get(&key).map_or(0, |old| old.record.spent);
         record.stops_after_ms = item.orphan.map(|Orphan::Stop| item.lease_ms);
         record.agree = item.agree;
+        record.input_file = item.input_file;
+        // What it says would tell a result before its time.
+        record.stream = item.stream && item.agree.is_none();
+        // A run that waits for its input does not count if the node goes down.
+        record.stopped = item.input_file.is_some();
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
         let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
         let held = Held {
@@ -214,7 +224,7 @@ impl Worker {
 
 /// Whether it asks for what this worker cannot do; taking it all the same would break the word.
 fn asks_too_much(item: &DelegateItem) -> bool {
-    item.stream
+    item.input_file.is_some() && !item.input.is_empty()
 }
 
 /// What to do with an offer.

@@ -27,7 +27,9 @@ impl Worker {
     /// The node began anew while `key` was to run: it runs again, or has done enough harm.
     pub(super) fn run_again(&mut self, key: HeldKey, step: &mut Step<'_>) {
         let held = self.held.get_mut(&key).expect("the caller holds it");
-        if std::mem::take(&mut held.record.stopped) {
+        if held.record.stopped && held.record.input_file.is_some() {
+            // It is begun when its input is here.
+        } else if std::mem::take(&mut held.record.stopped) {
             held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         } else {
             held.record.crashes = held.record.crashes.saturating_add(1);

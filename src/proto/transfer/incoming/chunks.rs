@@ -30,7 +30,7 @@ impl Receives {
         let plan = ReceivePlan {
             id,
             manifest: received.manifest.clone().expect("it is receiving"),
-            partial: received.record.partial,
+            partial: received.partial(),
             have: received.have.clone(),
             check: !received.checked,
         };
@@ -70,6 +70,9 @@ impl Receives {
         received.moved_bytes = received.moved_bytes.saturating_add(moved);
         received.idle_at = step.now.mono + TRANSFER_IDLE_MS;
         let after = self.changed(id, step);
+        if self.hand_on_if_full(id, step) {
+            return;
+        }
         let have_bytes = self.files[&id].have_bytes;
         self.effects.push(ReceiveEffect::Recorded {
             bulk,

@@ -10,7 +10,7 @@ pub use self::offers::Offered;
 use self::offers::Preparing;
 use super::kept::{self, Kept};
 use super::record::{self, ReceivedRecord, ReceivedState};
-use super::{ChunkSet, Manifest, cut, idle_at, transfer_key};
+use super::{ChunkSet, Manifest, Partial, cut, idle_at, transfer_key};
 use crate::proto::{RowError, Step, Violation};
 use crate::types::{BatchId, BulkId, EntityId, Keyspace, Mono, Now, Row, TransferId, Wall};
 use crate::wire::{RefusedFile, cbor};
@@ -29,7 +29,7 @@ pub struct ReceivesConfig {
 pub struct ReceivePlan {
     pub id: TransferId,
     pub manifest: Manifest,
-    pub partial: TransferId,
+    pub partial: Partial,
     pub have: ChunkSet,
     /// Whether what is there is to be hashed again first: a life before wrote it.
     pub check: bool,
@@ -51,7 +51,7 @@ pub enum StoreOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceiveEffect {
     /// Make room for an unfinished file.
-    Prepare { id: TransferId, size: u64 },
+    Prepare { partial: Partial, size: u64 },
     /// Take chunks from this stream.
     Receive { bulk: BulkId, plan: ReceivePlan },
     /// End this stream.
@@ -67,7 +67,7 @@ pub enum ReceiveEffect {
     /// Flush the file and give it the name.
     Store {
         id: TransferId,
-        partial: TransferId,
+        partial: Partial,
         name: String,
         manifest: Manifest,
         after: BatchId,
@@ -75,15 +75,20 @@ pub enum ReceiveEffect {
     /// Tell the sender that all is there.
     Finished { bulk: BulkId, after: BatchId },
     /// Delete an unfinished file.
-    Discard { partial: TransferId },
+    Discard { partial: Partial },
     /// Delete every unfinished file but these.
-    Sweep { keep: Vec<TransferId> },
+    Sweep { keep: Vec<Partial> },
     /// Tell the sender that it is not wanted.
     Cancel { id: TransferId, to: EntityId },
     /// Somebody may await this.
     Changed { id: TransferId, after: BatchId },
     /// It has arrived.
     Arrived { id: TransferId },
+    /// A part of a task has arrived: it is the file of that name. Its transfer is forgotten.
+    Part {
+        manifest: Manifest,
+        file: TransferId,
+    },
 }
 
 /// A file that we receive.
@@ -119,6 +124,13 @@ impl Received {
     /// Whether its chunks are coming.
     pub fn is_streaming(&self) -> bool {
         self.stream.is_some()
+    }
+
+    fn partial(&self) -> Partial {
+        Partial {
+            id: self.record.partial,
+            payload: self.record.purpose.is_some(),
+        }
     }
 
     fn have_count(&self) -> u32 {
@@ -241,7 +253,7 @@ impl Receives {
                     why: "its list of hashes is missing".into(),
                 });
             }
-            keep.push(received.record.partial);
+            keep.push(received.partial());
             match received.record.state {
                 ReceivedState::Storing => self.store(id),
                 _ => self.name_if_full(id),
@@ -254,14 +266,16 @@ impl Receives {
     /// Our owner does not want it. None if there is no such; one that is over stays as it is.
     pub fn cancel(&mut self, id: TransferId, step: &mut Step<'_>) -> Option<BatchId> {
         let received = self.files.get(&id)?;
+        let written = received.written;
         if received.record.state == ReceivedState::Receiving {
             let to = received.record.from;
             let why = Some(RefusedFile::Canceled);
             let reason = "canceled here".to_owned();
             self.end(id, ReceivedState::Canceled, why, reason, true, step);
             self.effects.push(ReceiveEffect::Cancel { id, to });
+            return Some(step.batch);
         }
-        Some(self.files.get(&id)?.written)
+        Some(written)
     }
 
     /// The sender gave it up.
@@ -291,7 +305,7 @@ impl Receives {
         received.record.stored_as = None;
         received.record.have = Vec::new();
         received.manifest = None;
-        let partial = received.record.partial;
+        let (partial, part) = (received.partial(), received.record.purpose.is_some());
         if let Some(bulk) = received.stream.take() {
             self.effects.push(ReceiveEffect::Close { bulk });
         }
@@ -300,6 +314,16 @@ impl Receives {
         }
         self.changed(id, step);
         kept::close(&mut self.files, id, step);
+        if part {
+            self.forget(id, step);
+        }
+    }
+
+    /// Nothing stays of a part of a task that is over.
+    fn forget(&mut self, id: TransferId, step: &mut Step<'_>) -> Option<Received> {
+        step.delete(Keyspace::ReceivedFile, *id.0.as_bytes());
+        step.delete(Keyspace::ReceivedChunks, *id.0.as_bytes());
+        self.files.remove(&id)
     }
 
     /// Writes the row.

@@ -3,10 +3,10 @@
 use super::{ReceiveEffect, Received, Receives};
 use crate::proto::Step;
 use crate::proto::transfer::record::{self, ReceivedRecord, ReceivedState};
-use crate::proto::transfer::{ChunkSet, Manifest, safe_name};
+use crate::proto::transfer::{ChunkSet, Manifest, Partial, safe_name};
 use crate::types::limits::{TRANSFER_IDLE_MS, TRANSFERS_MAX};
 use crate::types::{BatchId, EntityId, Keyspace, TransferId};
-use crate::wire::{ChunkOffer, OfferAnswer, RefusedFile};
+use crate::wire::{ChunkOffer, OfferAnswer, Purpose, RefusedFile};
 
 /// Of one peer.
 const OPEN_PER_PEER_MAX: usize = TRANSFERS_MAX / 4;
@@ -25,6 +25,7 @@ pub(super) struct Preparing {
     from: EntityId,
     name: String,
     manifest: Manifest,
+    purpose: Option<Purpose>,
 }
 
 impl Receives {
@@ -49,7 +50,8 @@ impl Receives {
         if !allowed {
             return refused(RefusedFile::NotAllowed);
         }
-        if offer.size > self.config.max_bytes {
+        // What a task may have was agreed on with the task.
+        if offer.purpose.is_none() && offer.size > self.config.max_bytes {
             return refused(RefusedFile::TooLarge);
         }
         let open = || {
@@ -60,7 +62,9 @@ impl Receives {
         let of_peer = open().filter(|r| r.record.from == from).count()
             + self.preparing.values().filter(|p| p.from == from).count();
         let all = open().count() + self.preparing.len();
-        let no_room = all >= TRANSFERS_MAX || of_peer >= OPEN_PER_PEER_MAX;
+        // The same content for another task: it is here when that has come.
+        let coming = offer.purpose.is_some() && self.is_coming(from, offer);
+        let no_room = all >= TRANSFERS_MAX || of_peer >= OPEN_PER_PEER_MAX || coming;
         if no_room || self.preparing.contains_key(&id) {
             return refused(RefusedFile::Busy);
         }
@@ -68,18 +72,37 @@ impl Receives {
             return refused(RefusedFile::BadManifest);
         };
         let (name, size) = (safe_name(&offer.name), manifest.size);
+        let purpose = offer.purpose;
         let new = Preparing {
             from,
             name,
             manifest,
+            purpose,
         };
         if let Some(older) = self.same_file(&new) {
             let (answer, after) = self.take_over(id, older, new, step);
             return Offered::Answer(answer, after);
         }
         self.preparing.insert(id, new);
-        self.effects.push(ReceiveEffect::Prepare { id, size });
+        let payload = purpose.is_some();
+        let partial = Partial { id, payload };
+        self.effects.push(ReceiveEffect::Prepare { partial, size });
         Offered::Prepare
+    }
+
+    /// Whether a part of another task, of the same content, is on its way from the same side.
+    fn is_coming(&self, from: EntityId, offer: &ChunkOffer) -> bool {
+        let task = |purpose: Option<Purpose>| purpose.map(Purpose::task_id);
+        let other = |of: EntityId, root: [u8; 32], purpose: Option<Purpose>| {
+            of == from
+                && root == offer.root
+                && purpose.is_some()
+                && task(purpose) != task(offer.purpose)
+        };
+        let mut preparing = self.preparing.values();
+        let mut files = self.files.values().map(|file| &file.record);
+        preparing.any(|p| other(p.from, p.manifest.root, p.purpose))
+            || files.any(|r| !r.state.is_terminal() && other(r.from, r.root, r.purpose))
     }
 
     /// An unfinished transfer of the same file, of which chunks may be there already.
@@ -89,6 +112,7 @@ impl Receives {
             record.state == ReceivedState::Receiving
                 && received.manifest.as_ref() == Some(&new.manifest)
                 && (record.from, &record.name) == (new.from, &new.name)
+                && record.purpose.map(Purpose::task_id) == new.purpose.map(Purpose::task_id)
         };
         let found = self.files.iter().find(|(_, received)| same(received));
         found.map(|(id, _)| *id)
@@ -101,6 +125,7 @@ impl Receives {
         new: Preparing,
         step: &mut Step<'_>,
     ) -> (OfferAnswer, BatchId) {
+        let new_is_file = new.purpose.is_none();
         let (partial, have, have_bytes, checked) = {
             let old = &self.files[&older];
             (
@@ -117,7 +142,9 @@ impl Receives {
         (received.have, received.have_bytes, received.checked) = (have, have_bytes, checked);
         let after = after.max(self.changed(id, step));
         let answer = answer(&self.files[&id]);
-        self.name_if_full(id);
+        if new_is_file {
+            self.name_if_full(id);
+        }
         (answer, after)
     }
 
@@ -147,6 +174,7 @@ impl Receives {
             from,
             name,
             manifest,
+            purpose,
         } = new;
         let have = ChunkSet::empty(manifest.count());
         let record = ReceivedRecord {
@@ -163,6 +191,7 @@ impl Receives {
             stored_as: None,
             since: step.now.wall,
             changed: step.now.wall,
+            purpose,
             refused: None,
             reason: None,
         };

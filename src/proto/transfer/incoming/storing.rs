@@ -1,6 +1,6 @@
 //! A file whose chunks are all there gets its name.
 
-use super::{ReceiveEffect, Receives, StoreOutcome};
+use super::{ReceiveEffect, Received, Receives, StoreOutcome};
 use crate::proto::Step;
 use crate::proto::transfer::ChunkSet;
 use crate::proto::transfer::kept;
@@ -16,6 +16,26 @@ impl Receives {
             let name = received.record.name.clone();
             self.effects.push(ReceiveEffect::Name { id, name });
         }
+    }
+
+    /// A part of a task whose last chunk was recorded in this step is handed on in it.
+    pub(super) fn hand_on_if_full(&mut self, id: TransferId, step: &mut Step<'_>) -> bool {
+        let full = |r: &mut Received| r.record.purpose.is_some() && r.have.is_full();
+        if !self.receiving(id).is_some_and(full) {
+            return false;
+        }
+        let received = self.forget(id, step).expect("found a moment ago");
+        if let Some(bulk) = received.stream {
+            let after = step.batch;
+            self.effects.push(ReceiveEffect::Finished { bulk, after });
+        }
+        if let Some(manifest) = received.manifest {
+            self.effects.push(ReceiveEffect::Part {
+                manifest,
+                file: received.record.partial,
+            });
+        }
+        true
     }
 
     /// A free name was found. It is durable before the file gets it, so that a restart knows.
@@ -43,7 +63,7 @@ impl Receives {
         };
         self.effects.push(ReceiveEffect::Store {
             id,
-            partial: record.partial,
+            partial: received.partial(),
             name,
             manifest,
             after: received.written,

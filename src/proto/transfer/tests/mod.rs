@@ -2,6 +2,7 @@
 //! lives that end, and disks that know only what was flushed.
 
 mod laws;
+mod parts;
 mod sides;
 mod world;
 
@@ -23,6 +24,11 @@ const OTHER: EntityId = EntityId([3; 32]);
 
 fn id(n: u128) -> TransferId {
     TransferId(uuid::Uuid::from_u128(n))
+}
+
+fn partial(id: TransferId) -> Partial {
+    let payload = false;
+    Partial { id, payload }
 }
 
 /// A file of `chunks` chunks of 1 MiB, each of one byte's repetition, the last of 3 bytes.

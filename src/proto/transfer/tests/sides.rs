@@ -31,6 +31,7 @@ fn offer(n: u128, chunks: u32) -> ChunkOffer {
         chunk_bytes: manifest.chunk_bytes,
         root: manifest.root,
         chunks: manifest.list(),
+        purpose: None,
     }
 }
 
@@ -177,7 +178,9 @@ fn what_stands_still_for_a_week_is_given_up_and_its_room_freed() {
     bench.on(TRANSFER_IDLE_MS, Receives::tick);
     assert!(bench.receives.effects().is_empty());
     bench.on(TRANSFER_IDLE_MS + 1, Receives::tick);
-    let discard = ReceiveEffect::Discard { partial: id(1) };
+    let discard = ReceiveEffect::Discard {
+        partial: partial(id(1)),
+    };
     assert!(bench.receives.effects().contains(&discard));
     assert_eq!(bench.receives.next_deadline(), None);
 }
@@ -207,7 +210,9 @@ fn a_canceled_file_is_refused_from_then_on() {
         to: SENDER,
     };
     assert!(effects.contains(&cancel));
-    assert!(effects.contains(&ReceiveEffect::Discard { partial: id(1) }));
+    assert!(effects.contains(&ReceiveEffect::Discard {
+        partial: partial(id(1))
+    }));
     let again = bench.offered(SENDER, &offer(1, 3), true);
     let Offered::Answer(OfferAnswer::Refused(RefusedFile::Canceled), _) = again else {
         panic!("{again:?}")

@@ -19,15 +19,15 @@ pub(super) struct Faults {
 struct Stream {
     bulk: BulkId,
     id: TransferId,
-    partial: TransferId,
+    partial: Partial,
     wanted: Vec<u32>,
 }
 
 /// The receiver's folder: flushed chunks of each unfinished file, and what has a name.
 #[derive(Default)]
 pub(super) struct Folder {
-    pub(super) partial: BTreeMap<TransferId, BTreeSet<u32>>,
-    pub(super) stored: BTreeMap<String, TransferId>,
+    pub(super) partial: BTreeMap<Partial, BTreeSet<u32>>,
+    pub(super) stored: BTreeMap<String, Partial>,
 }
 
 pub(super) struct World {
@@ -196,7 +196,7 @@ impl World {
                 SendEffect::Cancel { id, .. } => {
                     self.at_receiver(|r, step| r.canceled_by(SENDER, id, step));
                 }
-                SendEffect::Changed { .. } => {}
+                SendEffect::Changed { .. } | SendEffect::Brought { .. } => {}
             }
         }
     }
@@ -210,7 +210,7 @@ impl World {
         let answer = match offered {
             Offered::Answer(answer, _) => answer,
             Offered::Prepare => {
-                self.folder.partial.insert(id, BTreeSet::new());
+                self.folder.partial.insert(partial(id), BTreeSet::new());
                 let prepared = self.at_receiver(|r, step| r.prepared(id, Ok(()), step));
                 prepared.expect("it was offered").0
             }
@@ -296,12 +296,13 @@ impl World {
                 }
                 ReceiveEffect::Prepare { .. }
                 | ReceiveEffect::Changed { .. }
-                | ReceiveEffect::Arrived { .. } => {}
+                | ReceiveEffect::Arrived { .. }
+                | ReceiveEffect::Part { .. } => {}
             }
         }
     }
 
-    fn store(&mut self, id: TransferId, partial: TransferId, name: String) -> StoreOutcome {
+    fn store(&mut self, id: TransferId, partial: Partial, name: String) -> StoreOutcome {
         let Some(chunks) = self.folder.partial.remove(&partial) else {
             return if self.folder.stored.get(&name) == Some(&partial) {
                 StoreOutcome::Stored

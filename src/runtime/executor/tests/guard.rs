@@ -87,9 +87,13 @@ async fn a_guard_that_died_is_replaced_and_told_of_what_runs() {
         command,
         env: vec![],
         input: vec![],
+        input_file: None,
+        payloads: None,
+        telling: None,
         output_max_bytes: Some(1024),
         dir: None,
         memory_max_bytes: None,
+        stop_grace: None,
         timeout: PATIENCE,
     };
     let stop = CancellationToken::new();

@@ -281,6 +281,8 @@ impl Requester {
                 ..record.marks.clone()
             },
             input_bytes: record.input_bytes,
+            input_file: None,
+            stream: false,
         });
         part_record.part = Some(Box::new(PartRecord {
             parent: whole,

@@ -51,7 +51,9 @@ impl Requester {
                     self.promise(whole, id, promise, step);
                     AckAnswer::Kept
                 }
-                TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. } => {
+                TaskOutcome::Completed { .. }
+                | TaskOutcome::CompletedFile { .. }
+                | TaskOutcome::Revealed { .. } => {
                     self.fail(id, "it told its result before it was asked", step);
                     AckAnswer::Kept
                 }

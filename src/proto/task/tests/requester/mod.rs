@@ -6,8 +6,10 @@ mod batch;
 mod choice;
 mod dead;
 mod events;
+mod files;
 mod leases;
 mod queue;
+mod said;
 
 use super::*;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULT_MAX_BYTES, TERMINAL_KEEP_MS};

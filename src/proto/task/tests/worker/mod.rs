@@ -4,6 +4,7 @@ mod budget;
 mod commit;
 mod draining;
 mod ending;
+mod files;
 mod offers;
 mod orphans;
 mod poison;
@@ -35,6 +36,7 @@ fn offer(n: u64, under: u64) -> DelegateItem {
         token: token(under),
         capability: wc(),
         input: b"some words".to_vec(),
+        input_file: None,
         lease_ms: 20_000,
         remaining_ms: HOUR_MS,
         orphan: None,

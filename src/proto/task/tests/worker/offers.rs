@@ -1,6 +1,7 @@
 //! Offers and leases: what is taken, refused, known already or adopted.
 
 use super::*;
+use crate::types::FileRef;
 use crate::wire::Budget;
 
 #[test]
@@ -207,7 +208,10 @@ fn an_offer_that_asks_for_what_this_worker_cannot_do_is_refused() {
     let mut theirs = theirs(8);
     let plain = || offer(1, 1);
     let item = DelegateItem {
-        stream: true,
+        input_file: Some(FileRef {
+            root: [1; 32],
+            size: 1,
+        }),
         ..plain()
     };
     assert_eq!(

@@ -1,0 +1,488 @@
+//! Inputs and results that are too large for a message. They are files of our own
+//! ([`crate::proto::payload`]), travel as any file does ([`crate::proto::transfer`]), and are parts
+//! of tasks ([`crate::proto::task`]): what is to be brought to whom is read from the tasks, again and
+//! again, so that nothing of it has to survive a restart by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Node;
+use super::command::{CommandError, CommandErrorCode, CommandResult, Reply};
+use super::io::{Output, RunSpec};
+use super::transfers::FileJob;
+use super::views::{MovingView, PayloadView};
+use crate::crypto::hash;
+use crate::proto::Step;
+use crate::proto::payload::{Kept, Payloads};
+use crate::proto::task::HeldKey;
+use crate::proto::transfer::{Manifest, NewFile, Submitted};
+use crate::types::limits::PAYLOADS_MAX;
+use crate::types::{
+    BatchId, EntityId, FencingToken, FileRef, Mono, PayloadFile, RunId, TaskId, TransferId,
+};
+use crate::wire::{AckAnswer, Purpose, RefusedFile, ResultItem, TaskOutcome, cbor};
+
+/// How often is looked at what is to be brought, and what nobody names any more.
+const LOOK_MS: u64 = 250;
+const SWEEP_MS: u64 = 10_000;
+
+/// What goes on with payloads at the moment.
+pub(super) struct Parts {
+    pub(super) payloads: Payloads,
+    /// Runs that wait for their input, and until when.
+    parked: BTreeMap<RunId, (HeldKey, RunSpec, Mono)>,
+    /// Inputs that are with their workers.
+    brought: BTreeSet<(EntityId, Purpose)>,
+    /// The files that were asked for, by task and token.
+    pending: BTreeMap<(TaskId, FencingToken), FileRef>,
+    looked: Option<Mono>,
+    swept: Option<Mono>,
+    /// Whether anything moves or waits.
+    busy: bool,
+}
+
+/// What an offer of a part of a task is worth.
+pub(super) enum Part {
+    /// It is here, and that rests on this batch.
+    Here(BatchId),
+    Wanted,
+    Refused(RefusedFile),
+}
+
+impl Parts {
+    pub(super) fn new(payloads: Payloads) -> Parts {
+        Parts {
+            payloads,
+            parked: BTreeMap::new(),
+            brought: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            looked: None,
+            swept: None,
+            busy: true,
+        }
+    }
+
+    /// When [`Node::tend_payloads`] is next needed.
+    pub(super) fn next_deadline(&self) -> Option<Mono> {
+        let looked = self.looked.unwrap_or_default();
+        match (self.busy, self.payloads.is_empty()) {
+            (true, _) => Some(looked + LOOK_MS),
+            (false, false) => Some(looked + SWEEP_MS),
+            (false, true) => None,
+        }
+    }
+
+    /// A run that was killed waits no more.
+    pub(super) fn forget_run(&mut self, run: RunId) {
+        self.parked.remove(&run);
+    }
+}
+
+impl Node {
+    // --- the API's side
+
+    /// A payload that the runtime has written and flushed.
+    pub(super) fn keep_payload(
+        &mut self,
+        content: FileRef,
+        file: uuid::Uuid,
+        step: &mut Step<'_>,
+    ) -> (CommandResult, BatchId) {
+        let refused = |code, text: String| (Err(CommandError::new(code, text)), BatchId::NONE);
+        let max = self.config.task.payload_max_bytes;
+        if content.size > max {
+            let text = format!("it has {} bytes, a task takes {max}", content.size);
+            return refused(CommandErrorCode::TooLarge, text);
+        }
+        match self.keep_file(content, file, step) {
+            Some(after) => (Ok(Reply::Payload(payload_view(content))), after),
+            None => {
+                let max = self.config.task.payload_space_bytes;
+                let text = format!(
+                    "there is no room for it: {PAYLOADS_MAX} payloads, and {max} bytes of them, \
+                     are kept at a time; wait until tasks are done"
+                );
+                refused(CommandErrorCode::QueueFull, text)
+            }
+        }
+    }
+
+    pub(super) fn payload(&self, root: &[u8; 32]) -> (CommandResult, BatchId) {
+        match self.parts.payloads.file(root) {
+            Some((at, written)) => {
+                let size = at.size;
+                let view = payload_view(FileRef { root: *root, size });
+                (Ok(Reply::Payload(view)), written)
+            }
+            None => (Err(no_payload(root)), BatchId::NONE),
+        }
+    }
+
+    /// A task of ours names it from now on.
+    pub(super) fn name_input(&mut self, content: Option<FileRef>) {
+        if let Some(content) = content {
+            self.parts.payloads.named(&content.root);
+        }
+    }
+
+    /// What a submitter means by a hash.
+    pub(super) fn input_file(&self, id: TaskId, root: [u8; 32]) -> Result<FileRef, CommandError> {
+        // Said again after the payload has gone with its task.
+        let known = self.requester.task(id).and_then(|(r, _)| r.input_file);
+        if let Some(known) = known.filter(|known| known.root == root) {
+            return Ok(known);
+        }
+        let found = self.parts.payloads.file(&root);
+        let (at, _) = found.ok_or_else(|| no_payload(&root))?;
+        let size = at.size;
+        Ok(FileRef { root, size })
+    }
+
+    /// Where a payload lies, if it is here.
+    pub(super) fn payload_file(&self, content: &FileRef) -> Option<PayloadFile> {
+        self.parts.payloads.file(&content.root).map(|(at, _)| at)
+    }
+
+    /// How far a task's input or result is on its way.
+    pub(super) fn moving(&self, task: TaskId) -> Option<MovingView> {
+        let of_task = |purpose: Option<Purpose>| purpose.map(Purpose::task_id) == Some(task);
+        let out = self.sends.files().find(|s| of_task(s.record.purpose));
+        let input = out.map(|sent| MovingView {
+            what: "input".into(),
+            done_bytes: sent.done_bytes,
+            size: sent.record.size,
+        });
+        let mut coming = self.receives.files();
+        let coming = coming.find(|r| {
+            let result = matches!(r.record.purpose, Some(Purpose::TaskResult { .. }));
+            result && of_task(r.record.purpose)
+        });
+        let result = coming.map(|received| MovingView {
+            what: "result".into(),
+            done_bytes: received.have_bytes(),
+            size: received.record.size,
+        });
+        result.or(input)
+    }
+
+    // --- runs
+
+    /// What a run that ended leaves: its result is a file of ours.
+    pub(super) fn keep_result(
+        &mut self,
+        run: RunId,
+        content: FileRef,
+        file: Option<uuid::Uuid>,
+        step: &mut Step<'_>,
+    ) -> TaskOutcome {
+        let failed = |reason: &str| TaskOutcome::Failed {
+            reason: reason.into(),
+            poison: false,
+        };
+        let wanted = self.worker.held_by(run).is_some();
+        match file {
+            Some(file) if !wanted => {
+                self.drop_payload(file, step);
+                failed("nobody waits for it")
+            }
+            Some(file) => match self.keep_file(content, file, step) {
+                Some(_) => {
+                    self.parts.payloads.named(&content.root);
+                    TaskOutcome::CompletedFile { file: content }
+                }
+                None => {
+                    self.drop_payload(file, step);
+                    failed("the worker has no room for the result")
+                }
+            },
+            None if self.parts.payloads.has(&content) => {
+                self.parts.payloads.named(&content.root);
+                TaskOutcome::CompletedFile { file: content }
+            }
+            None => failed("the result was not handed over"),
+        }
+    }
+
+    fn keep_file(
+        &mut self,
+        content: FileRef,
+        file: uuid::Uuid,
+        step: &mut Step<'_>,
+    ) -> Option<BatchId> {
+        match self.parts.payloads.keep(content, file, step) {
+            Kept::Taken(after) => Some(after),
+            Kept::Known(after) => {
+                self.drop_payload(file, step);
+                Some(after)
+            }
+            Kept::Full => None,
+        }
+    }
+
+    fn drop_payload(&mut self, file: uuid::Uuid, step: &Step<'_>) {
+        let job = Output::File(FileJob::DropPayload { file });
+        self.gate.pass(step.batch, job, &mut self.out);
+    }
+
+    /// A run whose input is a file begins when that is here.
+    pub(super) fn begin_run(
+        &mut self,
+        run: RunId,
+        key: HeldKey,
+        mut spec: RunSpec,
+        step: &mut Step<'_>,
+    ) {
+        let mut after = self.worker.resumed_in();
+        if let Some(content) = self.worker.input_file(key) {
+            let Some(at) = self.payload_file(&content) else {
+                let until = step.now.mono + spec.timeout_ms;
+                self.parts.parked.insert(run, (key, spec, until));
+                self.parts.busy = true;
+                return;
+            };
+            spec.input_file = Some(at);
+            self.parts.payloads.named(&content.root);
+            after = after.max(self.worker.begun(key, step));
+        }
+        let run = Output::Run { run, spec };
+        self.gate.pass(after, run, &mut self.out);
+    }
+
+    /// The runs whose input has come, and those that waited too long.
+    fn tend_parked(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        let ready = |(key, _, until): &(HeldKey, RunSpec, Mono)| {
+            let content = self.worker.input_file(*key);
+            *until <= now || content.is_none_or(|content| self.parts.payloads.has(&content))
+        };
+        let parked = self.parts.parked.iter();
+        let due: Vec<RunId> = parked
+            .filter(|(_, parked)| ready(parked))
+            .map(|(run, _)| *run)
+            .collect();
+        for run in due {
+            let Some((key, mut spec, until)) = self.parts.parked.remove(&run) else {
+                continue;
+            };
+            if until <= now {
+                self.worker.input_missed(run, step);
+            } else if self.worker.held_by(run) == Some(key) {
+                spec.timeout_ms = now.until(until);
+                self.begin_run(run, key, spec, step);
+            }
+        }
+    }
+
+    // --- what travels
+
+    /// A peer offers a part of a task.
+    pub(super) fn judge_part(&self, from: EntityId, purpose: Purpose, content: FileRef) -> Part {
+        let payloads = &self.parts.payloads;
+        let wanted = match purpose {
+            Purpose::TaskInput { task_id, token } => {
+                self.worker.awaits_input(from, task_id, token) == Some(content)
+            }
+            Purpose::TaskResult { task_id, token } => {
+                self.requester.awaits_result(from, task_id, token)
+                    && self.parts.pending.get(&(task_id, token)) == Some(&content)
+            }
+        };
+        let here = payloads.file(&content.root);
+        match here.filter(|(at, _)| at.size == content.size) {
+            _ if !wanted => Part::Refused(RefusedFile::Unexpected),
+            Some((_, written)) => Part::Here(written),
+            None if !payloads.has_room(content.size) => Part::Refused(RefusedFile::NoSpace),
+            None => Part::Wanted,
+        }
+    }
+
+    /// A part of a task has arrived in a file of ours.
+    pub(super) fn part_arrived(
+        &mut self,
+        manifest: &Manifest,
+        file: TransferId,
+        step: &mut Step<'_>,
+    ) {
+        let content = FileRef {
+            root: manifest.root,
+            size: manifest.size,
+        };
+        if self.keep_file(content, file.0, step).is_none() {
+            self.drop_payload(file.0, step);
+        }
+        self.tend_parked(step);
+    }
+
+    /// A part of a task that we sent is with its receiver, or will not be.
+    pub(super) fn part_brought(
+        &mut self,
+        to: EntityId,
+        purpose: Purpose,
+        arrived: bool,
+        step: &mut Step<'_>,
+    ) {
+        match purpose {
+            Purpose::TaskInput { .. } if arrived => {
+                self.parts.brought.insert((to, purpose));
+            }
+            Purpose::TaskInput { task_id, token } => {
+                self.requester.not_brought(to, task_id, token, step);
+            }
+            Purpose::TaskResult { task_id, .. } => {
+                let now = step.now.mono;
+                self.worker.result_brought(to, task_id, arrived, now);
+            }
+        }
+    }
+
+    /// Takes what ended. A result whose file is not here is asked for, and taken when it is said
+    /// again.
+    pub(super) fn take_results(
+        &mut self,
+        from: EntityId,
+        items: Vec<ResultItem>,
+        step: &mut Step<'_>,
+    ) -> (Vec<AckAnswer>, BatchId) {
+        let max = self.config.task.payload_max_bytes;
+        let mut pending = Vec::new();
+        let (mut taken, mut rests) = (Vec::new(), BatchId::NONE);
+        for (at, item) in items.into_iter().enumerate() {
+            if let TaskOutcome::CompletedFile { file } = &item.outcome
+                && file.size <= max
+                && self.requester.awaits_result(from, item.task_id, item.token)
+            {
+                let named = (item.task_id, item.token);
+                if !self.parts.payloads.has(file) {
+                    self.parts.pending.entry(named).or_insert(*file);
+                    self.parts.busy = true;
+                    pending.push(at);
+                    continue;
+                }
+                self.parts.pending.remove(&named);
+                self.parts.payloads.named(&file.root);
+                let written = self.parts.payloads.file(&file.root);
+                rests = rests.max(written.map_or(BatchId::NONE, |(_, written)| written));
+            }
+            taken.push(item);
+        }
+        let (mut answers, after) = self.requester.ended(from, taken, step);
+        for at in pending {
+            answers.insert(at, AckAnswer::Pending);
+        }
+        (answers, after.max(rests))
+    }
+
+    /// Brings what tasks need to where they need it, and lets go what none of them names.
+    pub(super) fn tend_payloads(&mut self, step: &mut Step<'_>) {
+        let now = step.now.mono;
+        if self.parts.looked.is_some_and(|at| now < at + LOOK_MS) {
+            return;
+        }
+        self.parts.looked = Some(now);
+        self.tend_parked(step);
+        let inputs = self.requester.inputs_out();
+        let wanted: Vec<_> = inputs.chain(self.worker.results_out()).collect();
+        let names: BTreeSet<(EntityId, Purpose)> = wanted
+            .iter()
+            .map(|(to, purpose, _)| (*to, *purpose))
+            .collect();
+        self.parts.brought.retain(|one| names.contains(one));
+        for (to, purpose, content) in wanted {
+            if !self.parts.brought.contains(&(to, purpose)) {
+                self.bring(to, purpose, content, step);
+            }
+        }
+        self.give_up_parts(&names, step);
+        let requester = &self.requester;
+        self.parts.pending.retain(|(task, token), _| {
+            let record = requester.task(*task).map(|(record, _)| record);
+            record.is_some_and(|r| r.token == *token && !r.state.is_terminal())
+        });
+        if self.parts.swept.is_none_or(|at| at + SWEEP_MS <= now) {
+            self.parts.swept = Some(now);
+            self.sweep_payloads(step);
+        }
+        let moves = self.sends.files().any(|s| s.record.purpose.is_some())
+            || self.receives.files().any(|r| r.record.purpose.is_some());
+        self.parts.busy = moves || !names.is_empty() || !self.parts.parked.is_empty();
+    }
+
+    fn bring(&mut self, to: EntityId, purpose: Purpose, content: FileRef, step: &mut Step<'_>) {
+        let id = part_id(to, purpose);
+        if self.sends.file(id).is_some() {
+            return;
+        }
+        let Some(at) = self.payload_file(&content) else {
+            // Lost from our own disk: it will not be brought by anybody.
+            return self.part_brought(to, purpose, false, step);
+        };
+        let path = self.config.task.payload_folder.join(at.file.to_string());
+        let new = NewFile {
+            id,
+            to,
+            path: path.to_string_lossy().into_owned(),
+            name: format!("task {}", purpose.task_id()),
+        };
+        match self.sends.submit_part(new, purpose, step) {
+            // It is looked at again soon.
+            Submitted::Taken(_) | Submitted::Known(_) | Submitted::Full => {}
+        }
+    }
+
+    /// Ends what is on its way for tasks that do not want it any more.
+    fn give_up_parts(&mut self, names: &BTreeSet<(EntityId, Purpose)>, step: &mut Step<'_>) {
+        let unwanted = self.sends.files().filter_map(|sent| {
+            let purpose = sent.record.purpose?;
+            (!names.contains(&(sent.record.to, purpose))).then_some(sent.record.id)
+        });
+        for id in unwanted.collect::<Vec<_>>() {
+            let _ = self.sends.cancel(id, step);
+        }
+        let unwanted = self.receives.files().filter_map(|received| {
+            let record = &received.record;
+            let wanted = match record.purpose? {
+                Purpose::TaskInput { task_id, token } => self
+                    .worker
+                    .awaits_input(record.from, task_id, token)
+                    .is_some(),
+                Purpose::TaskResult { task_id, token } => {
+                    self.requester.awaits_result(record.from, task_id, token)
+                }
+            };
+            (!wanted).then_some(record.id)
+        });
+        for id in unwanted.collect::<Vec<_>>() {
+            let _ = self.receives.cancel(id, step);
+        }
+    }
+
+    fn sweep_payloads(&mut self, step: &mut Step<'_>) {
+        if self.parts.payloads.is_empty() {
+            return;
+        }
+        let ours = self.requester.named_files();
+        let named: BTreeSet<[u8; 32]> = ours.chain(self.worker.named_files()).collect();
+        for file in self.parts.payloads.sweep(&named, step) {
+            self.drop_payload(file, step);
+        }
+    }
+}
+
+/// The same each time, so that nothing is sent twice at once.
+fn part_id(to: EntityId, purpose: Purpose) -> TransferId {
+    let digest = hash("part of a task", &[&to.0, &cbor::encode(&purpose)]);
+    let bytes = digest.first_chunk().expect("a digest is longer");
+    TransferId(uuid::Builder::from_custom_bytes(*bytes).into_uuid())
+}
+
+fn payload_view(content: FileRef) -> PayloadView {
+    PayloadView {
+        hash: data_encoding::HEXLOWER.encode(&content.root),
+        size: content.size,
+    }
+}
+
+fn no_payload(root: &[u8; 32]) -> CommandError {
+    let hash = data_encoding::HEXLOWER.encode(root);
+    let text = format!("there is no payload {hash}: hand it over with PUT /v1/payloads first");
+    CommandError::new(CommandErrorCode::NotFound, text)
+}

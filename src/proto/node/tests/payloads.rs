@@ -1,0 +1,172 @@
+//! Inputs and results that are files: who takes them, when a run begins, when a result counts.
+
+use super::*;
+use crate::proto::node::payloads::Part;
+use crate::types::{FencingToken, FileRef, PayloadFile};
+use crate::wire::{Purpose, RefusedFile};
+
+const INPUT: FileRef = FileRef {
+    root: [1; 32],
+    size: 5 << 20,
+};
+const RESULT: FileRef = FileRef {
+    root: [2; 32],
+    size: 6 << 20,
+};
+
+fn file(n: u128) -> uuid::Uuid {
+    uuid::Uuid::from_u128(n)
+}
+
+fn keep(wires: &mut Wires, n: usize, content: FileRef, name: u128) {
+    let file = file(name);
+    let kept = wires.ask(n, Command::KeepPayload { content, file });
+    assert!(matches!(kept, Ok(Reply::Payload(_))), "{kept:?}");
+}
+
+fn submit_large(n: u64) -> Command {
+    Command::Submit(Submission {
+        input_file: Some(INPUT.root),
+        ..Submission::new(task(n), wc(), Vec::new())
+    })
+}
+
+/// A worker that has accepted a task with a large input.
+fn accepted() -> Wires {
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    keep(&mut wires, 0, INPUT, 10);
+    wires.granted(0, submit_large(1));
+    wires.run(SECOND_MS);
+    assert_eq!(wires.node(1).worker().len(), 1);
+    assert!(wires.hosts[1].runs.is_empty(), "its input is not here");
+    wires
+}
+
+/// The requester and the worker.
+fn entities(wires: &Wires) -> (EntityId, EntityId) {
+    let entity = |n: usize| wires.hosts[n].identity.entity_id;
+    (entity(0), entity(1))
+}
+
+fn input_of(n: u64, token: u64) -> Purpose {
+    Purpose::TaskInput {
+        task_id: task(n),
+        token: FencingToken(token),
+    }
+}
+
+fn result_of(n: u64, token: u64) -> Purpose {
+    Purpose::TaskResult {
+        task_id: task(n),
+        token: FencingToken(token),
+    }
+}
+
+#[test]
+fn a_task_whose_input_nobody_handed_over_is_refused() {
+    let mut wires = pair();
+    let refused = wires.ask(0, submit_large(1)).expect_err("no payload");
+    assert_eq!(refused.code, CommandErrorCode::NotFound);
+}
+
+#[test]
+fn a_part_of_a_task_is_taken_only_of_a_task_that_is_held() {
+    let wires = accepted();
+    let (us, them) = entities(&wires);
+    let worker = wires.node(1);
+    assert!(matches!(
+        worker.judge_part(us, input_of(1, 1), INPUT),
+        Part::Wanted
+    ));
+    let unexpected = |part: Part| matches!(part, Part::Refused(RefusedFile::Unexpected));
+    for (from, purpose, content) in [
+        (them, input_of(1, 1), INPUT),
+        (us, input_of(1, 2), INPUT),
+        (us, input_of(2, 1), INPUT),
+        (us, input_of(1, 1), RESULT),
+        (us, result_of(1, 1), INPUT),
+    ] {
+        let judged = worker.judge_part(from, purpose, content);
+        assert!(unexpected(judged), "{purpose:?}");
+    }
+    // Nor does a requester take a result that it did not ask for.
+    let requester = wires.node(0);
+    assert!(unexpected(requester.judge_part(
+        them,
+        result_of(1, 1),
+        RESULT
+    )));
+}
+
+#[test]
+fn a_run_begins_with_its_input_and_its_result_counts_once_its_file_is_here() {
+    let mut wires = accepted();
+    keep(&mut wires, 1, INPUT, 11);
+    wires.run(SECOND_MS);
+    let (run, spec) = wires.hosts[1].runs.remove(0);
+    let at = PayloadFile {
+        file: file(11),
+        size: INPUT.size,
+    };
+    assert_eq!(spec.input_file, Some(at));
+    let outcome = RunOutcome::CompletedFile {
+        content: RESULT,
+        file: Some(file(12)),
+    };
+    wires.input(1, Input::RunEnded { run, outcome });
+    wires.run(SECOND_MS);
+    let (_, them) = entities(&wires);
+    let requester = wires.node(0);
+    let (record, _) = requester.requester().task(task(1)).expect("ours");
+    assert_eq!(record.state, TaskState::Working, "the file is not here");
+    let wanted = requester.judge_part(them, result_of(1, 1), RESULT);
+    assert!(matches!(wanted, Part::Wanted));
+    let other = requester.judge_part(them, result_of(1, 1), INPUT);
+    assert!(matches!(other, Part::Refused(RefusedFile::Unexpected)));
+
+    keep(&mut wires, 0, RESULT, 13);
+    wires.run(61 * SECOND_MS);
+    let expected = Reply::TaskResultFile {
+        worker: Some(them),
+        attempts: 1,
+        file: PayloadFile {
+            file: file(13),
+            size: RESULT.size,
+        },
+    };
+    assert_eq!(wires.ask(0, Command::TaskResult(task(1))), Ok(expected));
+    assert!(wires.node(1).worker().is_empty(), "acknowledged");
+    wires.run(20 * SECOND_MS);
+    assert!(wires.node(1).parts.payloads.is_empty(), "swept");
+    let left: Vec<_> = wires.node(0).parts.payloads.files().collect();
+    assert_eq!(left, [file(13)], "the result, and not the input");
+}
+
+#[test]
+fn a_result_that_was_not_kept_by_the_runtime_is_a_failure() {
+    let mut wires = accepted();
+    keep(&mut wires, 1, INPUT, 11);
+    wires.run(SECOND_MS);
+    let outcome = RunOutcome::CompletedFile {
+        content: RESULT,
+        file: None,
+    };
+    wires.end_run(1, outcome);
+    wires.run(SECOND_MS);
+    let (record, _) = wires.node(0).requester().task(task(1)).expect("ours");
+    assert_eq!(record.failures, 1);
+}
+
+#[test]
+fn a_large_task_that_is_canceled_while_its_input_comes_never_runs() {
+    let mut wires = accepted();
+    wires.granted(0, Command::CancelTask(task(1)));
+    wires.run(SECOND_MS);
+    keep(&mut wires, 1, INPUT, 11);
+    wires.run(SECOND_MS);
+    assert!(wires.hosts[1].runs.is_empty());
+    let (us, _) = entities(&wires);
+    let judged = wires.node(1).judge_part(us, input_of(1, 1), INPUT);
+    assert!(matches!(judged, Part::Refused(RefusedFile::Unexpected)));
+}

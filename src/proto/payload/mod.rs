@@ -1,0 +1,188 @@
+//! Inputs and results that are too large for a message: which of them lie on our disk, and how long
+//! each stays.
+//!
+//! A payload is known by the hash of its content and lies in a file of its own, whose name nobody
+//! else ever had. It is here only once its bytes are on the disk and the row that says so is
+//! written; a file without a row is nobody's. It stays while a task, ours or held, names it. One
+//! that no task has named yet stays for [`SPARE_MS`], which is the time between handing over an
+//! input and the task that it is for.
+//!
+//! # Invariants
+//! - **P1** A row names a file that was flushed before.
+//! - **P2** A file is deleted only behind the batch that deletes its row, and that behind every batch
+//!   that named it.
+//!
+//! # Bounds
+//! [`PAYLOADS_MAX`] of them, of `max_bytes` together.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::proto::{RowError, Step};
+use crate::types::limits::PAYLOADS_MAX;
+use crate::types::{BatchId, FileRef, Keyspace, Mono, Now, PayloadFile, Row};
+use crate::wire::cbor;
+
+/// How long a payload stays that no task has named yet.
+const SPARE_MS: u64 = 3_600_000;
+const VERSION: u8 = 1;
+const ROW_MAX_BYTES: usize = 1024;
+
+/// What became of [`Payloads::keep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Kept {
+    Taken(BatchId),
+    /// The same content is here already: the new file is of no use.
+    Known(BatchId),
+    Full,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayloadRecord {
+    v: u8,
+    file: Uuid,
+    size: u64,
+}
+
+#[derive(Debug)]
+struct Payload {
+    at: PayloadFile,
+    written: BatchId,
+    /// While no task has named it: until when it stays all the same.
+    spare_until: Option<Mono>,
+}
+
+/// Every payload that is here.
+#[derive(Debug)]
+pub struct Payloads {
+    files: BTreeMap<[u8; 32], Payload>,
+    bytes: u64,
+    max_bytes: u64,
+}
+
+impl Payloads {
+    /// None yet, and never more than `max_bytes` together.
+    pub fn new(max_bytes: u64) -> Payloads {
+        Payloads {
+            files: BTreeMap::new(),
+            bytes: 0,
+            max_bytes,
+        }
+    }
+
+    /// Takes in a stored row.
+    ///
+    /// # Errors
+    /// [`RowError`] when a row of ours does not read.
+    pub fn load(&mut self, row: &Row, now: Now) -> Result<(), RowError> {
+        if row.space != Keyspace::Payload {
+            return Ok(());
+        }
+        let broken = |why: String| RowError {
+            what: "payload",
+            why,
+        };
+        let root = row.key[..].try_into();
+        let root = root.map_err(|_| broken("its key has another length".into()))?;
+        let record: PayloadRecord =
+            cbor::decode(&row.value, ROW_MAX_BYTES).map_err(|error| broken(error.to_string()))?;
+        if record.v != VERSION {
+            let why = format!("it has version {}, this program reads {VERSION}", record.v);
+            return Err(broken(why));
+        }
+        let PayloadRecord { file, size, .. } = record;
+        self.insert(root, PayloadFile { file, size }, BatchId::NONE, now.mono);
+        Ok(())
+    }
+
+    fn insert(&mut self, root: [u8; 32], at: PayloadFile, written: BatchId, now: Mono) {
+        self.bytes += at.size;
+        let payload = Payload {
+            at,
+            written,
+            spare_until: Some(now + SPARE_MS),
+        };
+        self.files.insert(root, payload);
+    }
+
+    /// A payload whose bytes are on the disk in `file`.
+    pub fn keep(&mut self, content: FileRef, file: Uuid, step: &mut Step<'_>) -> Kept {
+        let FileRef { root, size } = content;
+        if let Some(known) = self.files.get_mut(&root) {
+            // Whoever hands it over anew is about to name it.
+            known.spare_until = Some(step.now.mono + SPARE_MS);
+            return Kept::Known(known.written);
+        }
+        if !self.has_room(size) {
+            return Kept::Full;
+        }
+        let record = PayloadRecord {
+            v: VERSION,
+            file,
+            size,
+        };
+        let written = step.put(Keyspace::Payload, root, cbor::encode(&record));
+        self.insert(root, PayloadFile { file, size }, written, step.now.mono);
+        Kept::Taken(written)
+    }
+
+    /// A task names it from now on.
+    pub fn named(&mut self, root: &[u8; 32]) {
+        if let Some(one) = self.files.get_mut(root) {
+            one.spare_until = None;
+        }
+    }
+
+    /// Whether one more of this size fits.
+    pub fn has_room(&self, size: u64) -> bool {
+        self.files.len() < PAYLOADS_MAX && self.bytes.saturating_add(size) <= self.max_bytes
+    }
+
+    /// Where a payload lies, and the batch that rests on.
+    pub fn file(&self, root: &[u8; 32]) -> Option<(PayloadFile, BatchId)> {
+        self.files.get(root).map(|one| (one.at, one.written))
+    }
+
+    /// Whether exactly this is here.
+    pub fn has(&self, content: &FileRef) -> bool {
+        let size = |one: &Payload| one.at.size == content.size;
+        self.files.get(&content.root).is_some_and(size)
+    }
+
+    /// The files that are somebody's.
+    pub fn files(&self) -> impl Iterator<Item = Uuid> {
+        self.files.values().map(|one| one.at.file)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// Forgets what none of `named` is, and returns the files that may be deleted behind this batch.
+    pub fn sweep(&mut self, named: &BTreeSet<[u8; 32]>, step: &mut Step<'_>) -> Vec<Uuid> {
+        let now = step.now.mono;
+        let mut gone = Vec::new();
+        self.files.retain(|root, one| {
+            if named.contains(root) {
+                one.spare_until = None;
+                return true;
+            }
+            if one.spare_until.is_some_and(|until| now < until) {
+                return true;
+            }
+            step.delete(Keyspace::Payload, *root);
+            self.bytes -= one.at.size;
+            gone.push(one.at.file);
+            false
+        });
+        gone
+    }
+}

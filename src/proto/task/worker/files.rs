@@ -1,0 +1,94 @@
+//! Inputs and results that are files: which are waited for, asked for, and named.
+
+use super::{HeldKey, Phase, Worker};
+use crate::proto::Step;
+use crate::types::{BatchId, EntityId, FencingToken, FileRef, Keyspace, Mono, RunId, TaskId};
+use crate::wire::{Purpose, TaskOutcome};
+
+/// How long a result waits to be said again when its file was not taken.
+const NOT_TAKEN_MS: u64 = 10_000;
+
+impl Worker {
+    /// The file that is the input of a task that is to run.
+    pub fn input_file(&self, key: HeldKey) -> Option<FileRef> {
+        let held = self.held.get(&key)?;
+        let runs = matches!(held.phase, Phase::Running { .. });
+        held.record.input_file.filter(|_| runs)
+    }
+
+    /// The same, as its requester names it.
+    pub fn awaits_input(
+        &self,
+        requester: EntityId,
+        task: TaskId,
+        token: FencingToken,
+    ) -> Option<FileRef> {
+        let key = HeldKey { requester, task };
+        let current = self.held.get(&key)?.record.token == token;
+        self.input_file(key).filter(|_| current)
+    }
+
+    /// The run of a task whose input is a file begins now that it is here. From the returned batch
+    /// on it counts if it takes the node down.
+    pub fn begun(&mut self, key: HeldKey, step: &mut Step<'_>) -> BatchId {
+        let Some(held) = self.held.get_mut(&key) else {
+            return BatchId::NONE;
+        };
+        if std::mem::take(&mut held.record.stopped) {
+            held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+        }
+        held.written
+    }
+
+    /// A run that waits for its input at `until` has waited long enough.
+    pub fn input_missed(&mut self, run: RunId, step: &mut Step<'_>) {
+        let reason = String::from("its input did not come in time");
+        let poison = false;
+        self.run_ended(run, TaskOutcome::Failed { reason, poison }, step);
+    }
+
+    /// The results that their requesters asked for.
+    pub fn results_out(&self) -> impl Iterator<Item = (EntityId, Purpose, FileRef)> {
+        self.asked.iter().filter_map(|key| {
+            let held = self.held.get(key)?;
+            let Some(TaskOutcome::CompletedFile { file }) = held.outcome else {
+                return None;
+            };
+            let purpose = Purpose::TaskResult {
+                task_id: key.task,
+                token: held.record.token,
+            };
+            Some((key.requester, purpose, file))
+        })
+    }
+
+    /// A result's file is with its requester, or was not taken.
+    pub fn result_brought(&mut self, requester: EntityId, task: TaskId, arrived: bool, now: Mono) {
+        let key = HeldKey { requester, task };
+        if !self.asked.remove(&key) {
+            return;
+        }
+        if let Some(Phase::Ended { tries, .. }) = self.held.get(&key).map(|held| held.phase) {
+            let wait_ms = if arrived { 0 } else { NOT_TAKEN_MS };
+            self.await_ack(key, now + wait_ms, tries);
+        }
+    }
+
+    /// The contents that held tasks name.
+    pub fn named_files(&self) -> impl Iterator<Item = [u8; 32]> {
+        let live = self.live.iter().flat_map(|(requester, tasks)| {
+            tasks.iter().map(|task| HeldKey {
+                requester: *requester,
+                task: *task,
+            })
+        });
+        live.filter_map(|key| {
+            let held = &self.held[&key];
+            let result = match &held.outcome {
+                Some(TaskOutcome::CompletedFile { file }) => Some(*file),
+                _ => None,
+            };
+            result.or(held.record.input_file).map(|file| file.root)
+        })
+    }
+}

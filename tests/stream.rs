@@ -1,0 +1,105 @@
+//! What runs say before they have ended, between real nodes: seen by who watches, and no part of the
+//! result.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use support::junto;
+use support::node::Node;
+
+/// Says how far it is and writes a line, then waits for a file, and writes another.
+fn command(go: &std::path::Path) -> String {
+    let go = go.display();
+    format!(
+        "echo progress 40 >&2; echo first; while [ ! -e {go} ]; do sleep 0.05; done; echo second"
+    )
+}
+
+fn cli(node: &Node, args: &[&str]) -> Command {
+    let mut command = junto();
+    command.arg("--home").arg(&node.home).args(args);
+    command
+}
+
+#[test]
+fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let go = dir.path().join("go");
+    let settings = format!(
+        "[serve.talk]\ncommand = \"{}\"\nstream = true\n",
+        command(&go)
+    );
+    let bob = Node::start(dir.path(), "bob", None, &settings);
+    let alice = Node::start(dir.path(), "alice", Some(&bob), "");
+    let submit = ["task", "submit", "talk", "--stream"];
+    let task = alice.json(&submit).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut watching = cli(&alice, &["--json", "task", "watch", &task])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let (mut percent, mut written) = (None, String::new());
+    for line in lines {
+        let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if event["kind"] == "progress" {
+            percent = event["percent"].as_u64();
+        }
+        if event["kind"] == "output" {
+            assert_eq!(event["offset"], written.len());
+            written.push_str(event["text"].as_str().unwrap());
+        }
+        if percent == Some(40) && written == "first\n" {
+            // It was seen while the command still waited.
+            fs::write(&go, "").unwrap();
+        }
+    }
+    assert!(watching.wait().unwrap().success());
+    assert!(go.exists(), "{percent:?} {written:?}");
+    let output = alice.cli(&["task", "result", &task]);
+    assert_eq!(output.stdout, b"first\nsecond\n");
+}
+
+#[test]
+fn what_a_run_writes_is_shown_while_its_submitter_waits_and_only_where_the_worker_allows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = "[serve.open]\ncommand = \"echo words; sleep 1\"\nstream = true\n\
+                    [serve.shut]\ncommand = \"echo progress 7 >&2; echo words; sleep 1\"\n";
+    let bob = Node::start(dir.path(), "bob", None, settings);
+    let alice = Node::start(dir.path(), "alice", Some(&bob), "");
+    for (capability, shown) in [("open", "words\n"), ("shut", "")] {
+        let output = alice.cli(&["task", "submit", capability, "--stream", "--wait"]);
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{errors}");
+        assert_eq!(output.stdout, b"words\n");
+        assert_eq!(errors, shown);
+    }
+    let id = |task: &Value| task["id"].as_str().unwrap().to_owned();
+    let shut = alice
+        .json(&["task", "list", "--capability", "shut"])
+        .unwrap();
+    let list = shut
+        .as_array()
+        .or_else(|| shut["tasks"].as_array())
+        .unwrap();
+    let watched = alice.cli(&["task", "watch", &id(&list[0])]);
+    let text = String::from_utf8(watched.stdout).unwrap();
+    assert!(
+        text.contains("progress at") && text.contains("7 %"),
+        "{text}"
+    );
+    // Nobody asked for it here.
+    let silent = alice.cli(&["task", "submit", "open", "--wait"]);
+    assert_eq!(
+        (silent.stdout, silent.stderr),
+        (b"words\n".to_vec(), Vec::new())
+    );
+}
