@@ -94,7 +94,7 @@ impl Gossip {
                 after_us,
                 Event::Input {
                     to: receiver,
-                    input,
+                    input: Box::new(input),
                 },
             );
         }
@@ -118,7 +118,13 @@ pub(super) fn hint(to: Incarnation, hosts: usize, net: &Network, stage: &mut Sta
         peer,
         addrs: vec![addr],
     };
-    stage.after(after_us, Event::Input { to, input });
+    stage.after(
+        after_us,
+        Event::Input {
+            to,
+            input: Box::new(input),
+        },
+    );
 }
 
 /// Another machine is asked to keep a record.
@@ -145,5 +151,11 @@ pub(super) fn store_record(
         key,
         value,
     };
-    stage.after(after_us, Event::Input { to, input });
+    stage.after(
+        after_us,
+        Event::Input {
+            to,
+            input: Box::new(input),
+        },
+    );
 }

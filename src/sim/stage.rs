@@ -27,7 +27,7 @@ pub(super) struct Incarnation {
 pub(super) enum Event {
     Input {
         to: Incarnation,
-        input: Input,
+        input: Box<Input>,
     },
     /// The node's deadline, if it is still the one that was asked for.
     Deadline {

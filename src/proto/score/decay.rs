@@ -36,11 +36,11 @@ pub(super) fn decayed(amount: u64, passed: u64, half_life: u64) -> u64 {
     for (digit, root) in ROOTS.iter().enumerate() {
         if fraction >> (ROOTS.len() - 1 - digit) & 1 == 1 {
             // The first factor alone has 33 bits, and every root is below 2³².
-            factor = u64::try_from(u128::from(factor) * u128::from(*root) >> 32)
+            factor = u64::try_from((u128::from(factor) * u128::from(*root)) >> 32)
                 .expect("a product of parts of one");
         }
     }
-    let product = u128::from(amount) * u128::from(factor) >> 32;
+    let product = (u128::from(amount) * u128::from(factor)) >> 32;
     let halvings = u32::try_from(passed / half_life).unwrap_or(u32::MAX);
     let left = product.checked_shr(halvings).unwrap_or(0);
     u64::try_from(left).expect("no more than there was")

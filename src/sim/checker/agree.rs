@@ -10,7 +10,7 @@
 use super::{Checked, Checker};
 use crate::proto::Violation;
 use crate::proto::node::{Node, TaskState};
-use crate::proto::task::{AgreementRecord, HeldKey, TaskRecord, Verdict};
+use crate::proto::task::{HeldKey, TaskRecord, Verdict};
 use crate::types::TaskId;
 
 impl Checker {
@@ -107,10 +107,8 @@ impl Checker {
     }
 
     fn check_committed(&self, host: usize, record: &TaskRecord) -> Checked {
-        let votes = record
-            .agreement
-            .iter()
-            .flat_map(|of: &Box<AgreementRecord>| &of.votes);
+        let agreement = record.agreement.as_deref();
+        let votes = agreement.into_iter().flat_map(|of| &of.votes);
         for vote in votes {
             let Some(promise) = &vote.promise else {
                 continue;

@@ -108,7 +108,7 @@ impl World {
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
         match event {
-            Event::Input { to, input } => self.deliver(to, input),
+            Event::Input { to, input } => self.deliver(to, *input),
             Event::Deadline { to, version } => {
                 let host = &mut self.hosts[to.host];
                 if host.is_up(to) && host.deadline_came(version) {
@@ -155,8 +155,13 @@ impl World {
             return Ok(());
         }
         if self.stage.now_us < host.paused_until_us {
-            self.stage
-                .at(host.paused_until_us, Event::Input { to, input });
+            self.stage.at(
+                host.paused_until_us,
+                Event::Input {
+                    to,
+                    input: Box::new(input),
+                },
+            );
             return Ok(());
         }
         self.trace.input(self.stage.now_us, to, &input);

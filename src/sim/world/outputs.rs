@@ -102,7 +102,13 @@ impl World {
                     job,
                     output: work.run(),
                 };
-                stage.after(after_us, Event::Input { to: from, input });
+                stage.after(
+                    after_us,
+                    Event::Input {
+                        to: from,
+                        input: Box::new(input),
+                    },
+                );
             }
             Output::Run { run, spec } => {
                 self.hosts[from.host].run(run, &spec, stage);
@@ -116,7 +122,7 @@ impl World {
                     after_us,
                     Event::Input {
                         to: from,
-                        input: Input::HookEnded { hook, ok },
+                        input: Box::new(Input::HookEnded { hook, ok }),
                     },
                 );
             }
@@ -181,7 +187,7 @@ impl World {
             after_us,
             Event::Input {
                 to,
-                input: Input::Persisted { upto },
+                input: Box::new(Input::Persisted { upto }),
             },
         );
         if more {
