@@ -34,7 +34,7 @@ pub(super) fn decayed(amount: u64, passed: u64, half_life: u64) -> u64 {
     let fraction = (u128::from(passed % half_life) << ROOTS.len()) / u128::from(half_life);
     let mut factor: u64 = 1 << 32;
     for (digit, root) in ROOTS.iter().enumerate() {
-        if fraction >> (ROOTS.len() - 1 - digit) & 1 == 1 {
+        if (fraction >> (ROOTS.len() - 1 - digit)) & 1 == 1 {
             // The first factor alone has 33 bits, and every root is below 2³².
             factor = u64::try_from((u128::from(factor) * u128::from(*root)) >> 32)
                 .expect("a product of parts of one");

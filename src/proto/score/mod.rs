@@ -210,7 +210,7 @@ impl Scores {
         for gone in self.gone.drain(..) {
             step.delete(Keyspace::Score, gone.0.to_vec());
         }
-        for (worker, _) in std::mem::take(&mut self.judged) {
+        for worker in std::mem::take(&mut self.judged).into_keys() {
             let row = cbor::encode(&self.known[&worker]);
             // Nothing is promised of it.
             let _ = step.put(Keyspace::Score, worker.0.to_vec(), row);
