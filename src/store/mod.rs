@@ -8,7 +8,7 @@ mod floor;
 mod memory;
 mod opening;
 mod sled;
-mod snapshot;
+mod spare;
 mod tally;
 #[cfg(test)]
 mod tests;

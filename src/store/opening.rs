@@ -3,7 +3,8 @@
 //! What is handled here, each seen with sled 0.34.7:
 //! - a predecessor that is still dying holds the lock for some milliseconds: wait, with backoff;
 //! - a snapshot cut off in the middle (`snap.*.generating`, or one that fails its check) makes sled
-//!   refuse the whole log, which may be whole: it is read without, once, from a copy (`snapshot`);
+//!   refuse the whole log, which may be whole: it is read without;
+//! - what sled writes while it opens a log can lose all of it: it is copied first (`spare`);
 //! - bytes that make no sense are met by assertions as often as by errors: a panic is a finding
 //!   about the files, not about this program;
 //! - pages are read lazily: everything is read once before the log is trusted.
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::blobs::Hash;
 use super::sled::Stored;
-use super::snapshot;
+use super::spare;
 use super::tally::Tally;
 use super::{SCHEMA_KEY, SCHEMA_VERSION, StoreError, TALLY_KEY, is_own_row};
 use crate::types::Keyspace;
@@ -166,7 +167,6 @@ pub(super) fn open_log<T>(
     until: Instant,
     judge: impl Fn(&Scan) -> Result<T, Fault>,
 ) -> Result<(sled::Db, Scan, T), Fault> {
-    snapshot::prepare(dir)?;
     let attempt = || {
         guarded(|| {
             let (db, scan) = open_and_scan(dir)?;
@@ -174,17 +174,9 @@ pub(super) fn open_log<T>(
             Ok((db, scan, found))
         })
     };
-    let what = match while_locked(until, attempt) {
-        Err(Fault::Damaged(what)) => what,
-        outcome => return outcome,
-    };
-    match snapshot::without(dir, || while_locked(until, attempt)) {
-        Ok(Some(opened)) => {
-            tracing::warn!(dir = %dir.display(), what, "moved the store's snapshot aside");
-            Ok(opened)
-        }
-        _ => Err(Fault::Damaged(what)),
-    }
+    while_locked(until, || {
+        spare::open_over(dir, || while_locked(until, attempt))
+    })
 }
 
 fn open_and_scan(dir: &Path) -> Result<(sled::Db, Scan), Fault> {

@@ -5,8 +5,8 @@
 //! big-endian numbers, so that any program can read the schema version before anything else.
 //!
 //! Invariants
-//! 1. `apply` returns `Ok` only after the log is flushed to the disk (`vendor/sled/PATCHES.md`: what
-//!    was published leaves that out), and a handle of our own has seen no error.
+//! 1. `apply` returns `Ok` only after the log is fsynced: sled's own flush ends with
+//!    `sync_file_range`, which neither flushes the disk's cache nor the file's length.
 //! 2. A group is one sled batch (several, cut between batches, where it is very large) and one
 //!    flush; recovery takes a sled batch whole or not at all.
 //! 3. After the first error nothing more is written until the store is opened again.
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use super::blobs::{BlobFault, BlobRef, Blobs};
 use super::floor::Floor;
 use super::opening::{self, Fault, Scan, StoredRow, guarded, private_dir, split_key};
-use super::snapshot::sync_folder;
+use super::spare::sync_folder;
 use super::tally::Tally;
 use super::{SCHEMA_KEY, SCHEMA_VERSION, Store, StoreError, TALLY_KEY, check_rows, is_own_row};
 use crate::types::{Keyspace, Row, WriteBatch, WriteOp};
@@ -132,9 +132,7 @@ impl SledStore {
             .read(true)
             .write(true)
             .open(dir.join("db"))?;
-        // What a predecessor that was killed had written and not flushed is shown from now on, and
-        // files that no row names go: both only once the rows are durable.
-        log.sync_all()?;
+        // Files that no row names go: the rows are durable since the log was opened.
         let blobs = Blobs::open(dir, scan.blobs)?;
         sync_folder(dir)?;
         let floor = match (found, floor) {
@@ -206,8 +204,6 @@ impl SledStore {
             rest = later;
         }
         self.db().flush()?;
-        // sled's thread may have met an error of the disk in between, and only logged it: it is
-        // told again to this handle.
         self.log.sync_data()?;
         self.floor.raise(self.tally.groups)?;
         self.blobs.collect();

@@ -272,19 +272,65 @@ fn damage_a_needed_snapshot() {
     }
 }
 
-/// The process ended while the log was tried without its snapshot.
+/// The process ended while sled opened the log, and another time while the copy was put back.
 #[test]
 fn a_log_that_was_copied_is_put_back() {
     let home = tempfile::tempdir().unwrap();
+    let whole = home.path().join("whole");
+    filled(&whole);
+    let expected = rows(&open(&whole));
+    let snapshot = snapshots(&whole).remove(0);
+    let name = snapshot.file_name().unwrap().to_str().unwrap();
+    for half_put_back in [false, true] {
+        let dir = home.path().join(half_put_back.to_string());
+        copy(&whole, &dir);
+        fs::copy(dir.join(name), dir.join(format!("aside.{name}"))).unwrap();
+        fs::rename(dir.join("db"), dir.join("aside.db")).unwrap();
+        fs::write(dir.join("db"), "").unwrap();
+        if !half_put_back {
+            fs::remove_file(dir.join(name)).unwrap();
+            fs::write(dir.join("snap.7FFFFFFFFFFFFFFF"), "cut off").unwrap();
+        }
+        assert!(read(&dir).unwrap() == expected);
+        let left = fs::read_dir(&dir).unwrap();
+        let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        assert!(
+            left.filter(|name| name.starts_with("aside."))
+                .next()
+                .is_none()
+        );
+    }
+}
+
+/// The copy was not finished: the log counts.
+#[test]
+fn half_a_copy_is_removed() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("store");
+    let expected = filled(&dir);
+    fs::write(dir.join("aside.db.new"), "half").unwrap();
+    fs::write(dir.join("aside.snap.0000000000000007"), "old").unwrap();
+    assert!(read(&dir).unwrap() == expected);
+    assert!(!dir.join("aside.db.new").exists());
+}
+
+/// A store that does not open stays as it was, for whoever can mend it.
+#[test]
+fn a_refused_log_is_left_as_it_was() {
+    let home = tempfile::tempdir().unwrap();
     let dir = home.path().join("store");
     filled(&dir);
-    let expected = rows(&open(&dir));
-    let snapshot = snapshots(&dir).remove(0);
-    let name = snapshot.file_name().unwrap().to_str().unwrap();
-    fs::rename(&snapshot, dir.join(format!("aside.{name}"))).unwrap();
-    fs::rename(dir.join("db"), dir.join("aside.db")).unwrap();
-    fs::write(dir.join("db"), "").unwrap();
-    assert!(read(&dir).unwrap() == expected);
+    drop(open(&dir));
+    let log = dir.join("db");
+    let mut bytes = fs::read(&log).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[..middle].fill(0x5a);
+    fs::write(&log, &bytes).unwrap();
+    let before = snapshots(&dir);
+    assert!(matches!(read(&dir), Err(StoreError::Damaged { .. })));
+    assert!(fs::read(&log).unwrap() == bytes);
+    assert!(snapshots(&dir) == before);
+    assert!(!dir.join("aside.db").exists());
 }
 
 #[test]
