@@ -360,7 +360,6 @@ fn what_was_promised_survives_a_power_cut() {
     let story = cut_the_power(rounds, seed, Lie::None).unwrap();
     println!("{story:?} in {:?}", begin.elapsed());
     assert!(story.openings > 0 && story.more > 0, "{story:?}");
-    assert_eq!(story.ranges, 0, "sync_file_range flushes no disk");
 }
 
 #[test]

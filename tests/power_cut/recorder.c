@@ -176,6 +176,22 @@ ssize_t write(int fd, const void *bytes, size_t count) { return wrote(fd, bytes,
 ssize_t pwrite(int fd, const void *bytes, size_t count, off_t at) { return wrote(fd, bytes, count, at); }
 ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) { return wrote(fd, bytes, count, at); }
 
+// A copy is recorded as what it writes.
+ssize_t copy_file_range(int from, off64_t *a, int to, off64_t *b, size_t count, unsigned flags) {
+    struct stat what;
+    char path[PATH_MAX];
+    if (!is_ours(to, &what, path)) return syscall(SYS_copy_file_range, from, a, to, b, count, flags);
+    char bytes[65536];
+    if (count > sizeof bytes) count = sizeof bytes;
+    ssize_t n = a ? pread(from, bytes, count, *a) : read(from, bytes, count);
+    if (n <= 0) return n;
+    ssize_t written = wrote(to, bytes, (size_t)n, b ? *b : -1);
+    if (written != n) return -1;
+    if (a) *a += n;
+    if (b) *b += n;
+    return n;
+}
+
 static int resized(int fd, off_t length) {
     struct stat what;
     char path[PATH_MAX];
@@ -299,8 +315,6 @@ int mkdirat(int folder, const char *path, mode_t mode) { return made(folder, pat
     }
 ON_FD(ssize_t, writev, fd, (int fd, const struct iovec *parts, int count), (fd, parts, count))
 ON_FD(ssize_t, pwritev, fd, (int fd, const struct iovec *parts, int count, off_t at), (fd, parts, count, at))
-ON_FD(ssize_t, copy_file_range, to, (int from, off64_t *a, int to, off64_t *b, size_t n, unsigned flags),
-      (from, a, to, b, n, flags))
 ON_FD(ssize_t, sendfile, to, (int to, int from, off_t *at, size_t n), (to, from, at, n))
 ON_FD(ssize_t, sendfile64, to, (int to, int from, off64_t *at, size_t n), (to, from, at, n))
 ON_FD(ssize_t, splice, to, (int from, off64_t *a, int to, off64_t *b, size_t n, unsigned flags),
