@@ -122,6 +122,14 @@ fn one_cheat_of_three_is_outvoted_and_named() {
             "{workers:?}"
         );
     }
+    let peers = net.json(0, &["peers"]).unwrap();
+    let score = |node: usize| {
+        let named = entity(&net, node);
+        let peer = peers.as_array().unwrap().iter();
+        let mut of = peer.filter(|peer| peer["entity_id"] == named);
+        of.next().unwrap()["score"].as_u64().unwrap()
+    };
+    assert!(score(3) < score(1), "{} and {}", score(3), score(1));
     let table = net.cli(0, &["task", "show", id]);
     let table = String::from_utf8(table.stdout).unwrap();
     let line = table.lines().find(|line| line.contains("differs"));

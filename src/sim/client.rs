@@ -113,10 +113,16 @@ impl Clients {
         }
         // A wrong clock at a restart can put a deadline an hour off: its client loses patience.
         let patience_us = stage.calm_us + 20_000_000;
-        stage.at(
-            patience_us,
-            Event::Client(ClientEvent::Cancel { job: UNSERVED }),
-        );
+        let waits = |(at, job): (usize, &Job)| {
+            let Submission {
+                agreement, marks, ..
+            } = &job.submission;
+            let picky = agreement.is_some() || !marks.needs.is_empty();
+            (at == UNSERVED || picky).then_some(at)
+        };
+        for job in jobs.iter().enumerate().filter_map(waits) {
+            stage.at(patience_us, Event::Client(ClientEvent::Cancel { job }));
+        }
         for _ in 0..3 {
             let from = stage.rng.random_range(0..hosts.len());
             let to = (from + stage.rng.random_range(1..hosts.len())) % hosts.len();
@@ -388,6 +394,8 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
     }
     if agreement.is_some() {
         input.splice(0..0, SHARED.iter().copied());
+        // It may wait for a worker that there is not, and be handed over again.
+        deadline_ms = deadline_ms.min(60_000);
     }
     let other = (host + rng.random_range(1..hosts.len())) % hosts.len();
     let serves = !hosts[other].config.capabilities.is_empty();

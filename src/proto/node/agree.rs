@@ -97,3 +97,29 @@ fn vote_view(record: &AgreementRecord, vote: &VoteRecord) -> VoteView {
         hash: vote.hash.map(|hash| HEXLOWER.encode(&*hash)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::Compare;
+
+    #[test]
+    fn an_agreement_has_one_winner_at_most_and_names_no_worker() {
+        let judged = |replicas, agree, named| {
+            let compare = Compare::Bytes;
+            let asked = Agreement {
+                replicas,
+                agree,
+                compare,
+            };
+            check(asked, named).is_ok()
+        };
+        for (replicas, agree) in [(2, 2), (3, 2), (3, 3), (16, 9), (16, 16)] {
+            assert!(judged(replicas, agree, false), "{agree} of {replicas}");
+            assert!(!judged(replicas, agree, true), "of one worker");
+        }
+        for (replicas, agree) in [(0, 0), (1, 1), (2, 1), (3, 1), (3, 4), (4, 2), (17, 9)] {
+            assert!(!judged(replicas, agree, false), "{agree} of {replicas}");
+        }
+    }
+}

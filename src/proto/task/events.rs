@@ -41,6 +41,12 @@ pub enum EventKind {
     Progress,
     /// The run has written something.
     Output,
+    /// One of several workers committed to its result.
+    Committed,
+    /// The round takes no more commitments: the results are asked for.
+    Closed,
+    /// One of several workers told its result.
+    Revealed,
     Completed,
     Failed,
     Canceled,
@@ -59,6 +65,9 @@ impl EventKind {
             EventKind::AttemptFailed => "attempt_failed",
             EventKind::Progress => "progress",
             EventKind::Output => "output",
+            EventKind::Committed => "committed",
+            EventKind::Closed => "closed",
+            EventKind::Revealed => "revealed",
             EventKind::Completed => "completed",
             EventKind::Failed => "failed",
             EventKind::Canceled => "canceled",

@@ -55,6 +55,9 @@ pub(super) struct Class {
     pub(super) reward: Option<u64>,
     /// Who may not.
     pub(super) apart: Apart,
+    /// It is one of several runs of the same work: who may not have it differs from part to part, and
+    /// is told when it is given out.
+    pub(super) part: bool,
 }
 
 type Waiting = BTreeMap<Class, BTreeSet<Ready>>;

@@ -9,6 +9,9 @@ use crate::types::TaskId;
 
 use rand::RngExt as _;
 
+/// How long a client waits the second time: there may be nobody who could do it.
+const PATIENCE_US: u64 = 65_000_000;
+
 impl Clients {
     /// A job's client saw its task fail: what is to become of it is drawn.
     pub(super) fn saw_failure(&mut self, job: usize, checker: &mut Checker, stage: &mut Stage) {
@@ -25,6 +28,8 @@ impl Clients {
             let repeated = self.repeated(job, stage);
             checker.expect(repeated.id, &repeated.submission.input);
             checker.bind_like(repeated.id, self.jobs[job].id);
+            let loses_patience = Event::Client(ClientEvent::Cancel { job: again });
+            stage.after(PATIENCE_US, loses_patience);
             self.jobs.push(repeated);
             let soon_us = stage.span_us(0, 3_000);
             stage.after(soon_us, Event::Client(ClientEvent::Submit { job: again }));

@@ -208,7 +208,8 @@ pub struct TaskEventView {
     /// Rises by one from event to event of a task.
     pub number: u64,
     /// `submitted`, `offered`, `withdrawn`, `working`, `released`, `lost`, `attempt_failed`,
-    /// `progress`, `output`, `completed`, `failed` or `canceled`.
+    /// `progress`, `output`, `completed`, `failed` or `canceled`; where several workers do it
+    /// `committed`, `closed` (results are asked for), `revealed`.
     pub kind: String,
     /// RFC 3339.
     pub at: String,

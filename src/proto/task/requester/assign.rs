@@ -16,6 +16,8 @@ const AVOID_BUSY_MS: u64 = 1_000;
 const AVOID_UNREACHABLE_MS: u64 = 3_000;
 const AVOID_SILENT_MS: u64 = 10_000;
 pub(super) const AVOID_UNFIT_MS: u64 = 30_000;
+/// Parts that nobody free may have, in one look; what stands behind them waits until some leave.
+const KEPT_APART_MAX: usize = 1_024;
 /// How long what may have changed elsewhere waits to be looked at.
 const LOOK_MS: u64 = 50;
 
@@ -38,11 +40,14 @@ impl Requester {
             let mut stands = self.stands(&capability, &candidates, step.now.mono);
             let fits = |class: &Class| stands.iter().any(|one| one.fits(class));
             let mut pass = self.queue.pass(&capability, fits);
+            let mut kept_apart = 0;
             while let Some((id, ready, place)) = pass.next() {
                 let (record, class) = (&self.tasks[&id].record, self.demands(id));
                 let Some(choice) = choose(record, &class, &stands, step) else {
-                    // Whoever could take this class is full, or has another part of the same work.
-                    if stands.iter().any(|one| one.fits(pass.class(place))) {
+                    // Whoever could take this class is full. A part may be kept from who is not.
+                    let room = class.part && stands.iter().any(|one| one.fits(pass.class(place)));
+                    if room && kept_apart < KEPT_APART_MAX {
+                        kept_apart += 1;
                         pass.go_on(&self.queue, ready, place);
                     }
                     continue;

@@ -62,7 +62,7 @@ impl Requester {
         self.event(id, EventKind::Withdrawn, attempt, None, step);
     }
 
-    fn event(
+    pub(super) fn event(
         &mut self,
         id: TaskId,
         kind: EventKind,

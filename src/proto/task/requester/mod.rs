@@ -191,6 +191,7 @@ impl Task {
             tier_min: self.record.marks.tier_min.unwrap_or_default(),
             reward: reward.filter(|reward| *reward > 0),
             apart: Apart::default(),
+            part: self.record.part.is_some(),
         }
     }
 

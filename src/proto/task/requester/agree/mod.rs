@@ -24,6 +24,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 
 use super::{AttemptEnd, Class, Log, Phase, Requester, RequesterEffect, Task};
 use crate::crypto::hash;
+use crate::proto::task::events::EventKind;
 use crate::proto::task::record::{
     AgreementRecord, Fresh, PartRecord, TaskRecord, Verdict, VoteRecord,
 };
@@ -308,6 +309,10 @@ impl Requester {
 
     /// From here on results may be told; who has not committed is left out.
     fn close_round(&mut self, id: TaskId, step: &mut Step<'_>) {
+        let agreement = self.agreement(id);
+        let (round, count) = (agreement.round, agreement.count(Verdict::Committed));
+        let note = format!("round {round} with {count} commitments");
+        self.event(id, EventKind::Closed, None, Some(&note), step);
         let agreement = self.agreement_mut(id);
         agreement.closed = true;
         let mut late = Vec::new();
@@ -455,8 +460,14 @@ impl Requester {
 
     /// Who does not tell its result has its part in no agreement.
     fn unrevealed(&mut self, whole: TaskId, part: TaskId, step: &mut Step<'_>) {
-        self.vote_mut(whole, part).verdict = Verdict::Unrevealed;
         let reason = "it did not tell the result that it committed to";
+        let promise = self
+            .agreement(whole)
+            .vote(part)
+            .and_then(|vote| vote.promise.as_ref());
+        let attempt = promise.map(|of| (of.worker, of.token));
+        self.event(whole, EventKind::Lost, attempt, Some(reason), step);
+        self.vote_mut(whole, part).verdict = Verdict::Unrevealed;
         self.end_part(part, TaskState::Failed, "failed", reason, step);
     }
 

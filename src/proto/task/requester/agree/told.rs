@@ -5,6 +5,7 @@ use serde_bytes::ByteArray;
 use super::super::{Phase, Requester};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
+use crate::proto::task::events::EventKind;
 use crate::proto::task::record::{PromiseRecord, Verdict};
 use crate::types::limits::RESULT_MAX_BYTES;
 use crate::types::{Compare, EntityId, Keyspace, TaskId, TaskState};
@@ -84,6 +85,8 @@ impl Requester {
     /// A commitment came: it is stored, and what it is to waits at its worker.
     fn promise(&mut self, whole: TaskId, id: TaskId, promise: PromiseRecord, step: &mut Step<'_>) {
         let worker = promise.worker;
+        let attempt = Some((worker, promise.token));
+        self.event(whole, EventKind::Committed, attempt, None, step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         // It may have been thought lost and taken up again.
         task.record.state = TaskState::Working;
@@ -123,8 +126,12 @@ impl Requester {
             token: promise.token,
             agree: self.agree_part(id).expect("it is a part"),
         };
-        let fits = promised.commitment(salt, &result) == *promise.commitment;
-        if !fits || result.len() > RESULT_MAX_BYTES {
+        let commits = promised.commitment(salt, &result) == *promise.commitment;
+        let fits = commits && result.len() <= RESULT_MAX_BYTES;
+        let note = Some("it does not fit its commitment").filter(|_| !fits);
+        let attempt = Some((promise.worker, promise.token));
+        self.event(whole, EventKind::Revealed, attempt, note, step);
+        if !fits {
             self.vote_mut(whole, id).verdict = Verdict::FalseReveal;
             let reason = "its result does not fit its commitment";
             self.end_part(id, TaskState::Failed, "failed", reason, step);

@@ -543,3 +543,41 @@ fn no_two_parts_are_with_neighbours_in_a_public_network() {
     assert_eq!(elsewhere, [(entity(3), other, token(1))]);
     ours.core.check().expect("A2");
 }
+
+#[test]
+fn watchers_are_told_who_committed_and_who_told_what() {
+    use EventKind::{Closed, Committed, Completed, Lost, Revealed, Submitted};
+    let mut ours = ours();
+    let parts = ours.shared_out(3, 2);
+    for part in &parts {
+        ours.commits(*part, b"2");
+    }
+    ours.reveals(parts[0], b"2");
+    ours.reveals(parts[1], b"2");
+    ours.wait(6_000);
+    let told = ours.core.events(task_id(1), None).expect("a known task");
+    let kinds: Vec<EventKind> = told.events.iter().map(|event| event.kind).collect();
+    let way = [
+        Submitted, Committed, Committed, Committed, Closed, Revealed, Revealed, Lost, Completed,
+    ];
+    assert_eq!(kinds, way);
+    let note = told.events[4].note.as_deref();
+    assert_eq!(note, Some("round 1 with 3 commitments"));
+    assert_eq!(told.events[7].attempt, Some((entity(3), parts[2].of.2)));
+}
+
+#[test]
+fn parts_that_nobody_free_may_have_keep_no_others_waiting() {
+    let mut ours = ours();
+    ours.submit(replicated(3, 2));
+    ours.kept(Requester::tick);
+    assert_eq!(ours.taken_by(&[entity(1), entity(2)]).len(), 2);
+    let plain = ours.submit(new_task(2));
+    let mut other = replicated(2, 2);
+    other.id = task_id(3);
+    ours.submit(other);
+    ours.kept(Requester::tick);
+    let offers = ours.assign(&[entity(1), entity(2)]);
+    assert_eq!(offers.len(), 3, "{offers:?}");
+    assert!(offers.iter().any(|offer| offer.1 == plain));
+}
