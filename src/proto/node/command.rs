@@ -152,6 +152,10 @@ pub struct NewTransfer {
 
 /// What the API asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a command is moved a few times and kept nowhere"
+)]
 pub enum Command {
     Status,
     Peers,
