@@ -431,8 +431,9 @@ impl Node {
     /// Ends what is on its way for tasks that do not want it any more.
     fn give_up_parts(&mut self, names: &BTreeSet<(EntityId, Purpose)>, step: &mut Step<'_>) {
         let unwanted = self.sends.files().filter_map(|sent| {
-            let purpose = sent.record.purpose?;
-            (!names.contains(&(sent.record.to, purpose))).then_some(sent.record.id)
+            let (to, purpose) = (sent.record.to, sent.record.purpose?);
+            let wanted = names.contains(&(to, purpose)) || self.worker.may_bring(to, purpose);
+            (!wanted).then_some(sent.record.id)
         });
         for id in unwanted.collect::<Vec<_>>() {
             let _ = self.sends.cancel(id, step);

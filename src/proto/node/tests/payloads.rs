@@ -144,6 +144,33 @@ fn a_run_begins_with_its_input_and_its_result_counts_once_its_file_is_here() {
 }
 
 #[test]
+fn a_result_on_its_way_goes_on_after_a_restart_of_its_worker() {
+    let mut wires = accepted();
+    keep(&mut wires, 1, INPUT, 11);
+    wires.run(SECOND_MS);
+    let outcome = RunOutcome::CompletedFile {
+        content: RESULT,
+        file: Some(file(12)),
+    };
+    wires.end_run(1, outcome);
+    wires.run(SECOND_MS);
+    let parts = |wires: &Wires| {
+        let sends = wires.node(1).sends.files();
+        sends
+            .filter(|sent| sent.record.purpose == Some(result_of(1, 1)))
+            .count()
+    };
+    assert_eq!(parts(&wires), 1);
+    // Nobody has asked for it again in this life.
+    wires.stop(1);
+    wires.start(1);
+    assert_eq!(parts(&wires), 1);
+    wires.granted(0, Command::CancelTask(task(1)));
+    wires.run(60 * SECOND_MS);
+    assert_eq!(parts(&wires), 0, "nobody wants it any more");
+}
+
+#[test]
 fn a_result_that_was_not_kept_by_the_runtime_is_a_failure() {
     let mut wires = accepted();
     keep(&mut wires, 1, INPUT, 11);

@@ -62,6 +62,20 @@ impl Worker {
         })
     }
 
+    /// Whether a result's file may be on its way: also when its requester has yet to ask for it again,
+    /// after a restart.
+    pub fn may_bring(&self, requester: EntityId, purpose: Purpose) -> bool {
+        let Purpose::TaskResult { task_id, token } = purpose else {
+            return false;
+        };
+        let task = task_id;
+        let held = self.held.get(&HeldKey { requester, task });
+        held.is_some_and(|held| {
+            let large = matches!(held.outcome, Some(TaskOutcome::CompletedFile { .. }));
+            large && held.record.token == token
+        })
+    }
+
     /// A result's file is with its requester, or was not taken.
     pub fn result_brought(&mut self, requester: EntityId, task: TaskId, arrived: bool, now: Mono) {
         let key = HeldKey { requester, task };
