@@ -150,10 +150,9 @@ impl NewPayload {
         self.file.flush().await?;
         self.file.sync_all().await?;
         // The folder itself may be new, too.
-        for dir in [Some(self.folder.dir.as_path()), self.folder.dir.parent()] {
-            if let Some(dir) = dir {
-                File::open(dir).await?.sync_all().await?;
-            }
+        let dirs = [Some(self.folder.dir.as_path()), self.folder.dir.parent()];
+        for dir in dirs.into_iter().flatten() {
+            File::open(dir).await?.sync_all().await?;
         }
         Ok(FileRef {
             root: self.hasher.finish(),

@@ -65,6 +65,7 @@ pub(super) struct Job {
 
 /// How it ended.
 #[derive(Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is one for each run")]
 pub(super) enum Ended {
     Completed(Vec<u8>),
     CompletedFile(Large),
