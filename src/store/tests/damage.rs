@@ -292,13 +292,10 @@ fn a_log_that_was_copied_is_put_back() {
             fs::write(dir.join("snap.7FFFFFFFFFFFFFFF"), "cut off").unwrap();
         }
         assert!(read(&dir).unwrap() == expected);
-        let left = fs::read_dir(&dir).unwrap();
-        let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        assert!(
-            left.filter(|name| name.starts_with("aside."))
-                .next()
-                .is_none()
-        );
+        for left in fs::read_dir(&dir).unwrap() {
+            let name = left.unwrap().file_name().into_string().unwrap();
+            assert!(!name.starts_with("aside."), "{name}");
+        }
     }
 }
 
