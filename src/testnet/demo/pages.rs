@@ -38,6 +38,10 @@ pub(super) const PAGES: &[Page] = pages![
     "18-watching-and-mapping",
     "19-other-ways-to-serve",
     "20-keychain-and-backups",
+    "21-choosing-workers",
+    "22-large-and-long-work",
+    "23-when-a-task-fails",
+    "24-handing-parts-on",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.
