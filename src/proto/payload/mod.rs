@@ -4,7 +4,7 @@
 //! A payload is known by the hash of its content and lies in a file of its own, whose name nobody
 //! else ever had. It is here only once its bytes are on the disk and the row that says so is
 //! written; a file without a row is nobody's. It stays while a task, ours or held, names it. One
-//! that no task has named yet stays for [`SPARE_MS`], which is the time between handing over an
+//! that no task has named yet stays for `SPARE_MS`, which is the time between handing over an
 //! input and the task that it is for.
 //!
 //! # Invariants
