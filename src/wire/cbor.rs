@@ -5,9 +5,6 @@
 //! does not know. A key that begins with `_` is a hint which a reader may ignore; any other
 //! unknown key is critical. Signatures cover the exact bytes received, never a re-encoding.
 
-mod reading;
-mod writing;
-
 use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,7 +26,9 @@ pub enum CborError {
 
 /// The one encoding of `value`.
 pub fn encode<T: Serialize>(value: &T) -> Vec<u8> {
-    writing::write(value).expect("our messages are plain data")
+    let mut tree = Value::serialized(value).expect("our messages are plain data");
+    sort_maps(&mut tree);
+    write(&tree)
 }
 
 /// Reads a `T` from exactly these bytes.
@@ -43,16 +42,6 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, 
             max: max_bytes,
         });
     }
-    if reading::is_plain(bytes)
-        && let Ok(value) = reading::read(bytes)
-    {
-        return Ok(value);
-    }
-    decode_slowly(bytes)
-}
-
-/// Everything that is not read at once: what has hints, and what is wrong.
-fn decode_slowly<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CborError> {
     let mut tree: Value = ciborium::de::from_reader_with_recursion_limit(bytes, CBOR_MAX_DEPTH)
         .map_err(|_| CborError::Malformed)?;
     if !plain(&tree) || write(&tree) != bytes {
@@ -70,6 +59,17 @@ fn write(tree: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(tree, &mut bytes).expect("writing to memory");
     bytes
+}
+
+fn sort_maps(tree: &mut Value) {
+    match tree {
+        Value::Array(items) => items.iter_mut().for_each(sort_maps),
+        Value::Map(pairs) => {
+            pairs.iter_mut().for_each(|(_, value)| sort_maps(value));
+            pairs.sort_by_cached_key(|(key, _)| write(key));
+        }
+        _ => {}
+    }
 }
 
 /// Whether the tree has only the kinds we use, and every map's keys ascend without repetition.
@@ -100,4 +100,137 @@ fn drop_hints(tree: &mut Value) {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        name: String,
+        n: u64,
+        #[serde(with = "serde_bytes")]
+        data: Vec<u8>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        more: Option<u32>,
+    }
+
+    fn read(bytes: &[u8]) -> Result<Sample, CborError> {
+        decode(bytes, 4096)
+    }
+
+    fn sample_bytes() -> Vec<u8> {
+        encode(&Sample {
+            name: "a".into(),
+            n: 1,
+            data: vec![1, 2],
+            more: None,
+        })
+    }
+
+    #[test]
+    fn keys_are_sorted_by_their_encoding() {
+        // {"n": 1, "data": h'0102', "name": "a"}: the shorter key first, then by bytes.
+        let hex = data_encoding::HEXLOWER.encode(&sample_bytes());
+        assert_eq!(
+            hex,
+            "a3616e0164646174614201026".to_owned() + "46e616d656161"
+        );
+    }
+
+    #[test]
+    fn other_encodings_of_the_same_value_are_refused() {
+        let cases: [&[u8]; 6] = [
+            // n as a two-byte integer
+            &[0xa1, 0x61, b'n', 0x18, 0x01],
+            // an indefinite-length map
+            &[0xbf, 0x61, b'n', 0x01, 0xff],
+            // a duplicate key
+            &[0xa2, 0x61, b'n', 0x01, 0x61, b'n', 0x01],
+            // unsorted keys
+            &[0xa2, 0x61, b'n', 0x01, 0x61, b'a', 0x01],
+            // null
+            &[0xa1, 0x61, b'n', 0xf6],
+            // a float
+            &[0xa1, 0x61, b'n', 0xf9, 0x3c, 0x00],
+        ];
+        for case in cases {
+            assert_eq!(read(case), Err(CborError::NotCanonical), "{case:02x?}");
+        }
+        let mut trailing = sample_bytes();
+        trailing.push(0);
+        assert_eq!(read(&trailing), Err(CborError::NotCanonical));
+    }
+
+    #[test]
+    fn unknown_key_is_refused_and_a_hint_is_ignored() {
+        #[derive(Serialize)]
+        struct More {
+            n: u64,
+            name: &'static str,
+            #[serde(with = "serde_bytes")]
+            data: Vec<u8>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            critical: Option<u8>,
+            #[serde(skip_serializing_if = "Option::is_none", rename = "_hint")]
+            hint: Option<u8>,
+        }
+        let with = |critical, hint| {
+            encode(&More {
+                n: 1,
+                name: "a",
+                data: vec![1, 2],
+                critical,
+                hint,
+            })
+        };
+        assert!(matches!(
+            read(&with(Some(1), None)),
+            Err(CborError::Unexpected(_))
+        ));
+        assert_eq!(read(&with(None, Some(1))).expect("a hint").n, 1);
+    }
+
+    #[test]
+    fn depth_and_length_bombs_are_refused() {
+        assert_eq!(read(&[0x81; 4000]), Err(CborError::Malformed));
+        // a byte string that claims 4 GiB, an array that claims 2^63 items
+        assert_eq!(
+            read(&[0x5a, 0xff, 0xff, 0xff, 0xff, 1]),
+            Err(CborError::Malformed)
+        );
+        assert_eq!(
+            read(&[0x9b, 0x7f, 255, 255, 255, 255, 255, 255, 255]),
+            Err(CborError::Malformed)
+        );
+        assert!(matches!(read(&[0; 5000]), Err(CborError::TooLarge { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back(name in ".{0,20}", n: u64, data: Vec<u8>, more: Option<u32>) {
+            let sample = Sample { name, n, data, more };
+            prop_assert_eq!(decode::<Sample>(&encode(&sample), 65_536), Ok(sample));
+        }
+
+        #[test]
+        fn no_bytes_panic_and_whatever_reads_is_canonical(bytes: Vec<u8>) {
+            if let Ok(sample) = read(&bytes) {
+                prop_assert_eq!(encode(&sample), bytes);
+            }
+        }
+
+        #[test]
+        fn a_flipped_bit_never_reads_as_the_same(at in 0usize..20, bit in 0u8..8) {
+            let good = sample_bytes();
+            let mut bent = good.clone();
+            let at = at % bent.len();
+            bent[at] ^= 1 << bit;
+            if let Ok(sample) = read(&bent) {
+                prop_assert_ne!(encode(&sample), good);
+            }
+        }
+    }
+}
