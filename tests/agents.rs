@@ -6,113 +6,21 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Child, Output, Stdio};
+use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use support::{eventually, junto, run_at};
+use support::node::Node;
+use support::{eventually, run_at};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A node with a home of its own, started with the same flags each time.
-struct Node {
-    home: tempfile::TempDir,
-    args: Vec<String>,
-    process: Child,
-}
-
 impl Node {
     fn start(name: &str, first: Option<&Node>, args: &[&str]) -> Node {
-        let home = tempfile::tempdir().unwrap();
-        let mut all: Vec<String> = ["up", "--name", name, "--no-mdns", "--no-passphrase"]
-            .map(String::from)
-            .to_vec();
-        all.extend(["--listen", "/ip4/127.0.0.1/tcp/0"].map(String::from));
-        if let Some(first) = first {
-            all.extend([String::from("--bootstrap"), first.addr()]);
-        }
-        all.extend(args.iter().map(ToString::to_string));
-        let process = spawn(home.path(), &all);
-        let node = Node {
-            home,
-            args: all,
-            process,
-        };
-        node.await_up();
-        node
+        Node::new(name).args(args).knows(first).up()
     }
-
-    fn await_up(&self) {
-        eventually("the node is up", SOON, || {
-            let up = self.cli(&["status"]).status.success();
-            up.then_some(())
-        });
-    }
-
-    fn file(&self) -> Value {
-        let text = std::fs::read(self.home.path().join("node.json")).unwrap();
-        serde_json::from_slice(&text).unwrap()
-    }
-
-    fn addr(&self) -> String {
-        self.file()["listen"][0].as_str().unwrap().to_owned()
-    }
-
-    fn entity(&self) -> String {
-        self.file()["entity_id"].as_str().unwrap().to_owned()
-    }
-
-    fn cli(&self, args: &[&str]) -> Output {
-        run_at(self.home.path(), args)
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = self.cli(&[&["--json"], args].concat());
-        assert!(output.status.success(), "{args:?}: {}", errors(&output));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Waits until this node can speak to `name`.
-    fn await_peer(&self, name: &str) {
-        eventually("the peers know each other", SOON, || {
-            let there = self.cli(&["alive", name]).status.success();
-            there.then_some(())
-        });
-    }
-
-    /// kill -9.
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        std::fs::remove_file(self.home.path().join("node.json")).unwrap();
-    }
-
-    fn restart(&mut self) {
-        self.process = spawn(self.home.path(), &self.args);
-        self.await_up();
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn spawn(home: &Path, args: &[String]) -> Child {
-    junto()
-        .arg("--home")
-        .arg(home)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 /// Bob with `args`, and alice who knows him.
@@ -164,12 +72,12 @@ fn a_talk_is_answered_by_a_command() {
 #[test]
 fn a_talk_is_answered_by_an_echo() {
     let bob = Node::start("bob", None, &[]);
-    let settings = bob.home.path().join("junto.toml");
+    let settings = bob.home.join("junto.toml");
     drop(bob.cli(&["status"]));
     let mut bob = bob;
     bob.kill();
     std::fs::write(settings, "[agent]\necho = true\n").unwrap();
-    bob.restart();
+    bob.start_again();
     let alice = Node::start("alice", Some(&bob), &[]);
     alice.await_peer("bob");
     assert_eq!(
@@ -238,8 +146,8 @@ fn a_talk_is_answered_by_an_address_and_a_report_is_handed_to_it() {
     let mut bob = Node::start("bob", None, &[]);
     bob.kill();
     let settings = format!("[agent]\nurl = \"{url}\"\n");
-    std::fs::write(bob.home.path().join("junto.toml"), settings).unwrap();
-    bob.restart();
+    std::fs::write(bob.home.join("junto.toml"), settings).unwrap();
+    bob.start_again();
     drop(home);
     let alice = Node::start("alice", Some(&bob), &[]);
     alice.await_peer("bob");
@@ -275,7 +183,7 @@ fn a_durable_report_outlives_a_kill_of_its_receiver_until_it_is_acknowledged() {
     let told = alice.cli(&["report", "bob", "the first half is done", "--durable"]);
     assert_eq!(status(&told), 0, "{}", errors(&told));
     bob.kill();
-    bob.restart();
+    bob.start_again();
     let messages = bob.json(&["inbox", "list"]);
     assert_eq!(strings(&messages, "state"), ["new"]);
     assert_eq!(
@@ -300,7 +208,7 @@ fn a_durable_report_outlives_a_kill_of_its_receiver_until_it_is_acknowledged() {
         "to say it again is no error"
     );
     bob.kill();
-    bob.restart();
+    bob.start_again();
     assert_eq!(bob.json(&["inbox", "list"]), json!([]));
     assert_eq!(status(&bob.cli(&["inbox", "show", &id])), 1);
 }
@@ -319,7 +227,7 @@ fn a_report_that_the_agent_did_not_take_is_offered_again_after_a_kill() {
     });
     bob.kill();
     std::fs::write(ready, "").unwrap();
-    bob.restart();
+    bob.start_again();
     eventually("the agent takes it", SOON, || {
         let taken = std::fs::read_to_string(&seen).is_ok_and(|text| text == "half done");
         taken.then_some(())
@@ -375,8 +283,8 @@ fn an_agent_is_woken_and_restarted_by_its_owners_hooks() {
     );
     bob.kill();
     let settings = format!("[wake]\non_restart = '''{note}'''\n");
-    std::fs::write(bob.home.path().join("junto.toml"), settings).unwrap();
-    bob.restart();
+    std::fs::write(bob.home.join("junto.toml"), settings).unwrap();
+    bob.start_again();
     alice.await_peer("bob");
     let restarted = alice.json(&["restart", "bob", "--reason", "it hangs"]);
     assert_eq!(restarted["phase"], "resumed");
@@ -407,7 +315,7 @@ fn a_message_is_shown_to_somebody_who_knows_neither_side() {
     let (from, to) = (alice.entity(), bob.entity());
     drop(alice);
     bob.kill();
-    bob.restart();
+    bob.start_again();
     let stranger = tempfile::tempdir().unwrap();
     let file = stranger.path().join("debt.proof");
     let path = file.to_str().unwrap();

@@ -3,74 +3,20 @@
 
 mod support;
 
-use std::process::{Child, Output, Stdio};
-use std::time::Duration;
-
 use serde_json::Value;
 
-use support::{eventually, junto, run_at};
-
-const SOON: Duration = Duration::from_secs(30);
-
-/// A node with a home of its own.
-struct Node {
-    home: tempfile::TempDir,
-    process: Child,
-}
+use support::node::Node;
 
 impl Node {
-    /// Starts one with these settings, which knows `first`.
+    /// One with these settings, which knows `first`.
     fn start(name: &str, first: Option<&Node>, settings: &str) -> Node {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join("junto.toml"), settings).unwrap();
-        let mut command = junto();
-        command.arg("--home").arg(home.path());
-        command.args(["up", "--name", name, "--no-mdns", "--no-passphrase"]);
-        command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
-        if let Some(first) = first {
-            command.args(["--bootstrap", &first.addr()]);
-        }
-        command.stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().unwrap();
-        let node = Node { home, process };
-        eventually("the node is up", SOON, || {
-            node.cli(&["status"]).status.success().then_some(())
-        });
-        node
-    }
-
-    fn addr(&self) -> String {
-        let text = std::fs::read(self.home.path().join("node.json")).unwrap();
-        let file: Value = serde_json::from_slice(&text).unwrap();
-        file["listen"][0].as_str().unwrap().to_owned()
-    }
-
-    fn cli(&self, args: &[&str]) -> Output {
-        run_at(self.home.path(), args)
-    }
-
-    fn text(&self, args: &[&str]) -> String {
-        let output = self.cli(args);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        serde_json::from_str(&self.text(&[&["--json"], args].concat())).unwrap()
-    }
-
-    fn entity(&self) -> String {
-        self.json(&["id"])["entity_id"].as_str().unwrap().to_owned()
+        Node::new(name).settings(settings).knows(first).up()
     }
 
     /// Waits for a live session with each of these.
     fn awaits(&self, names: &[&str]) {
         for name in names {
-            eventually("the peers know each other", SOON, || {
-                self.cli(&["alive", name]).status.success().then_some(())
-            });
+            self.await_peer(name);
         }
     }
 
@@ -79,13 +25,6 @@ impl Node {
         let submit = ["task", "submit", "job", "--text", "x", "--wait"];
         let report = self.json(&[&submit[..], args].concat());
         self.json(&["task", "show", report["id"].as_str().unwrap()])
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -7,88 +7,30 @@ mod support;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use support::{eventually, junto, run_at};
+use support::node::Node;
+use support::{eventually, junto};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A node with a home of its own.
-struct Node {
-    home: tempfile::TempDir,
-    process: Child,
-}
-
 impl Node {
-    /// Starts one with these settings, which knows `first`.
+    /// One with these settings, which knows `first`.
     fn start(name: &str, first: Option<&Node>, settings: &str) -> Node {
-        let home = tempfile::tempdir().unwrap();
-        std::fs::write(home.path().join("junto.toml"), settings).unwrap();
-        let process = spawn(home.path(), name, first);
-        let node = Node { home, process };
-        eventually("the node is up", SOON, || {
-            let up = node.cli(&["status"]).status.success();
-            up.then_some(())
-        });
-        node
-    }
-
-    fn addr(&self) -> String {
-        let text = std::fs::read(self.home.path().join("node.json")).unwrap();
-        let file: Value = serde_json::from_slice(&text).unwrap();
-        file["listen"][0].as_str().unwrap().to_owned()
-    }
-
-    fn cli(&self, args: &[&str]) -> Output {
-        run_at(self.home.path(), args)
-    }
-
-    fn text(&self, args: &[&str]) -> String {
-        let output = self.cli(args);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{args:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
+        Node::new(name).settings(settings).knows(first).up()
     }
 }
 
 /// An agent that speaks the API of a node.
-struct Fetcher {
-    http: reqwest::Client,
-    base: String,
-    token: String,
-    tokio: tokio::runtime::Runtime,
-}
+struct Fetcher<'a>(&'a Node);
 
-impl Fetcher {
-    fn new(node: &Node) -> Fetcher {
-        let read = |name: &str| std::fs::read_to_string(node.home.path().join(name)).unwrap();
-        let file: Value = serde_json::from_str(&read("node.json")).unwrap();
-        let tokio = tokio::runtime::Builder::new_current_thread();
-        Fetcher {
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
-            base: format!("http://{}/v1/tasks", file["api"].as_str().unwrap()),
-            token: read("api.token").trim().to_owned(),
-            tokio: { tokio }.enable_all().build().unwrap(),
-        }
-    }
-
-    /// The status, and the body if there is one.
+impl Fetcher<'_> {
     fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("{}/{path}", self.base);
-        let call = self.http.post(url).bearer_auth(&self.token).json(body);
-        self.tokio.block_on(async {
-            let response = call.send().await.unwrap();
-            let status = response.status().as_u16();
-            let bytes = response.bytes().await.unwrap();
-            (
-                status,
-                serde_json::from_slice(&bytes).unwrap_or(Value::Null),
-            )
-        })
+        self.0.post(&format!("/v1/tasks/{path}"), body)
     }
 
     fn claim(&self, body: &Value) -> Vec<Value> {
@@ -113,26 +55,6 @@ impl Fetcher {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn spawn(home: &Path, name: &str, first: Option<&Node>) -> Child {
-    let mut command = junto();
-    command.arg("--home").arg(home);
-    command.args(["up", "--name", name, "--no-mdns", "--no-passphrase"]);
-    command.args(["--listen", "/ip4/127.0.0.1/tcp/0"]);
-    if let Some(first) = first {
-        command.args(["--bootstrap", &first.addr()]);
-    }
-    command.stdin(Stdio::null());
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    command.spawn().unwrap()
-}
-
 /// Bob with these settings, and alice who knows him.
 fn pair(settings: &str) -> (Node, Node) {
     pair_of("", settings)
@@ -141,10 +63,7 @@ fn pair(settings: &str) -> (Node, Node) {
 fn pair_of(alice: &str, bob: &str) -> (Node, Node) {
     let bob = Node::start("bob", None, bob);
     let alice = Node::start("alice", Some(&bob), alice);
-    eventually("the peers know each other", SOON, || {
-        let there = alice.cli(&["alive", "bob"]).status.success();
-        there.then_some(())
-    });
+    alice.await_peer("bob");
     (alice, bob)
 }
 
@@ -188,7 +107,7 @@ fn a_cancel_reaches_the_command_and_its_grandchildren_within_two_seconds() {
     assert!(took < Duration::from_secs(2), "gone after {took:?}");
     // The folder it worked in went, too.
     eventually("no folder is left", SOON, || {
-        let work = bob.home.path().join("work");
+        let work = bob.home.join("work");
         let lives = std::fs::read_dir(work).ok()?.flatten();
         let left: usize = lives
             .map(|life| std::fs::read_dir(life.path()).unwrap().count())
@@ -214,8 +133,7 @@ fn a_run_whose_requester_is_gone_goes_on_or_stops_as_it_was_told() {
     // It lives as long as its lease is renewed.
     std::thread::sleep(Duration::from_secs(5));
     assert!(runs(goes_on) && runs(stops));
-    alice.process.kill().unwrap();
-    alice.process.wait().unwrap();
+    alice.kill();
     eventually("the one has stopped", Duration::from_secs(10), || {
         (!runs(stops)).then_some(())
     });
@@ -278,7 +196,7 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
         "only where it is allowed: {env}"
     );
     // What bob handed on for others has ended with their tasks.
-    let parts: Value = serde_json::from_str(&bob.text(&["--json", "task", "list"])).unwrap();
+    let parts: Value = bob.json(&["task", "list"]);
     let parts = parts.as_array().unwrap();
     assert_eq!(parts.len(), 2);
     assert_eq!(parts[0]["budget"], json!({"depth": 0, "reward": 4}));
@@ -300,7 +218,7 @@ fn each_run_has_a_folder_of_its_own_and_its_limits() {
     assert_ne!(dirs[0], dirs[1]);
     for dir in &dirs {
         assert_eq!(dir.lines().count(), 1, "the folder was not empty: {dir}");
-        let work = bob.home.path().join("work");
+        let work = bob.home.join("work");
         assert!(Path::new(dir.trim()).starts_with(&work), "{dir}");
     }
     let etc = alice.text(&["task", "submit", "etc", "--text", "x", "--wait"]);
@@ -354,8 +272,7 @@ fn a_capability_may_be_a_program_that_is_posted_to() {
     assert_eq!(said.trim_end(), "QUIETLY");
     let task = alice.text(&["task", "submit", "shout", "--text", "never"]);
     eventually("it runs", SOON, || {
-        let shown = alice.text(&["--json", "task", "show", task.trim()]);
-        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let shown = alice.json(&["task", "show", task.trim()]);
         (shown["state"] == "working").then_some(())
     });
     let begin = Instant::now();
@@ -372,7 +289,7 @@ fn a_capability_may_be_a_program_that_is_posted_to() {
 #[test]
 fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
     let (alice, bob) = pair("[serve.think]\npull = true\nslots = 8\n[serve.wc]\ncommand = 'wc -w'");
-    let agent = Fetcher::new(&bob);
+    let agent = Fetcher(&bob);
     assert!(agent.claim(&json!({})).is_empty(), "nothing is there yet");
     let id = alice.text(&["task", "submit", "think", "--text", "what is it"]);
     let first = agent.claim_one(1_000);
@@ -408,8 +325,7 @@ fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
     assert_eq!(agent.say("complete", &second, result).0, 204, "said again");
     assert_eq!(agent.say("extend", &second, json!({})).0, 409);
     let shown: Value = eventually("alice has the result", SOON, || {
-        let shown = alice.text(&["--json", "task", "show", id.trim()]);
-        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let shown = alice.json(&["task", "show", id.trim()]);
         (shown["state"] == "completed").then_some(shown)
     });
     assert_eq!(alice.text(&["task", "result", id.trim()]), "right");
@@ -419,7 +335,7 @@ fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
 #[test]
 fn a_cancel_reaches_the_agent_and_a_kept_result_survives_a_kill() {
     let (alice, mut bob) = pair("[serve.think]\npull = true\n[task]\nlease = '5s'\nrenew = '1s'");
-    let agent = Fetcher::new(&bob);
+    let agent = Fetcher(&bob);
     let canceled = alice.text(&["task", "submit", "think", "--text", "a"]);
     let task = agent.claim_one(60_000);
     alice.text(&["task", "cancel", canceled.trim()]);
@@ -439,9 +355,7 @@ fn a_cancel_reaches_the_agent_and_a_kept_result_survives_a_kill() {
     let task = agent.claim_one(60_000);
     let result = json!({"result": "AAEC"});
     assert_eq!(agent.say("complete", &task, result).0, 204);
-    bob.process.kill().unwrap();
-    bob.process.wait().unwrap();
-    bob.process = spawn(bob.home.path(), "bob", Some(&alice));
+    bob.crash();
     eventually("alice has the result", Duration::from_secs(60), || {
         let output = alice.cli(&["task", "result", kept.trim()]);
         (output.status.success() && output.stdout == [0, 1, 2]).then_some(())
@@ -450,10 +364,8 @@ fn a_cancel_reaches_the_agent_and_a_kept_result_survives_a_kill() {
 
 /// Ends a node as a person does.
 fn stop(node: &mut Node) {
-    let pid = i32::try_from(node.process.id()).unwrap();
-    let pid = nix::unistd::Pid::from_raw(pid);
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    node.process.wait().unwrap();
+    node.signal(Signal::SIGTERM);
+    node.await_end();
 }
 
 #[test]
@@ -466,10 +378,7 @@ fn nodes_that_are_drained_and_restarted_one_after_the_other_run_no_task_twice() 
     );
     let (alice, bob) = pair(&settings);
     let carol = Node::start("carol", Some(&alice), &settings);
-    eventually("alice knows carol", SOON, || {
-        let there = alice.cli(&["alive", "carol"]).status.success();
-        there.then_some(())
-    });
+    alice.await_peer("carol");
     let count = 30;
     let submit = ["task", "submit", "nap", "--text", "x"];
     let tasks: Vec<String> = (0..count).map(|_| alice.text(&submit)).collect();
@@ -477,22 +386,18 @@ fn nodes_that_are_drained_and_restarted_one_after_the_other_run_no_task_twice() 
     for (name, node) in &mut nodes {
         let said = node.text(&["drain"]);
         assert!(said.starts_with("Nothing runs here"), "{said}");
-        let view: Value = serde_json::from_str(&node.text(&["--json", "drain"])).unwrap();
+        let view: Value = node.json(&["drain"]);
         assert_eq!(
             (&view["draining"], &view["running"]),
             (&json!(true), &json!(0))
         );
         stop(node);
-        node.process = spawn(node.home.path(), name, Some(&alice));
-        eventually("it is back", SOON, || {
-            let there = alice.cli(&["alive", name]).status.success();
-            there.then_some(())
-        });
+        node.start_again();
+        alice.await_peer(name);
     }
     for task in &tasks {
         eventually("every task completes", Duration::from_secs(90), || {
-            let shown = alice.text(&["--json", "task", "show", task.trim()]);
-            let shown: Value = serde_json::from_str(&shown).unwrap();
+            let shown = alice.json(&["task", "show", task.trim()]);
             (shown["state"] == "completed").then_some(())
         });
     }

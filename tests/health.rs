@@ -3,77 +3,28 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::path::Path;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
+use reqwest::Method;
 use serde_json::Value;
 
-use support::{eventually, junto, run_at};
+use support::node::Node;
+use support::{eventually, run_at};
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// A node of its own, ended with the test.
-struct Node {
-    home: PathBuf,
-    process: Child,
-}
-
 impl Node {
-    fn start(dir: &Path, name: &str, bootstrap: Option<&Node>, env: &[(&str, &str)]) -> Node {
-        let home = dir.join(name);
-        let mut command = junto();
-        command.arg("--home").arg(&home).args([
-            "up",
-            "--name",
-            name,
-            "--network",
-            "health",
-            "--no-mdns",
-            "--no-passphrase",
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--api",
-            "127.0.0.1:0",
-            "--serve",
-            "wc=wc -w",
-        ]);
-        if let Some(first) = bootstrap {
-            let file = first.file().unwrap();
-            let addr = file["listen"][0].as_str().unwrap();
-            command.args(["--bootstrap", addr]);
-        }
+    fn start(dir: &Path, name: &str, first: Option<&Node>, env: &[(&str, &str)]) -> Node {
+        let node = Node::within(dir, name).args(&["--serve", "wc=wc -w"]);
         // Ten heartbeats in the time of one, so that the test does not take minutes.
-        command.env("JUNTO_HEALTH__HEARTBEAT", "500ms");
-        command.env("JUNTO_LIMITS__BREAKER_FAILURES", "3");
-        command.env("JUNTO_LIMITS__BREAKER_OPEN", "1s");
-        command.envs(env.iter().copied());
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let node = Node { home, process };
-        eventually("the node is up", SOON, || node.file());
-        node
-    }
-
-    fn file(&self) -> Option<Value> {
-        let text = std::fs::read(self.home.join("node.json")).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = run_at(&self.home, &[&["--json"], args].concat());
-        assert!(output.status.success(), "{output:?}");
-        serde_json::from_slice(&output.stdout).unwrap()
+        let quick = [
+            ("JUNTO_HEALTH__HEARTBEAT", "500ms"),
+            ("JUNTO_LIMITS__BREAKER_FAILURES", "3"),
+            ("JUNTO_LIMITS__BREAKER_OPEN", "1s"),
+        ];
+        node.env(&quick).env(env).knows(first).up()
     }
 
     /// What it says of the one other node.
@@ -87,22 +38,8 @@ impl Node {
         })
     }
 
-    /// A call of the HTTP interface: its status and body.
     fn get(&self, path: &str) -> (u16, String) {
-        let api = self.file().unwrap()["api"].as_str().unwrap().to_owned();
-        let token = std::fs::read_to_string(self.home.join("api.token")).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let response = reqwest::Client::new()
-                .get(format!("http://{api}{path}"))
-                .bearer_auth(token.trim())
-                .timeout(SOON)
-                .send()
-                .await
-                .unwrap();
-            let status = response.status().as_u16();
-            (status, response.text().await.unwrap())
-        })
+        self.call(Method::GET, path, None)
     }
 
     fn metric(&self, series: &str) -> Option<f64> {
@@ -110,14 +47,6 @@ impl Node {
         assert_eq!(status, 200);
         let line = text.lines().find_map(|line| line.strip_prefix(series))?;
         line.trim().parse().ok()
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.signal(Signal::SIGCONT);
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
 

@@ -6,94 +6,26 @@ mod support;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use support::node::Node;
 use support::{eventually, junto, run_at};
 
 const PASSPHRASE: &str = "correct horse battery staple";
 const SOON: Duration = Duration::from_secs(20);
 
-/// A node of its own, killed when dropped.
-struct Node {
-    home: PathBuf,
-    process: Option<Child>,
-    args: Vec<String>,
-}
-
 impl Node {
-    fn home(dir: &Path, name: &str) -> Node {
-        let mut args: Vec<String> = ["up", "--no-mdns", "--name", name, "--listen"]
-            .map(String::from)
-            .to_vec();
-        args.push("/ip4/127.0.0.1/tcp/0".to_owned());
-        Node {
-            home: dir.join(name),
-            process: None,
-            args,
-        }
-    }
-
-    fn with(mut self, args: &[&str]) -> Node {
-        self.args.extend(args.iter().map(ToString::to_string));
-        self
-    }
-
-    fn command(&self) -> Command {
-        let mut command = junto();
-        command
-            .arg("--home")
-            .arg(&self.home)
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        command
-    }
-
-    fn start(&mut self) {
-        self.process = Some(self.command().spawn().unwrap());
-        eventually("the node is up", SOON, || self.json(&["status"]));
-    }
-
-    fn up(mut self) -> Node {
-        self.start();
-        self
-    }
-
-    /// kill -9.
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill();
-            let _ = process.wait();
-        }
-    }
-
-    fn json(&self, args: &[&str]) -> Option<Value> {
-        let output = run_at(&self.home, &[&["--json"], args].concat());
-        output
-            .status
-            .success()
-            .then(|| serde_json::from_slice(&output.stdout).unwrap())
-    }
-
-    fn listen(&self) -> String {
-        self.json(&["id"]).unwrap()["listen"][0]
-            .as_str()
-            .unwrap()
-            .to_owned()
-    }
-
     /// What this node's registry says of `name`.
     fn entry_of(&self, name: &str) -> Option<Value> {
-        let list = self.json(&["registry", "list"])?;
+        let list = self.try_json(&["registry", "list"])?;
         let named = |entry: &&Value| entry["name"] == name;
         list.as_array()?.iter().find(named).cloned()
     }
 
-    fn knows(&self, name: &str, rotations: u64) -> Value {
+    fn knows_keys(&self, name: &str, rotations: u64) -> Value {
         eventually("the registry has the keys", SOON, || {
             self.entry_of(name)
                 .filter(|entry| entry["rotations"] == rotations)
@@ -102,14 +34,8 @@ impl Node {
 
     fn pings(&self, name: &str) {
         eventually("it answers", SOON, || {
-            self.json(&["ping", name, "--count", "1"])
+            self.try_json(&["ping", name, "--count", "1"])
         });
-    }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
     }
 }
 
@@ -118,15 +44,15 @@ fn pair(dir: &Path) -> (Node, Node, PathBuf) {
     let passphrase = dir.join("passphrase");
     std::fs::write(&passphrase, PASSPHRASE).unwrap();
     let file = passphrase.to_str().unwrap();
-    let alice = Node::home(dir, "alice")
-        .with(&["--passphrase-file", file])
+    let alice = Node::within(dir, "alice")
+        .args(&["--passphrase-file", file])
         .up();
-    let bob = Node::home(dir, "bob")
-        .with(&["--no-passphrase", "--serve", "upper=tr a-z A-Z"])
-        .with(&["--bootstrap", &alice.listen()])
+    let bob = Node::within(dir, "bob")
+        .args(&["--serve", "upper=tr a-z A-Z"])
+        .knows(Some(&alice))
         .up();
-    alice.knows("bob", 0);
-    bob.knows("alice", 0);
+    alice.knows_keys("bob", 0);
+    bob.knows_keys("alice", 0);
     (alice, bob, passphrase)
 }
 
@@ -162,12 +88,10 @@ fn a_rotated_key_is_followed_by_peers_and_nothing_stops_working() {
     };
     let mut tasks: Vec<String> = (0..10).map(submit).collect();
     let file = passphrase.to_str().unwrap();
-    let rotated = alice
-        .json(&["key", "rotate", "--passphrase-file", file])
-        .unwrap();
+    let rotated = alice.json(&["key", "rotate", "--passphrase-file", file]);
     tasks.extend((10..20).map(submit));
     assert_eq!(rotated["rotations"], 1);
-    let after = bob.knows("alice", 1);
+    let after = bob.knows_keys("alice", 1);
     assert_eq!(after["entity_id"], before["entity_id"]);
     assert_eq!(after["peer_id"], before["peer_id"]);
     assert_eq!(after["key"], rotated["key"]);
@@ -182,13 +106,13 @@ fn a_rotated_key_is_followed_by_peers_and_nothing_stops_working() {
         assert_eq!(String::from_utf8_lossy(&result), format!("TASK {n}"));
     }
     // For people it is the same as before, from both sides.
-    let own = alice.json(&["key", "fingerprint"]).unwrap();
-    assert_eq!(bob.json(&["key", "fingerprint", "alice"]).unwrap(), own);
+    let own = alice.json(&["key", "fingerprint"]);
+    assert_eq!(bob.json(&["key", "fingerprint", "alice"]), own);
 
     // After kill -9 the new key is there, and the old one is not.
     alice.kill();
-    alice.start();
-    let own = alice.json(&["key", "fingerprint"]).unwrap();
+    alice.start_again();
+    let own = alice.json(&["key", "fingerprint"]);
     assert_eq!(
         (&own["key"], &own["rotations"]),
         (&rotated["key"], &rotated["rotations"])
@@ -197,12 +121,10 @@ fn a_rotated_key_is_followed_by_peers_and_nothing_stops_working() {
 
     // A stopped node rotates in its home.
     alice.kill();
-    let offline = alice
-        .json(&["key", "rotate", "--passphrase-file", file])
-        .unwrap();
+    let offline = alice.json(&["key", "rotate", "--passphrase-file", file]);
     assert_eq!(offline["rotations"], 2);
-    alice.start();
-    let after = bob.knows("alice", 2);
+    alice.start_again();
+    let after = bob.knows_keys("alice", 2);
     assert_eq!(after["key"], offline["key"]);
     assert_eq!(after["entity_id"], before["entity_id"]);
     bob.pings("alice");
@@ -248,7 +170,7 @@ impl Blow {
 fn a_kill_within_a_rotation_leaves_the_key_before_it_or_the_one_after_it() {
     let dir = tempfile::tempdir().unwrap();
     let (mut alice, bob, passphrase) = pair(dir.path());
-    let before = bob.knows("alice", 0);
+    let before = bob.knows_keys("alice", 0);
     let file = passphrase.to_str().unwrap();
     let mut rotations = 0;
     for round in 0..10 {
@@ -275,8 +197,8 @@ fn a_kill_within_a_rotation_leaves_the_key_before_it_or_the_one_after_it() {
             let _ = rotating.kill();
         }
         let told = rotating.wait().unwrap();
-        alice.start();
-        let own = alice.json(&["key", "fingerprint"]).unwrap();
+        alice.start_again();
+        let own = alice.json(&["key", "fingerprint"]);
         let now = own["rotations"].as_u64().unwrap();
         assert!(
             now == rotations || now == rotations + 1,
@@ -285,7 +207,7 @@ fn a_kill_within_a_rotation_leaves_the_key_before_it_or_the_one_after_it() {
         assert!(now > rotations || !told.success(), "what was told is kept");
         rotations = now;
         // The chain is whole to those who check it, and the key is the one it ends in.
-        let seen = bob.knows("alice", rotations);
+        let seen = bob.knows_keys("alice", rotations);
         assert_eq!(seen["key"], own["key"]);
         assert_eq!(seen["entity_id"], before["entity_id"]);
         assert_eq!(seen["peer_id"], before["peer_id"]);

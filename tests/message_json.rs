@@ -15,7 +15,7 @@ use std::time::Duration;
 use ciborium::Value as Cbor;
 use data_encoding::{BASE64, HEXLOWER};
 use ed25519_dalek::VerifyingKey;
-use node::Node;
+use node::start;
 use protocol::{
     Hash, bytes, entity_bytes, entity_text, field, hash, map, now_ms, number, random, rfc3339,
     signed, text,
@@ -34,7 +34,7 @@ fn wake_up(nonce: &Hash) -> Cbor {
 #[tokio::test]
 async fn a_stranger_with_http_alone_shakes_hands_pings_wakes_and_hands_over_work() {
     let home = tempfile::tempdir().unwrap();
-    let node = Node::start(home.path());
+    let node = start(home.path());
     let stranger = Stranger::new(&node.api());
     let who = stranger.public_key().await;
     let mut session = stranger.meet().await;
@@ -75,7 +75,7 @@ async fn a_stranger_with_http_alone_shakes_hands_pings_wakes_and_hands_over_work
 #[tokio::test]
 async fn what_is_wrong_is_refused_with_the_protocols_code() {
     let home = tempfile::tempdir().unwrap();
-    let node = Node::start(home.path());
+    let node = start(home.path());
     let stranger = Stranger::new(&node.api());
     let refused = async |message: &Value| stranger.refused(message).await;
     let coded = |status: u16, code: &str| (status, code.to_owned());
@@ -146,7 +146,7 @@ async fn what_is_wrong_is_refused_with_the_protocols_code() {
 #[tokio::test]
 async fn version_1_0_is_answered_where_it_is_allowed_and_once_also_across_a_restart() {
     let home = tempfile::tempdir().unwrap();
-    let first = Node::start(home.path());
+    let first = start(home.path());
     let mut bob = Stranger::new(&first.api());
     let settings = format!(
         "[protocol]\nallow_v1_0 = [\"{}\"]\n",
@@ -162,7 +162,7 @@ async fn version_1_0_is_answered_where_it_is_allowed_and_once_also_across_a_rest
     drop(first);
     std::fs::write(home.path().join("junto.toml"), settings).unwrap();
 
-    let node = Node::start(home.path());
+    let node = start(home.path());
     bob.api = node.api();
     let (asked, digest) = bob.clear(to, "ping", &empty());
     let (status, pong) = bob.post(&asked).await;
@@ -195,7 +195,7 @@ async fn version_1_0_is_answered_where_it_is_allowed_and_once_also_across_a_rest
     node.await_wakes(1);
     // kill -9, and the same message again.
     drop(node);
-    let node = Node::start(home.path());
+    let node = start(home.path());
     bob.api = node.api();
     assert_eq!(
         bob.refused(&wake).await,

@@ -6,6 +6,7 @@
 mod support;
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,6 +15,12 @@ use support::{eventually, junto};
 
 const MIB: usize = 1 << 20;
 const LONG: Duration = Duration::from_secs(150);
+
+impl Node {
+    fn start(dir: &Path, name: &str, first: Option<&Node>, settings: &str) -> Node {
+        Node::within(dir, name).settings(settings).knows(first).up()
+    }
+}
 
 /// Bytes of which no two pieces are alike.
 fn noise(bytes: usize) -> Vec<u8> {
@@ -67,7 +74,7 @@ fn a_large_task_survives_a_kill_of_either_side_while_it_is_on_its_way() {
         println!("{}: at most {peak} MiB of memory", node.home.display());
         assert!(peak < 150, "{peak} MiB of memory for a file of 192 MiB");
     }
-    let view = alice.json(&["task", "show", &task]).unwrap();
+    let view = alice.json(&["task", "show", &task]);
     assert_eq!(view["input_bytes"], 192 * MIB, "{view}");
     assert_eq!(view["result_bytes"], 192 * MIB + 1, "{view}");
     eventually("the worker keeps nothing of it", LONG, || {
@@ -98,12 +105,12 @@ fn agents_fetch_large_inputs_and_hand_over_large_results() {
 
 /// An agent that turns its input round.
 async fn turn(node: &Node, task: &str, input: &[u8]) {
-    let api = node.node_file()["api"].as_str().unwrap().to_owned();
-    let token = fs::read_to_string(node.home.join("api.token")).unwrap();
+    let api = node.api();
+    let token = node.token();
     let http = reqwest::Client::new();
     let at = |path: &str| format!("http://{api}/v1/{path}");
     let claim = json!({ "wait_ms": 30_000, "lease_ms": 60_000 });
-    let claimed = http.post(at("tasks/claim")).bearer_auth(token.trim());
+    let claimed = http.post(at("tasks/claim")).bearer_auth(&token);
     let claimed: Value = claimed
         .json(&claim)
         .send()
@@ -117,7 +124,7 @@ async fn turn(node: &Node, task: &str, input: &[u8]) {
     assert_eq!(claimed["input_bytes"], input.len());
     let claim = claimed["claim"].as_str().unwrap();
     let fetched = http.get(at(&format!("tasks/{task}/input?claim={claim}")));
-    let fetched = fetched.bearer_auth(token.trim()).send().await.unwrap();
+    let fetched = fetched.bearer_auth(&token).send().await.unwrap();
     let fetched = fetched.bytes().await.unwrap();
     assert!(fetched == input, "the requester's bytes");
 
@@ -126,14 +133,11 @@ async fn turn(node: &Node, task: &str, input: &[u8]) {
     let complete = |hash: &str| {
         let call = http.post(at(&format!("tasks/{task}/complete")));
         let body = json!({ "claim": claim, "result_file": hash });
-        call.bearer_auth(token.trim()).json(&body).send()
+        call.bearer_auth(&token).json(&body).send()
     };
     let early = complete(&hash).await.unwrap();
     assert_eq!(early.status(), 404, "nobody handed it over yet");
-    let kept = http
-        .put(at("payloads"))
-        .bearer_auth(token.trim())
-        .body(turned);
+    let kept = http.put(at("payloads")).bearer_auth(&token).body(turned);
     let kept: Value = kept.send().await.unwrap().json().await.unwrap();
     assert_eq!(kept["hash"], hash.as_str());
     assert_eq!(complete(&hash).await.unwrap().status(), 204);

@@ -12,6 +12,12 @@ use serde_json::Value;
 use support::junto;
 use support::node::Node;
 
+impl Node {
+    fn start(dir: &std::path::Path, name: &str, first: Option<&Node>, settings: &str) -> Node {
+        Node::within(dir, name).settings(settings).knows(first).up()
+    }
+}
+
 /// Says how far it is and writes a line, then waits for a file, and writes another.
 fn command(go: &std::path::Path) -> String {
     let go = go.display();
@@ -37,10 +43,7 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
     let bob = Node::start(dir.path(), "bob", None, &settings);
     let alice = Node::start(dir.path(), "alice", Some(&bob), "");
     let submit = ["task", "submit", "talk", "--stream"];
-    let task = alice.json(&submit).unwrap()["id"]
-        .as_str()
-        .unwrap()
-        .to_owned();
+    let task = alice.json(&submit)["id"].as_str().unwrap().to_owned();
     let mut watching = cli(&alice, &["--json", "task", "watch", &task])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -83,9 +86,7 @@ fn what_a_run_writes_is_shown_while_its_submitter_waits_and_only_where_the_worke
         assert_eq!(errors, shown);
     }
     let id = |task: &Value| task["id"].as_str().unwrap().to_owned();
-    let shut = alice
-        .json(&["task", "list", "--capability", "shut"])
-        .unwrap();
+    let shut = alice.json(&["task", "list", "--capability", "shut"]);
     let list = shut
         .as_array()
         .or_else(|| shut["tasks"].as_array())

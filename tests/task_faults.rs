@@ -12,102 +12,40 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use support::{eventually, junto, run_at};
+use support::node::Node;
+use support::{eventually, run_at};
 
 const SOON: Duration = Duration::from_secs(20);
 /// Everything is back within this, breakers and timeouts included.
 const LONG: Duration = Duration::from_secs(60);
 const LEASE: Duration = Duration::from_secs(2);
 
-/// A node of its own, ended with the test.
-struct Node {
-    name: &'static str,
-    home: PathBuf,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    process: Child,
-}
-
 impl Node {
     /// Starts `name`; a worker knows the requester, and squares numbers.
-    fn start(dir: &Path, name: &'static str, first: Option<&Node>, env: &[(&str, &str)]) -> Node {
-        let home = dir.join(name);
-        let mut args: Vec<String> = [
-            "--home",
-            home.to_str().unwrap(),
-            "up",
-            "--name",
-            name,
-            "--network",
-            "faults",
-            "--no-mdns",
-            "--no-passphrase",
-            "--listen",
-            "/ip4/127.0.0.1/tcp/0",
-            "--api",
-            "127.0.0.1:0",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        if let Some(first) = first {
-            let addr = first.file().unwrap()["listen"][0].clone();
+    fn start(dir: &Path, name: &str, first: Option<&Node>, env: &[(&str, &str)]) -> Node {
+        let mut node = Node::within(dir, name).knows(first);
+        if first.is_some() {
             // Slow enough to be under way when something happens; each run leaves a line.
             let runs = dir.join(format!("{name}.runs"));
             let square = format!(
                 "square=read n; echo $JUNTO_TASK_ID >> {}; sleep 1; echo $((n * n))",
                 runs.display()
             );
-            args.extend(["--bootstrap", addr.as_str().unwrap()].map(str::to_owned));
-            args.extend(["--serve".to_owned(), square]);
+            node = node.args(&["--serve", &square]);
         }
         let lease = format!("{}s", LEASE.as_secs());
-        let mut all = vec![
-            ("JUNTO_TASK__LEASE".to_owned(), lease),
-            ("JUNTO_TASK__RENEW".to_owned(), "500ms".to_owned()),
-            ("JUNTO_HEALTH__HEARTBEAT".to_owned(), "500ms".to_owned()),
+        let quick = [
+            ("JUNTO_TASK__LEASE", lease.as_str()),
+            ("JUNTO_TASK__RENEW", "500ms"),
+            ("JUNTO_HEALTH__HEARTBEAT", "500ms"),
         ];
-        all.extend(env.iter().map(|(k, v)| (k.to_string(), v.to_string())));
-        let process = spawn(&args, &all);
-        let node = Node {
-            name,
-            home,
-            args,
-            env: all,
-            process,
-        };
-        eventually("the node is up", SOON, || node.file());
-        node
-    }
-
-    fn file(&self) -> Option<Value> {
-        let text = fs::read(self.home.join("node.json")).ok()?;
-        serde_json::from_slice(&text).ok()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
-    }
-
-    /// kill -9, and up again from its home.
-    fn crash_and_restart(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
-        let _ = fs::remove_file(self.home.join("node.json"));
-        self.process = spawn(&self.args, &self.env);
-        eventually("the node is up again", SOON, || self.file());
-    }
-
-    fn json(&self, args: &[&str]) -> Value {
-        let output = run_at(&self.home, &[&["--json"], args].concat());
-        assert!(output.status.success(), "{}: {output:?}", self.name);
-        serde_json::from_slice(&output.stdout).unwrap()
+        node.env(&quick).env(env).up()
     }
 
     fn storage(&self) -> String {
@@ -123,48 +61,9 @@ impl Node {
         });
     }
 
-    /// A call of the HTTP interface: its status and body.
-    fn call(&self, path: &str, body: &Value) -> (u16, Value) {
-        let api = self.file().unwrap()["api"].as_str().unwrap().to_owned();
-        let token = fs::read_to_string(self.home.join("api.token")).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let response = reqwest::Client::new()
-                .post(format!("http://{api}{path}"))
-                .bearer_auth(token.trim())
-                .timeout(SOON)
-                .json(body)
-                .send()
-                .await
-                .unwrap();
-            let status = response.status().as_u16();
-            (status, response.json().await.unwrap())
-        })
-    }
-
     fn view(&self, id: &str) -> Value {
         self.json(&["task", "show", id])
     }
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let pid = Pid::from_raw(self.process.id().cast_signed());
-        let _ = kill(pid, Signal::SIGCONT);
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn spawn(args: &[String], env: &[(String, String)]) -> Child {
-    junto()
-        .args(args)
-        .envs(env.iter().map(|(key, value)| (key, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 /// The tasks that were acknowledged, by their id: the number that each was to square.
@@ -179,7 +78,7 @@ impl Tasks {
     fn submit(&mut self, node: &Node) -> Result<String, (u16, Value)> {
         self.next += 1;
         let body = json!({ "capability": "square", "input_text": format!("{}\n", self.next), "deadline_ms": 600_000 });
-        match node.call("/v1/tasks", &body) {
+        match node.post("/v1/tasks", &body) {
             (200..=299, task) => {
                 let id = task["id"].as_str().unwrap().to_owned();
                 self.numbers.insert(id.clone(), self.next);
@@ -572,7 +471,7 @@ fn a_clock_jumps(wrong: &str) {
     } else {
         &mut bob
     };
-    node.crash_and_restart();
+    node.crash();
     let waiting = tasks.submit(&alice).unwrap();
     std::thread::sleep(2 * LEASE);
     assert_eq!(alice.json(&["status"])["sessions"], 0);

@@ -10,103 +10,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
-use support::{eventually, junto, run_at};
+use support::node::Node;
+use support::{eventually, junto};
 
 const MIB: u64 = 1 << 20;
 const LONG: Duration = Duration::from_secs(120);
 
-/// A node of its own, that can be killed and brought back.
-struct Node {
-    home: PathBuf,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    process: Option<Child>,
-}
-
 impl Node {
-    fn start(dir: &Path, name: &str, bootstrap: Option<&Node>, env: &[(&str, &str)]) -> Node {
-        let network = format!("transfer-{}", std::process::id());
-        let mut args: Vec<String> = ["up", "--no-mdns", "--no-passphrase", "--network"]
-            .map(String::from)
-            .to_vec();
-        args.extend([network, "--name".into(), name.into()]);
-        if let Some(node) = bootstrap {
-            args.extend(["--bootstrap".into(), node.address()]);
-        }
-        let mut node = Node {
-            home: dir.join(name),
-            args,
-            env: env
-                .iter()
-                .map(|(key, value)| (key.to_string(), value.to_string()))
-                .collect(),
-            process: None,
-        };
-        node.up("/ip4/127.0.0.1/tcp/0");
-        // From now on it comes back where others look for it.
-        let address = node.address();
-        let listen = address.split("/p2p/").next().unwrap().to_owned();
-        node.args.extend(["--listen".into(), listen]);
-        node
-    }
-
-    fn up(&mut self, listen: &str) {
-        let file = self.home.join("node.json");
-        let _ = fs::remove_file(&file);
-        let mut command = junto();
-        command.arg("--home").arg(&self.home).args(&self.args);
-        if !self.args.iter().any(|arg| arg == "--listen") {
-            command.args(["--listen", listen]);
-        }
-        command.envs(self.env.clone());
-        let process = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        self.process = Some(process);
-        eventually("the node is up", Duration::from_secs(30), || {
-            self.json(&["status"])
-        });
-    }
-
-    fn address(&self) -> String {
-        let file = fs::read(self.home.join("node.json")).unwrap();
-        let node: Value = serde_json::from_slice(&file).unwrap();
-        node["listen"][0].as_str().unwrap().to_owned()
-    }
-
-    /// kill -9.
-    fn kill(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let pid = Pid::from_raw(process.id().cast_signed());
-            kill(pid, Signal::SIGKILL).unwrap();
-            process.wait().unwrap();
-        }
-    }
-
-    fn restart(&mut self) {
-        self.kill();
-        self.up("");
-    }
-
-    fn cli(&self, args: &[&str]) -> Output {
-        run_at(&self.home, args)
-    }
-
-    fn json(&self, args: &[&str]) -> Option<Value> {
-        let output = self.cli(&[&["--json"], args].concat());
-        let good = output.status.success();
-        good.then(|| serde_json::from_slice(&output.stdout).unwrap())
+    fn start(dir: &Path, name: &str, first: Option<&Node>, env: &[(&str, &str)]) -> Node {
+        Node::within(dir, name).env(env).knows(first).up()
     }
 
     /// Its newest transfer.
     fn transfer(&self) -> Option<Value> {
-        self.json(&["transfers"])?.as_array()?.last().cloned()
+        self.try_json(&["transfers"])?.as_array()?.last().cloned()
     }
 
     fn incoming(&self, name: &str) -> PathBuf {
@@ -133,18 +51,12 @@ impl Node {
     }
 }
 
-impl Drop for Node {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 /// Alice, who sends, and Bob, who receives.
 fn pair(dir: &Path, env: &[(&str, &str)]) -> (Node, Node) {
     let alice = Node::start(dir, "alice", None, &[]);
     let bob = Node::start(dir, "bob", Some(&alice), env);
     eventually("alice knows bob", Duration::from_secs(30), || {
-        let known = alice.json(&["registry", "list"])?;
+        let known = alice.try_json(&["registry", "list"])?;
         let named = |entry: &Value| entry["name"] == "bob";
         known.as_array()?.iter().any(named).then_some(())
     });
@@ -219,10 +131,8 @@ fn the_inbox_has_a_note_of_each_file_also_after_a_crash() {
     let sent: Value = serde_json::from_slice(&sent.stdout).unwrap();
     assert!(alice.send(&file, &[]).status.success());
     // Alice has heard that it is there: from then on bob knows of it, whatever happens.
-    bob.restart();
-    let notes = bob
-        .json(&["inbox", "list", "--kind", "file", "--state", "new"])
-        .unwrap();
+    bob.crash();
+    let notes = bob.json(&["inbox", "list", "--kind", "file", "--state", "new"]);
     let notes = notes.as_array().unwrap();
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert_eq!(notes[0]["from"], bob.transfer().unwrap()["peer"]);
@@ -235,12 +145,12 @@ fn the_inbox_has_a_note_of_each_file_also_after_a_crash() {
     assert_eq!(bytes(&note, "size"), MIB + 1);
     assert_eq!(note["hash"], sum.as_str());
     let id = notes[1]["id"].as_str().unwrap();
-    let second = bob.json(&["inbox", "show", id]).unwrap();
+    let second = bob.json(&["inbox", "show", id]);
     let note: Value = serde_json::from_str(second["text"].as_str().unwrap()).unwrap();
     assert_eq!(note["name"], "plan.txt");
     assert_eq!(note["path"], bob.incoming("plan (2).txt").to_str().unwrap());
     assert!(bob.cli(&["inbox", "ack", id]).status.success());
-    let left = bob.json(&["inbox", "list"]).unwrap();
+    let left = bob.json(&["inbox", "list"]);
     assert_eq!(left.as_array().unwrap().len(), 1);
 }
 
@@ -250,13 +160,13 @@ fn an_agent_that_is_a_command_is_handed_the_note() {
     let (alice, mut bob) = pair(dir.path(), &[]);
     let heard = dir.path().join("heard");
     let listen = format!("(echo \"$JUNTO_KIND\"; cat) >> '{}'", heard.display());
-    bob.args.extend(["--agent".into(), listen]);
-    bob.restart();
+    bob = bob.args(&["--agent", &listen]);
+    bob.crash();
     let file = dir.path().join("plan.txt");
     let sum = write_file(&file, 3);
     assert!(alice.send(&file, &[]).status.success());
     eventually("the note is taken", LONG, || {
-        let left = bob.json(&["inbox", "list"])?;
+        let left = bob.try_json(&["inbox", "list"])?;
         left.as_array()?.is_empty().then_some(())
     });
     let heard = fs::read_to_string(heard).unwrap();
@@ -295,7 +205,7 @@ fn a_receiver_that_was_killed_gets_the_rest_and_no_more() {
     let sum = write_file(&file, size);
     let watch = alice.send_in_background(&file);
     let done = await_middle(&bob);
-    bob.restart();
+    bob.crash();
     await_whole(watch, &bob, &sum);
     let moved = bytes(&bob.transfer().unwrap(), "moved_bytes");
     // What was recorded before is not sent again; records add less than a thousandth.
@@ -315,7 +225,7 @@ fn a_sender_that_was_killed_sends_the_rest_and_no_more() {
     let sum = write_file(&file, size);
     let watch = alice.send_in_background(&file);
     let done = await_middle(&bob);
-    alice.restart();
+    alice.crash();
     // The command did not notice more than a pause.
     let view = await_whole(watch, &bob, &sum);
     let moved = bytes(&view, "moved_bytes");
@@ -346,7 +256,7 @@ fn chunks_that_are_not_what_was_announced_are_refused() {
     let modified = FileTimes::new().set_modified(times.modified().unwrap());
     let handle = File::options().write(true).open(&file).unwrap();
     handle.set_times(modified).unwrap();
-    bob.restart();
+    bob.crash();
     let watched = watch.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(1));
     let text = String::from_utf8_lossy(&watched.stderr);
@@ -372,7 +282,7 @@ fn refusal(env: &[(&str, &str)]) -> String {
     write_file(&file, 2 * MIB);
     let sent = alice.send(&file, &[]);
     assert_eq!(sent.status.code(), Some(1));
-    assert_eq!(bob.json(&["transfers"]).unwrap(), serde_json::json!([]));
+    assert_eq!(bob.json(&["transfers"]), serde_json::json!([]));
     let partial = fs::read_dir(bob.incoming(".partial"));
     assert_eq!(partial.into_iter().flatten().count(), 0);
     String::from_utf8_lossy(&sent.stderr).into_owned()
@@ -444,7 +354,7 @@ fn a_transfer_can_be_given_up_by_either_side() {
     });
     assert!(alice.cli(&["transfers", "cancel", &id]).status.success());
     assert_eq!(watch.wait_with_output().unwrap().status.code(), Some(1));
-    bob.restart();
+    bob.crash();
     let watch = alice.send_in_background(&file);
     await_middle(&bob);
     let id = bob.transfer().unwrap()["id"].as_str().unwrap().to_owned();
