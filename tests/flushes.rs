@@ -2,23 +2,19 @@
 //! mended. Nothing that was acknowledged is lost, and what was not can be handed over again under its id.
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use junto::crypto::{Identity, Rng, Seeds};
-use junto::proto::node::{
-    Command, CommandErrorCode, NodeConfig, Reply, StatusView, Submission, TaskView,
-};
-use junto::runtime::{
-    CommandSpec, FilesConfig, Running, RuntimeConfig, ServeHow, ServeSpec, StoreOpener, start,
-};
+use junto::proto::node::{Command, CommandErrorCode, Reply, StatusView, Submission, TaskView};
+use junto::runtime::{Running, StoreOpener, start};
 use junto::store::{MemoryStore, Store, StoreError};
-use junto::types::{Capability, Multiaddr, Row, TaskId, TaskState, WriteBatch};
-use junto::wire::Offer;
-use rand::SeedableRng as _;
+use junto::types::{Multiaddr, Row, TaskId, TaskState, WriteBatch};
+use support::within::{self, CAPABILITY};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -111,34 +107,8 @@ impl Store for OnDisk {
 }
 
 async fn node(name: &str, disk: &Arc<Disk>, serves: bool, first: Option<Multiaddr>) -> Running {
-    let mut rng = Rng::try_from_rng(&mut rand::rngs::SysRng).unwrap();
-    let identity = Identity::from_seeds(&Seeds::generate(&mut rng));
-    let mut node = NodeConfig::new("flushes".parse().unwrap(), name.parse().unwrap());
-    node.bootstrap = first.into_iter().collect();
-    node.task.lease_ms = 3_000;
-    node.task.renew_ms = 1_000;
-    let capability: Capability = "double".parse().unwrap();
-    if serves {
-        node.capabilities.push(Offer {
-            name: capability.clone(),
-            slots: 2,
-            price: 0,
-        });
-    }
-    let files = FilesConfig {
-        incoming: "/nonexistent".into(),
-        payloads: "/nonexistent".into(),
-        keep_free_bytes: 0,
-    };
-    let mut config = RuntimeConfig::new(identity, node, files);
-    if serves {
-        let spec = CommandSpec {
-            command: "read n; sleep 0.2; echo $((n * 2))".into(),
-            ..CommandSpec::default()
-        };
-        let spec = ServeSpec::new(ServeHow::Command(spec), 10_000);
-        config.serve.insert(capability, spec);
-    }
+    let worker = serves.then_some((2, "read n; sleep 0.2; echo $((n * 2))"));
+    let config = within::config(name, rand::random(), first, worker);
     start(config, disk.opener()).await.unwrap()
 }
 
@@ -152,7 +122,7 @@ async fn status(node: &Running) -> Box<StatusView> {
 fn submission(n: usize) -> Submission {
     Submission::new(
         TaskId(Uuid::now_v7()),
-        "double".parse().unwrap(),
+        CAPABILITY.parse().unwrap(),
         format!("{n}\n").into_bytes(),
     )
 }

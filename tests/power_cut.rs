@@ -13,6 +13,7 @@
 mod disk;
 #[path = "power_cut/recording.rs"]
 mod recording;
+mod support;
 #[path = "power_cut/tasks.rs"]
 mod tasks;
 

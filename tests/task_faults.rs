@@ -121,6 +121,14 @@ impl Tasks {
     }
 }
 
+/// Alice, who has tasks, and Bob, who works.
+fn pair(dir: &Path) -> (Node, Node) {
+    let alice = Node::start(dir, "alice", None, &[]);
+    let bob = Node::start(dir, "bob", Some(&alice), &[]);
+    alice.await_session();
+    (alice, bob)
+}
+
 fn attempts(view: &Value) -> usize {
     view["attempts"].as_array().unwrap().len()
 }
@@ -203,9 +211,7 @@ fn a_full_disk_of_the_requester_refuses_new_tasks_and_loses_none() {
     }
     let dir = tempfile::tempdir().unwrap();
     let store = small_store(dir.path(), "alice");
-    let alice = Node::start(dir.path(), "alice", None, &[]);
-    let _bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
-    alice.await_session();
+    let (alice, _bob) = pair(dir.path());
     let mut tasks = Tasks::default();
     tasks.submit_all(&alice, 6);
 
@@ -238,9 +244,7 @@ fn a_full_disk_of_the_worker_takes_nothing_and_loses_nothing() {
     }
     let dir = tempfile::tempdir().unwrap();
     let store = small_store(dir.path(), "bob");
-    let alice = Node::start(dir.path(), "alice", None, &[]);
-    let bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
-    alice.await_session();
+    let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
     tasks.submit_all(&alice, 4);
 
@@ -269,9 +273,7 @@ fn a_full_disk_of_the_worker_takes_nothing_and_loses_nothing() {
 #[test]
 fn a_worker_that_stood_still_beyond_its_lease_changes_no_result() {
     let dir = tempfile::tempdir().unwrap();
-    let alice = Node::start(dir.path(), "alice", None, &[]);
-    let bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
-    alice.await_session();
+    let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
     let held = tasks.submit_all(&alice, 4);
     eventually("the worker has them all", SOON, || {
@@ -306,9 +308,7 @@ fn a_worker_that_stood_still_beyond_its_lease_changes_no_result() {
 #[test]
 fn a_late_result_of_a_worker_that_stood_still_is_taken_once_if_nobody_else_has_the_task() {
     let dir = tempfile::tempdir().unwrap();
-    let alice = Node::start(dir.path(), "alice", None, &[]);
-    let bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
-    alice.await_session();
+    let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
     let held = tasks.submit_all(&alice, 4);
     eventually("the worker has them all", SOON, || {
@@ -328,9 +328,7 @@ fn a_late_result_of_a_worker_that_stood_still_is_taken_once_if_nobody_else_has_t
 #[test]
 fn a_requester_that_stood_still_finds_every_result() {
     let dir = tempfile::tempdir().unwrap();
-    let alice = Node::start(dir.path(), "alice", None, &[]);
-    let bob = Node::start(dir.path(), "bob", Some(&alice), &[]);
-    alice.await_session();
+    let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
     tasks.submit_all(&alice, 6);
     eventually("some are under way", SOON, || {

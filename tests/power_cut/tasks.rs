@@ -10,20 +10,17 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use junto::crypto::{Identity, Rng, Seeds};
-use junto::proto::node::{Command, NodeConfig, Reply, Submission, TaskView};
-use junto::runtime::{
-    CommandSpec, FilesConfig, Running, RuntimeConfig, ServeHow, ServeSpec, start,
-};
+use junto::proto::node::{Command, Reply, Submission, TaskView};
+use junto::runtime::{Running, start};
 use junto::store::SledStore;
-use junto::types::{Capability, Multiaddr, TaskId, TaskState};
-use junto::wire::Offer;
+use junto::types::{Multiaddr, TaskId, TaskState};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use uuid::Uuid;
 
 use crate::disk::{Call, Disk, Lie, calls};
 use crate::recording::{Recorder, quick_folder};
+use crate::support::within::{self, CAPABILITY};
 use crate::{PROMISES, ROOT, number};
 
 const ROUNDS: usize = 48;
@@ -65,34 +62,8 @@ async fn node(
     seed: u64,
     first: Option<Multiaddr>,
 ) -> Result<Running, String> {
-    let identity = Identity::from_seeds(&Seeds::generate(&mut Rng::seed_from_u64(seed)));
-    let mut node = NodeConfig::new("cuts".parse().unwrap(), name.parse().unwrap());
-    let serves = first.is_some();
-    node.bootstrap = first.into_iter().collect();
-    node.task.lease_ms = 3_000;
-    node.task.renew_ms = 1_000;
-    let capability: Capability = "double".parse().unwrap();
-    if serves {
-        node.capabilities.push(Offer {
-            name: capability.clone(),
-            slots: 4,
-            price: 0,
-        });
-    }
-    let files = FilesConfig {
-        incoming: "/nonexistent".into(),
-        payloads: "/nonexistent".into(),
-        keep_free_bytes: 0,
-    };
-    let mut config = RuntimeConfig::new(identity, node, files);
-    if serves {
-        let spec = CommandSpec {
-            command: "read n; echo $((n * 2))".into(),
-            ..CommandSpec::default()
-        };
-        let spec = ServeSpec::new(ServeHow::Command(spec), 10_000);
-        config.serve.insert(capability, spec);
-    }
+    let worker = first.is_some().then_some((4, "read n; echo $((n * 2))"));
+    let config = within::config(name, seed, first, worker);
     let dir = root.join(name);
     let opener = Arc::new(move || Ok(Box::new(SledStore::open(&dir)?) as Box<_>));
     let started = start(config, opener).await;
@@ -137,7 +108,7 @@ async fn tasks_under_record() {
         if next < TASKS && open.len() < 5 {
             let id = Uuid::now_v7();
             let input = format!("{next}\n").into_bytes();
-            let task = Submission::new(TaskId(id), "double".parse().unwrap(), input);
+            let task = Submission::new(TaskId(id), CAPABILITY.parse().unwrap(), input);
             alice.handle().call(Command::Submit(task)).await.unwrap();
             tell("submitted", id, next as u64);
             open.push((id, 0));

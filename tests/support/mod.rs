@@ -7,6 +7,7 @@
 )]
 
 pub mod node;
+pub mod within;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
