@@ -558,6 +558,8 @@ async fn load(
     let open = std::sync::Arc::clone(open);
     let (store, rows) = tokio::task::spawn_blocking(move || {
         let mut store = open()?;
+        // First: the store still has what it read when it was opened.
+        let rows = store.load()?;
         // Proves that the disk takes writes, not only that it can be read.
         let mut probe = WriteBatch::default();
         probe.put(
@@ -566,7 +568,6 @@ async fn load(
             clock::now().wall.0.to_be_bytes().to_vec(),
         );
         store.apply(&[probe])?;
-        let rows = store.load()?;
         Ok::<_, StartError>((store, rows))
     })
     .await

@@ -5,11 +5,17 @@
 //! does not know. A key that begins with `_` is a hint which a reader may ignore; any other
 //! unknown key is critical. Signatures cover the exact bytes received, never a re-encoding.
 
+use std::cmp::Ordering;
+use std::io;
+
 use ciborium::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::types::limits::CBOR_MAX_DEPTH;
+
+/// What most messages and rows fit into.
+const TYPICAL_BYTES: usize = 256;
 
 /// Why bytes are not an acceptable message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +50,7 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, 
     }
     let mut tree: Value = ciborium::de::from_reader_with_recursion_limit(bytes, CBOR_MAX_DEPTH)
         .map_err(|_| CborError::Malformed)?;
-    if !plain(&tree) || write(&tree) != bytes {
+    if !plain(&tree) || !is_written_as(&tree, bytes) {
         return Err(CborError::NotCanonical);
     }
     drop_hints(&mut tree);
@@ -55,10 +61,47 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, 
     })
 }
 
+/// Reads what this program wrote and nobody could change since, in one pass: whether its form is
+/// the deterministic one is not asked. None where it does not read so; [`decode`] says why, or
+/// reads it after all.
+pub fn decode_own<T: DeserializeOwned>(mut bytes: &[u8]) -> Option<T> {
+    let read = ciborium::de::from_reader_with_recursion_limit(&mut bytes, CBOR_MAX_DEPTH);
+    read.ok().filter(|_| bytes.is_empty())
+}
+
 fn write(tree: &Value) -> Vec<u8> {
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(TYPICAL_BYTES);
     ciborium::into_writer(tree, &mut bytes).expect("writing to memory");
     bytes
+}
+
+/// Whether these bytes are what [`write`] makes of the tree.
+fn is_written_as(tree: &Value, bytes: &[u8]) -> bool {
+    let mut expected = Expected(bytes);
+    ciborium::into_writer(tree, &mut expected).is_ok() && expected.0.is_empty()
+}
+
+/// Takes only these bytes.
+struct Expected<'a>(&'a [u8]);
+
+impl io::Write for Expected<'_> {
+    fn write(&mut self, written: &[u8]) -> io::Result<usize> {
+        let rest = self.0.strip_prefix(written);
+        self.0 = rest.ok_or(io::ErrorKind::InvalidData)?;
+        Ok(written.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The order of two keys' encodings. That of a text begins with its length.
+fn key_order(a: &Value, b: &Value) -> Ordering {
+    match (a, b) {
+        (Value::Text(a), Value::Text(b)) => (a.len(), a).cmp(&(b.len(), b)),
+        _ => write(a).cmp(&write(b)),
+    }
 }
 
 fn sort_maps(tree: &mut Value) {
@@ -66,7 +109,7 @@ fn sort_maps(tree: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(sort_maps),
         Value::Map(pairs) => {
             pairs.iter_mut().for_each(|(_, value)| sort_maps(value));
-            pairs.sort_by_cached_key(|(key, _)| write(key));
+            pairs.sort_by(|(a, _), (b, _)| key_order(a, b));
         }
         _ => {}
     }
@@ -78,11 +121,10 @@ fn plain(tree: &Value) -> bool {
         Value::Integer(_) | Value::Bytes(_) | Value::Text(_) | Value::Bool(_) => true,
         Value::Array(items) => items.iter().all(plain),
         Value::Map(pairs) => {
-            let keys: Vec<Vec<u8>> = pairs.iter().map(|(key, _)| write(key)).collect();
-            keys.is_sorted_by(|a, b| a < b)
+            pairs.is_sorted_by(|(a, _), (b, _)| key_order(a, b).is_lt())
                 && pairs
                     .iter()
-                    .all(|(key, value)| matches!(key, Value::Text(_)) && plain(value))
+                    .all(|(key, value)| key.is_text() && plain(value))
         }
         _ => false,
     }
@@ -138,6 +180,33 @@ mod tests {
             hex,
             "a3616e0164646174614201026".to_owned() + "46e616d656161"
         );
+    }
+
+    #[test]
+    fn texts_are_ordered_as_their_encodings_are() {
+        let of = |len: usize, last: char| Value::Text("a".repeat(len) + &last.to_string());
+        let lengths = [0, 1, 22, 23, 24, 254, 255, 256, 65_534, 65_535, 65_536];
+        let keys: Vec<Value> = lengths
+            .into_iter()
+            .flat_map(|len| [of(len, 'a'), of(len, 'b'), of(len, 'é')])
+            .chain([1.into(), Value::Bytes(vec![7]), Value::Bool(true)])
+            .collect();
+        for a in &keys {
+            for b in &keys {
+                assert_eq!(key_order(a, b), write(a).cmp(&write(b)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_our_own_reads_in_one_pass_or_not_at_all() {
+        let own = sample_bytes();
+        assert_eq!(decode_own::<Sample>(&own), read(&own).ok());
+        for cut in 0..own.len() {
+            assert_eq!(decode_own::<Sample>(&own[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(decode_own::<Sample>(&[&own[..], &[0]].concat()), None);
+        assert_eq!(decode_own::<Sample>(&[0x81; 4000]), None);
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl HeldRecord {
     /// # Errors
     /// [`RowError`].
     pub fn from_row(bytes: &[u8]) -> Result<HeldRecord, RowError> {
-        let mut record: HeldRecord = read_version("held task", bytes)?;
+        let mut record = read_version("held task", bytes, |record: &HeldRecord| record.v)?;
         record.v = VERSION;
         Ok(record)
     }

@@ -260,7 +260,7 @@ impl TaskRecord {
     /// # Errors
     /// [`RowError`].
     pub fn from_row(bytes: &[u8]) -> Result<TaskRecord, RowError> {
-        let mut record: TaskRecord = read_version("task", bytes)?;
+        let mut record = read_version("task", bytes, |record: &TaskRecord| record.v)?;
         record.v = VERSION;
         Ok(record)
     }
