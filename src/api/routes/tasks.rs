@@ -221,7 +221,7 @@ pub(super) async fn result(
         (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "No such task (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "It has ended already (`conflict`)",
+        (status = 409, description = "It completed or failed before, or is a part of another (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
     ))]
 pub(super) async fn cancel(

@@ -157,18 +157,8 @@ async fn cancel(home: &Home, id: TaskId, json: bool) -> Outcome {
     if json {
         output::json(&view)?;
     }
-    conclude_cancel(&view)?;
     if !json {
         eprintln!("The task {} is given up.", view.id);
-    }
-    Ok(Exit::Done)
-}
-
-/// A task that came to another end first cannot be given up.
-fn conclude_cancel(view: &TaskView) -> Outcome {
-    if view.state.is_terminal() && view.state != TaskState::Canceled {
-        let text = format!("the task {} is {} already", view.id, view.state.as_str());
-        return Err(Failure::failed(text));
     }
     Ok(Exit::Done)
 }

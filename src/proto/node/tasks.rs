@@ -308,9 +308,27 @@ impl Node {
         id: TaskId,
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
-        match self.requester.cancel(id, step) {
-            Some((after, _)) => (self.task_reply(id), after),
-            None => (Err(no_task(id)), BatchId::NONE),
+        let Some((after, stopped)) = self.requester.cancel(id, step) else {
+            return (Err(no_task(id)), BatchId::NONE);
+        };
+        let record = self.requester.task(id).map(|(record, _)| record);
+        let why_not = match record.map(|record| (record.state, record.part.as_ref())) {
+            // Said again, it is true again.
+            _ if stopped => None,
+            Some((TaskState::Canceled, _)) => None,
+            Some((state, _)) if state.is_terminal() => {
+                Some(format!("task {id} is {} already", state.as_str()))
+            }
+            Some((_, Some(part))) => Some(format!(
+                "task {id} is a part of task {}: cancel that one",
+                part.parent
+            )),
+            _ => None,
+        };
+        let conflict = |text| CommandError::new(CommandErrorCode::Conflict, text);
+        match why_not {
+            Some(text) => (Err(conflict(text)), after),
+            None => (self.task_reply(id), after),
         }
     }
 

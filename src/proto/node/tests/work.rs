@@ -320,6 +320,26 @@ fn a_canceled_task_is_stopped_where_it_runs() {
 }
 
 #[test]
+fn what_has_ended_is_not_canceled_and_a_cancel_may_be_said_again() {
+    let mut wires = pair();
+    wires.granted(0, submit(1));
+    wires.run(SECOND_MS);
+    let refused = wires.ask(0, Command::CancelTask(task(1)));
+    let refused = refused.expect_err("it is completed");
+    assert_eq!(refused.code, CommandErrorCode::Conflict);
+    assert!(
+        refused.message.contains("is completed already"),
+        "{refused:?}"
+    );
+    wires.hosts[1].runs_hang = true;
+    wires.granted(0, submit(2));
+    for _ in 0..2 {
+        let again = view(wires.ask(0, Command::CancelTask(task(2))));
+        assert_eq!(again.state, TaskState::Canceled);
+    }
+}
+
+#[test]
 fn a_command_that_fails_five_times_fails_its_task() {
     let mut wires = pair();
     wires.hosts[1].runs_hang = true;

@@ -261,11 +261,13 @@ impl Requester {
         self.come_back(id, lapses, LAPSES_MAX, "offers of it went unanswered", step);
     }
 
-    /// Nobody ran it: the attempt is taken back as if it had not been.
+    /// Nobody ran it: the attempt is taken back as if it had not been, and whoever was offered it
+    /// has no say any more.
     pub(super) fn withdraw(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
         self.withdrawn_event(id, step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         task.record.attempts.pop();
+        self.dismiss(id);
         self.rest(id, wait_ms, step);
     }
 

@@ -295,13 +295,14 @@ impl Requester {
         }
     }
 
-    /// Stops a task. Nothing happens to one that is terminal.
+    /// Stops a task. Nothing happens to one that is terminal, nor to a part, which ends with the
+    /// task that it is of: its vote would be missing.
     ///
-    /// Returns what an acknowledgement rests on, and whether the task was still open; none for an
+    /// Returns what an acknowledgement rests on, and whether the task was stopped; none for an
     /// unknown task.
     pub fn cancel(&mut self, id: TaskId, step: &mut Step<'_>) -> Option<(BatchId, bool)> {
-        let task = self.tasks.get(&id)?;
-        let open = !task.record.state.is_terminal();
+        let record = &self.tasks.get(&id)?.record;
+        let open = !record.state.is_terminal() && record.part.is_none();
         if open {
             self.set_outcome(id, "canceled", true, step);
             self.finish(

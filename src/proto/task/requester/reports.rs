@@ -199,6 +199,7 @@ impl Requester {
                 task.record.result_token = Some(token);
                 task.record.result_file = Some(file);
                 self.files.results.insert(id);
+                self.judge(id, AttemptEnd::Completed, step);
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);
             }

@@ -39,6 +39,7 @@ impl Requester {
         let (closed, asked) = (agreement.closed, agreement.asked);
         let vote = agreement.vote(id).expect("a part has its vote");
         let (verdict, promise) = (vote.verdict, vote.promise.clone());
+        let open = !self.tasks[&id].record.state.is_terminal();
         let Some(promise) = promise else {
             return match outcome {
                 _ if !self.is_current(id, token, worker) => AckAnswer::Fenced,
@@ -74,7 +75,7 @@ impl Requester {
                 AckAnswer::Kept
             }
             (TaskOutcome::Revealed { .. }, Verdict::Revealed) => AckAnswer::Kept,
-            (TaskOutcome::Revealed { salt, result }, Verdict::Committed) if closed => {
+            (TaskOutcome::Revealed { salt, result }, Verdict::Committed) if closed && open => {
                 self.revealed(whole, id, asked.compare, &promise, &salt, result, step);
                 AckAnswer::Kept
             }

@@ -391,6 +391,26 @@ fn a_canceled_task_takes_its_parts_along() {
 }
 
 #[test]
+fn a_part_is_not_canceled_for_itself() {
+    let mut ours = ours();
+    let parts = ours.shared_out(3, 2);
+    for part in &parts {
+        ours.commits(*part, b"2");
+    }
+    let part = parts[2].of.1;
+    let (_, stopped) = ours
+        .kept(|core, step| core.cancel(part, step))
+        .expect("known");
+    assert!(!stopped);
+    for part in &parts {
+        assert_eq!(ours.reveals(*part, b"2"), AckAnswer::Kept);
+    }
+    assert_eq!(ours.state_of_whole(), TaskState::Completed);
+    assert_eq!(ours.verdicts(), [Verdict::Revealed; 3]);
+    assert!(ours.dissent().is_empty());
+}
+
+#[test]
 fn the_deadline_of_the_task_ends_its_parts() {
     let mut ours = ours();
     ours.submit(NewTask {

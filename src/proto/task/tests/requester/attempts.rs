@@ -89,6 +89,24 @@ fn refused_offer_costs_no_attempt() {
 }
 
 #[test]
+fn whoever_refused_an_offer_has_no_say_in_the_attempt_of_another() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let held = ours.working(new_task(1), a);
+    let reason = "no such file".into();
+    let poison = false;
+    let failed = TaskOutcome::Failed { reason, poison };
+    assert_eq!(ours.result(held, failed), AckAnswer::Kept);
+    ours.wait(60_000);
+    let offer = ours.assign(&[b])[0];
+    ours.answer(offer, boot(1), AcceptAnswer::Refused(RefuseReason::Busy));
+    let before = ours.record(held.1);
+    assert_eq!(before.attempts.len(), 1);
+    assert_eq!(ours.result(offer, completed()), AckAnswer::Fenced);
+    assert_eq!(ours.renew(b, boot(1), &[offer]), [RenewAnswer::Fenced]);
+    assert_eq!(ours.record(held.1), before);
+}
+
+#[test]
 fn a_commitment_that_nobody_asked_for_is_fenced_and_the_run_goes_on() {
     let (mut ours, a) = (ours(), entity(1));
     let id = ours.submit(new_task(1));

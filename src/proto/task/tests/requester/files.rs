@@ -51,6 +51,8 @@ fn a_large_result_is_named_as_long_as_its_task_is_kept() {
     assert!(ours.core.awaits_result(held.0, held.1, held.2));
     assert_eq!(ours.result(held, result.clone()), AckAnswer::Kept);
     assert!(!ours.core.awaits_result(held.0, held.1, held.2));
+    let ends = ours.core.take_ends();
+    assert_eq!(ends, [(A, AttemptEnd::Completed)], "it speaks for A");
     ours.restart();
     assert_eq!(named(&ours), 1);
     assert_eq!(ours.record(held.1).result_file, Some(CONTENT));
