@@ -294,6 +294,7 @@ async fn commit_and_lie(liar: &mut Liar, requester: junto::types::EntityId) {
                 task_id,
                 token,
                 outcome,
+                spent: 0,
             }],
         };
         let said = liar.say(MsgType::TaskResult, &cbor::encode(&result)).await;

@@ -172,6 +172,9 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
     };
     let given = ["--depth", "1", "--reward", "10"];
     assert_eq!(ask("within", &given).trim(), "2");
+    let tasks: Value = serde_json::from_str(&alice.text(&["--json", "task", "list"])).unwrap();
+    let told = json!({"depth": 1, "reward": 10, "spent": 4});
+    assert_eq!(tasks[0]["budget"], told, "what its part has cost");
     for (what, why) in [
         ("reward", "a reward of 99 is more than the 10"),
         ("depth", "a depth of 1 is more than the 0"),
@@ -199,7 +202,10 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
     let parts: Value = bob.json(&["task", "list"]);
     let parts = parts.as_array().unwrap();
     assert_eq!(parts.len(), 2);
-    assert_eq!(parts[0]["budget"], json!({"depth": 0, "reward": 4}));
+    assert_eq!(
+        parts[0]["budget"],
+        json!({"depth": 0, "reward": 4, "spent": 0})
+    );
     drop(carol);
 }
 

@@ -84,6 +84,16 @@ fn a_worker_that_does_not_count_what_its_tasks_hand_on_is_caught() {
 }
 
 #[test]
+fn a_worker_that_begins_parts_that_nobody_heard_of_is_caught() {
+    assert!(is_caught(Planted::TellNobody, "G1", 20));
+}
+
+#[test]
+fn a_requester_that_offers_each_attempt_the_whole_reward_is_caught() {
+    assert!(is_caught(Planted::ForgetAttempts, "G1", 200));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

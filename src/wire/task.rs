@@ -45,6 +45,13 @@ pub struct DelegateItem {
     /// What the run may hand on to others. Left out: nothing is said of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What of the budget parts have that this worker handed on in earlier attempts.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub spent: u64,
     /// One of several runs of the same work: the worker commits to its result first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<AgreePart>,
@@ -125,6 +132,13 @@ pub struct TaskRenew {
 pub struct RenewItem {
     pub task_id: TaskId,
     pub token: FencingToken,
+    /// What its parts cost, those included that are to begin once this is answered.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub spent: u64,
 }
 
 /// The response to a renewal, in its order.
@@ -158,6 +172,13 @@ pub struct ResultItem {
     pub task_id: TaskId,
     pub token: FencingToken,
     pub outcome: TaskOutcome,
+    /// What its parts have cost.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub spent: u64,
 }
 
 /// How a run ended.

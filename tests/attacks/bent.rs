@@ -225,6 +225,7 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                     orphan: None,
                     stream: false,
                     budget: None,
+                    spent: 0,
                     agree: None,
                 }],
             }),
@@ -233,7 +234,11 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
             MsgType::TaskRenew,
             cbor::encode(&TaskRenew {
                 boot: junto::types::BootId(1),
-                items: vec![RenewItem { task_id, token }],
+                items: vec![RenewItem {
+                    task_id,
+                    token,
+                    spent: 0,
+                }],
             }),
         ),
         (
@@ -243,6 +248,7 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                     task_id,
                     token,
                     outcome,
+                    spent: 0,
                 }],
             }),
         ),

@@ -50,6 +50,7 @@ pub fn delegate() -> TaskDelegate {
             orphan: None,
             stream: false,
             budget: None,
+            spent: 0,
             agree: None,
         }],
     }
@@ -74,6 +75,7 @@ fn demanding() -> TaskDelegate {
         depth: 2,
         reward: 1_000,
     });
+    item.spent = 300;
     item.agree = Some(AgreePart {
         parent: TaskId(uuid::Uuid::from_bytes([0x56; 16])),
         round: 1,
@@ -104,6 +106,7 @@ fn bodies() -> Vec<Value> {
         task_id,
         token,
         outcome,
+        spent: 0,
     };
     let results = vec![
         ended(TaskOutcome::Completed {
@@ -119,6 +122,10 @@ fn bodies() -> Vec<Value> {
             poison: true,
         }),
         ended(TaskOutcome::Released),
+        ResultItem {
+            spent: 300,
+            ..ended(TaskOutcome::Released)
+        },
         ended(TaskOutcome::Committed {
             commitment: [0x57; 32],
         }),
@@ -157,7 +164,13 @@ fn bodies() -> Vec<Value> {
     };
     let renew = TaskRenew {
         boot: BootId(7),
-        items: vec![RenewItem { task_id, token }],
+        items: [0, 300]
+            .map(|spent| RenewItem {
+                task_id,
+                token,
+                spent,
+            })
+            .to_vec(),
     };
     let renewed = TaskRenewAck {
         answers: vec![

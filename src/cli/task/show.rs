@@ -125,7 +125,11 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
         lines.extend(id.clone().map(|id| (label, id)));
     }
     if let Some(budget) = &task.budget {
-        let text = format!("depth {}, reward {}", budget.depth, budget.reward);
+        let spent = match budget.spent {
+            0 => String::new(),
+            spent => format!(", {spent} of it with its parts"),
+        };
+        let text = format!("depth {}, reward {}{spent}", budget.depth, budget.reward);
         lines.push(("budget", text));
     }
     if let Some(parent) = &task.parent {

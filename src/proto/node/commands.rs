@@ -3,6 +3,7 @@
 use data_encoding::{BASE64, HEXLOWER};
 
 use super::command::{Command, CommandError, CommandErrorCode, CommandResult, PeerRef, Reply};
+use super::pledges::Handing;
 use super::stats::PoolView;
 use super::views::{EntryView, IdentityView, StatusView, TaskCounts};
 use super::{Node, Output};
@@ -26,8 +27,14 @@ impl Node {
                 Ok(Reply::Registry(self.entry_views(offering.as_ref(), step))),
                 BatchId::NONE,
             ),
-            Command::Submit(submission) => self.submit(submission, step),
-            Command::SubmitMany(all) => self.submit_many(all, step),
+            Command::Submit(submission) => match self.pledge(id, Handing::One(submission), step) {
+                Some(answer) => answer,
+                None => return,
+            },
+            Command::SubmitMany(all) => match self.pledge(id, Handing::Many(all), step) {
+                Some(answer) => answer,
+                None => return,
+            },
             Command::Tasks(filter) => self.tasks(&filter),
             Command::Task(task) => {
                 let shown = self.show_task(task, step.now);

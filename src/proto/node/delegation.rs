@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Node;
 use super::command::{CommandError, CommandErrorCode};
-use crate::proto::task::{Allowance, Beyond, CHILDREN_MAX, HeldKey, NewTask, Wish};
+use crate::proto::task::{
+    Agreement, Allowance, Beyond, CHILDREN_MAX, Delegation, HeldKey, NewTask, Wish,
+};
 use crate::proto::{Step, Violation};
 use crate::types::{Mono, TaskState};
 use crate::wire::Budget;
@@ -12,6 +14,28 @@ use crate::wire::Budget;
 /// What tasks that are submitted together take of their parents' budgets.
 #[derive(Default)]
 pub(super) struct Spending(BTreeMap<HeldKey, (Allowance, u64)>);
+
+/// Whether several workers can do it: each is paid an equal share, and hands nothing on.
+fn several(agreement: Agreement, of: &Delegation) -> Result<(), CommandError> {
+    let invalid = |why: String| Err(CommandError::new(CommandErrorCode::Invalid, why));
+    if of.parent.is_some() {
+        return invalid("a task that several workers do is no part of another".into());
+    }
+    if of.wish.depth.is_some_and(|depth| depth > 0) {
+        return invalid(
+            "a task that several workers do is not handed on: leave depth out, or let one do it"
+                .into(),
+        );
+    }
+    let (reward, replicas) = (of.wish.reward, u64::from(agreement.replicas));
+    if reward > 0 && reward < replicas {
+        return invalid(format!(
+            "a reward of {reward} leaves nothing for some of {replicas} workers: each has an \
+             equal share"
+        ));
+    }
+    Ok(())
+}
 
 impl Node {
     /// Narrows a task to what its parent leaves, if it has one, and notes what it takes.
@@ -23,10 +47,8 @@ impl Node {
         now: Mono,
     ) -> Result<(), CommandError> {
         let wish = new.delegation.wish;
-        let alone = wish == Wish::default() && new.delegation.parent.is_none();
-        if new.agreement.is_some() && !alone {
-            let text = "a task that several workers do is neither handed on nor part of another";
-            return Err(CommandError::new(CommandErrorCode::Invalid, text));
+        if let Some(agreement) = new.agreement {
+            several(agreement, &new.delegation)?;
         }
         let Some(parent) = new.delegation.parent else {
             // Nothing is said of it unless something was asked for.

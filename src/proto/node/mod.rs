@@ -34,6 +34,7 @@ mod message;
 mod notify;
 mod outbox;
 mod payloads;
+mod pledges;
 mod reach;
 mod saying;
 mod stats;
@@ -64,6 +65,7 @@ use self::gossip::Job;
 use self::message::Held;
 use self::outbox::Outbox;
 use self::payloads::Parts;
+use self::pledges::Pledges;
 use self::saying::Saying;
 use self::tally::Tally;
 use crate::crypto::{Identity, Rng};
@@ -127,6 +129,7 @@ pub struct Node {
     /// Offers of files whose answer waits for the disk's word.
     waiting_offers: BTreeMap<TransferId, transfers::WaitingOffer>,
     parts: Parts,
+    pledges: Pledges,
     saying: Saying,
     gate: Gate,
     flush: Flush,
@@ -266,6 +269,7 @@ impl Node {
             receives,
             waiting_offers: BTreeMap::new(),
             parts: Parts::new(payloads),
+            pledges: Pledges::default(),
             saying: Saying::default(),
             gate: Gate::default(),
             flush: Flush::default(),
@@ -398,6 +402,7 @@ impl Node {
         if now >= self.maintenance_at {
             self.maintain(step);
         }
+        self.hand_on_pledged(step);
         self.requester.tick(step);
         self.worker.tick(step);
         self.wakes.tick(now);
@@ -543,6 +548,7 @@ impl Node {
             self.sends.next_deadline(),
             self.receives.next_deadline(),
             self.parts.next_deadline(),
+            self.pledges.next_deadline(),
             self.saying.next_deadline(),
             self.dial_at,
             self.session_at.values().min().copied(),

@@ -470,6 +470,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         budget: record.budget.map(|budget| BudgetView {
             depth: budget.depth,
             reward: budget.reward,
+            spent: record.spent(),
         }),
         stops: record.orphan == Some(Orphan::Stop),
         moving: None,

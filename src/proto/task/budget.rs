@@ -2,7 +2,9 @@
 //!
 //! # Invariant
 //! - **G1** The children of a held task cost no more together than its budget says, have less depth
-//!   than it, and end before it does. A child that comes to nothing gives its part back.
+//!   than it, and end before it does. A child that comes to nothing gives its part back. Over all
+//!   attempts, at whichever workers, the children cost no more than the task's reward: what they
+//!   cost is on its requester's disk before they begin.
 
 use super::record::HeldKey;
 use crate::wire::Budget;

@@ -81,6 +81,10 @@ pub enum Planted {
     ForgetInput,
     /// The worker does not count what its tasks hand on.
     ForgetSpending,
+    /// The worker begins parts that its requester has not heard of.
+    TellNobody,
+    /// The requester offers every attempt the whole reward.
+    ForgetAttempts,
     /// The requester does not keep what a task demands of its worker.
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.

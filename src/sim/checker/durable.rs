@@ -52,6 +52,7 @@ impl Checker {
                 detail,
             });
         };
+        self.check_spending(host, key, held, record)?;
         if held.state != HeldState::Tombstone {
             return Ok(());
         }

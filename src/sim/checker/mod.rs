@@ -16,12 +16,14 @@
 //! - **T9** A task that failed keeps its input and its attempts until it is handed over again or
 //!   dropped.
 //! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
-//! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check).
+//! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check),
+//!   and over all attempts within the task's: see `budget`.
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
+mod budget;
 mod dead;
 mod demands;
 mod durable;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::types::Compare;
 
 /// The key of task `n` of node 0, as node 1 holds it.
 fn parent(wires: &Wires, n: u64) -> HeldKey {
@@ -68,6 +69,7 @@ fn parts_of_a_task_have_less_depth_and_share_its_reward_and_its_deadline() {
     let budget = BudgetView {
         depth: 1,
         reward: 6,
+        spent: 0,
     };
     assert_eq!(one.budget, Some(budget));
     let left = |wires: &Wires| {
@@ -133,6 +135,79 @@ fn what_nothing_was_said_of_is_not_handed_on() {
     wires.run(SECOND_MS);
     assert!(refused(hand_on(&mut wires, 11, Wish::default())).contains("depth is 0"));
     assert!(refused(hand_on(&mut wires, 11, wish(Some(0), 1))).contains("depth is 0"));
+}
+
+#[test]
+fn a_part_with_a_reward_begins_once_the_requester_of_its_task_knows_what_it_costs() {
+    let mut wires = running(1, 10);
+    let spent = |wires: &Wires| {
+        let (record, _) = wires.node(0).requester().task(task(1)).expect("its own");
+        record.spent()
+    };
+    wires.stop(0);
+    let one = part(&wires, 11, wish(None, 6));
+    let asked = wires.command(1, Command::Submit(one));
+    assert_eq!(wires.reply(1, asked), None, "nobody knows of it");
+    assert!(wires.ask(1, Command::Task(task(11))).is_err());
+    shown(hand_on(&mut wires, 12, wish(None, 0)));
+    wires.run(11 * SECOND_MS);
+    let away = wires.reply(1, asked).expect("nobody waits for ever");
+    let away = away.expect_err("the requester is away");
+    assert_eq!(away.code, CommandErrorCode::Unreachable);
+    assert!(
+        away.message.contains("requester of the task is away"),
+        "{away}"
+    );
+    wires.start(0);
+    wires.run(5 * SECOND_MS);
+    // The disk of the requester comes first.
+    wires.hosts[0].disk_waits = true;
+    let before = spent(&wires);
+    let two = part(&wires, 13, wish(None, 10));
+    let asked = wires.command(1, Command::Submit(two));
+    wires.run(SECOND_MS);
+    assert_eq!(wires.reply(1, asked), None, "{before}");
+    wires.hosts[0].disk_waits = false;
+    wires.flush(0);
+    wires.run(2 * SECOND_MS);
+    let answer = wires.reply(1, asked).expect("it is known now");
+    assert_eq!(shown(answer).id, task(13).to_string());
+    assert_eq!(spent(&wires), 10);
+    wires.node(1).check().expect("G1");
+}
+
+#[test]
+fn several_workers_share_the_reward_and_hand_nothing_on() {
+    let mut wires = pair();
+    let several = |wish: Wish, parent| Submission {
+        wish,
+        parent,
+        agreement: Some(Agreement {
+            replicas: 3,
+            agree: 2,
+            compare: Compare::Bytes,
+        }),
+        ..Submission::new(task(1), wc(), Vec::new())
+    };
+    let refused = |wires: &mut Wires, of: Submission| {
+        let error = wires.ask(0, Command::Submit(of)).expect_err("not so");
+        assert_eq!(error.code, CommandErrorCode::Invalid);
+        error.message
+    };
+    let deep = several(wish(Some(1), 0), None);
+    assert!(refused(&mut wires, deep).contains("is not handed on"));
+    let poor = several(wish(None, 2), None);
+    assert!(refused(&mut wires, poor).contains("a reward of 2 leaves nothing"));
+    let part = several(wish(None, 3), Some(parent(&wires, 9)));
+    assert!(refused(&mut wires, part).contains("is no part of another"));
+    wires.granted(0, Command::Submit(several(wish(None, 10), None)));
+    wires.run(SECOND_MS);
+    let parts = wires.node(0).requester().tasks();
+    let parts: Vec<_> = parts.filter(|(of, _)| of.part.is_some()).collect();
+    assert_eq!(parts.len(), 3);
+    for (of, _) in parts {
+        assert_eq!(of.budget.map(|of| (of.depth, of.reward)), Some((0, 3)));
+    }
 }
 
 proptest! {

@@ -148,8 +148,11 @@ pub struct ParentView {
 pub struct BudgetView {
     /// How many levels of tasks may be below it.
     pub depth: u8,
-    /// What it is worth, and its parts together at the most.
+    /// What it is worth, and its parts together at the most, over all attempts.
     pub reward: u64,
+    /// What of that its parts have, as far as their workers told.
+    #[serde(default)]
+    pub spent: u64,
 }
 
 /// A large input or result on its way.

@@ -50,6 +50,7 @@ impl Node {
             return None;
         }
         let (record, _) = self.requester.task(id)?;
+        let budget = self.requester.budget_for(id, record.worker?);
         Some(DelegateItem {
             task_id: id,
             token,
@@ -60,7 +61,8 @@ impl Node {
             remaining_ms: self.requester.remaining_ms(id, step.now.mono)?,
             orphan: record.orphan,
             stream: record.stream,
-            budget: record.budget,
+            budget: budget.map(|(budget, _)| budget),
+            spent: budget.map_or(0, |(_, spent)| spent),
             agree: self.requester.agree_part(id),
         })
     }

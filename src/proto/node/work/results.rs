@@ -64,6 +64,7 @@ impl Node {
                 task_id: *task,
                 token,
                 outcome,
+                spent: self.worker.spent(key),
             });
             if items.len() >= LIST_MAX_ITEMS || bytes >= LIST_SOFT_MAX_BYTES {
                 self.send_result_list(requester, std::mem::take(&mut items), step);

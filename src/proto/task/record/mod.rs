@@ -8,11 +8,13 @@
 mod agreement;
 mod considered;
 mod held;
+mod spent;
 mod task;
 
 pub use agreement::{Agreement, AgreementRecord, PartRecord, PromiseRecord, Verdict, VoteRecord};
 pub use considered::{Considered, Why};
 pub use held::{HeldKey, HeldRecord, HeldState, held_key};
+pub use spent::SpentRecord;
 pub(super) use task::Fresh;
 pub use task::{AttemptRecord, TaskRecord};
 

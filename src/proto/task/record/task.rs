@@ -5,7 +5,9 @@ use std::ops::Not;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::{AgreementRecord, Considered, HeldKey, PartRecord, RowError, VERSION, read_version};
+use super::{
+    AgreementRecord, Considered, HeldKey, PartRecord, RowError, SpentRecord, VERSION, read_version,
+};
 use crate::crypto::Digest;
 use crate::types::limits::{ATTEMPTS_MAX, CONSIDERED_ATTEMPTS_MAX};
 use crate::types::{
@@ -48,6 +50,9 @@ pub struct TaskRecord {
     /// What it may hand on itself, and what it is worth.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<Budget>,
+    /// What of that its workers have handed on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spent: Vec<SpentRecord>,
     /// What it demands of its worker, and its labels.
     #[serde(default, skip_serializing_if = "Marks::is_empty")]
     pub marks: Marks,
@@ -201,6 +206,7 @@ impl TaskRecord {
             orphan,
             parent,
             budget,
+            spent: Vec::new(),
             marks,
             ended: None,
             token: FencingToken(0),

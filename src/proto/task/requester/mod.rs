@@ -16,6 +16,7 @@ mod indices;
 mod pace;
 mod reports;
 mod said;
+mod spending;
 mod submit;
 
 use self::pace::Pace;
@@ -184,14 +185,17 @@ struct Task {
 
 impl Task {
     fn class(&self) -> Class {
-        let reward = self.record.budget.map(|budget| budget.reward);
+        let reward = self.record.budget.map_or(0, |budget| budget.reward);
+        let left = reward.saturating_sub(self.record.spent());
+        let part = self.record.part.is_some();
         Class {
             to: self.record.to,
             needs: self.record.marks.needs.clone(),
             tier_min: self.record.marks.tier_min.unwrap_or_default(),
-            reward: reward.filter(|reward| *reward > 0),
+            // Of nothing that is left a part of such work has its share, too.
+            reward: Some(left).filter(|_| reward > 0 || (part && self.record.budget.is_some())),
             apart: Apart::default(),
-            part: self.record.part.is_some(),
+            part,
         }
     }
 

@@ -30,6 +30,7 @@ impl Requester {
             let current = self.is_current(item.task_id, item.token, worker);
             if current {
                 self.reopen(item.task_id, step);
+                self.note_spending(item.task_id, worker, item.spent, step);
             }
             if let Some(task) = self.tasks.get(&item.task_id) {
                 after = after.max(task.written);
@@ -154,9 +155,11 @@ impl Requester {
                 // No commitment was asked for.
                 AckAnswer::Fenced
             } else if self.is_current(id, token, worker) || self.skips_fencing(id) {
+                self.settle_spending(id, worker, item.spent, step);
                 self.take(id, token, outcome, step);
                 AckAnswer::Kept
             } else {
+                self.settle_late(id, token, worker, item.spent, step);
                 AckAnswer::Fenced
             };
             answers.push(answer);

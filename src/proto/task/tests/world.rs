@@ -234,6 +234,7 @@ impl World {
             orphan: record.orphan,
             stream: false,
             budget: record.budget,
+            spent: 0,
             agree: None,
         }
     }
@@ -287,6 +288,7 @@ impl World {
                         task_id,
                         token,
                         outcome,
+                        spent: 0,
                     })
                 };
                 let items = tasks.into_iter().filter_map(item).collect();

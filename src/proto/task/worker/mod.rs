@@ -94,6 +94,7 @@ struct Held {
     keep_until: Mono,
     written: BatchId,
     promise: commit::Promise,
+    word: budget::Word,
 }
 
 /// The worker's core.
@@ -166,6 +167,7 @@ impl Worker {
                     keep_until: now.mono + TERMINAL_KEEP_MS,
                     written: BatchId::NONE,
                     promise: commit::Promise::default(),
+                    word: budget::Word::default(),
                 };
                 self.held.insert(held_key(&row.key)?, held);
             }
@@ -304,6 +306,7 @@ impl Worker {
                 RenewAnswer::Renewed { .. } if held.outcome.is_some() => {}
                 RenewAnswer::Renewed { lease_ms } => {
                     held.lease_until = Some(sent + orphan::sure(*lease_ms));
+                    held.word.heard(item.spent);
                     if matches!(held.phase, Phase::Running { .. }) {
                         self.watch_lease(key, sent);
                     }
@@ -393,6 +396,7 @@ impl Worker {
                     RenewItem {
                         task_id: key.task,
                         token: held.record.token,
+                        spent: held.spent_or_asked(),
                     }
                 })
                 .collect();

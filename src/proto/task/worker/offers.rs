@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::budget::Word;
 use super::commit::Promise;
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
@@ -9,7 +10,7 @@ use crate::proto::task::record::{HeldKey, HeldRecord};
 use crate::types::limits::{
     INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
 };
-use crate::types::{BatchId, Capability, EntityId, FencingToken, FileRef, Keyspace};
+use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace};
 use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
@@ -36,7 +37,7 @@ impl Worker {
                     Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                     Judgement::Known => AcceptAnswer::Accepted,
                     Judgement::Adopt => {
-                        self.adopt(key, item.token, step);
+                        self.adopt(key, &item, step);
                         AcceptAnswer::Accepted
                     }
                     Judgement::Take => {
@@ -154,8 +155,8 @@ impl Worker {
         let deadline = step.now.wall + remaining_ms;
         let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
         record.budget = item.budget;
-        // What an earlier attempt has paid for stays paid.
-        record.spent = self.held.get(&key).map_or(0, |old| old.record.spent);
+        // What an earlier attempt here has paid for stays paid.
+        record.spent = (self.held.get(&key)).map_or(item.spent, |old| old.record.spent);
         record.stops_after_ms = item.orphan.map(|Orphan::Stop| item.lease_ms);
         record.agree = item.agree;
         record.input_file = item.input_file;
@@ -176,6 +177,7 @@ impl Worker {
             keep_until: step.now.mono + TERMINAL_KEEP_MS,
             written,
             promise: Promise::default(),
+            word: Word::default(),
         };
         self.bytes += held.input.len();
         self.live.entry(key.requester).or_default().insert(key.task);
@@ -190,9 +192,11 @@ impl Worker {
 
     /// The requester assigned it to us once more (our first answer was lost): the same run goes
     /// on under the new token.
-    fn adopt(&mut self, key: HeldKey, token: FencingToken, step: &mut Step<'_>) {
+    fn adopt(&mut self, key: HeldKey, item: &DelegateItem, step: &mut Step<'_>) {
         let held = self.held.get_mut(&key).expect("judged as held");
-        held.record.token = token;
+        held.record.token = item.token;
+        held.record.budget = item.budget;
+        held.word = Word::default();
         held.lease_until = None;
         held.promise = Promise::default();
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());

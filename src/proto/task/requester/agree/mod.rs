@@ -31,7 +31,7 @@ use crate::proto::task::record::{
 use crate::proto::{Step, Violation};
 use crate::types::limits::{ADDRESSES_MAX, AGREE_ROUNDS_MAX, TERMINAL_KEEP_MS};
 use crate::types::{BatchId, EntityId, Keyspace, Marks, Mono, Now, Prefix, TaskId, TaskState};
-use crate::wire::{AgreePart, RevealItem};
+use crate::wire::{AgreePart, Budget, RevealItem};
 
 /// How long results are waited for once a round is closed,
 const REVEAL_MS: u64 = 30_000;
@@ -228,9 +228,10 @@ impl Requester {
         let deadline = self.tasks[&id].deadline;
         let lasts_ms = now.mono.until(deadline) / 2;
         let round = self.agreement(id).round + 1;
+        let share = self.share(id, parts);
         for _ in 0..parts {
             let part = TaskId(step.uuid_v7());
-            self.add_part(id, part, round, step);
+            self.add_part(id, (part, share), round, step);
             let vote = VoteRecord {
                 part,
                 round,
@@ -254,7 +255,25 @@ impl Requester {
         self.enter(id, phase);
     }
 
-    fn add_part(&mut self, whole: TaskId, part: TaskId, round: u32, step: &mut Step<'_>) {
+    /// What each of so many new parts is worth, if the whole is worth something: equal shares of
+    /// what is left once who told a result before has his. What is over is nobody's.
+    fn share(&self, whole: TaskId, parts: usize) -> Option<u64> {
+        let reward = self.tasks[&whole].record.budget?.reward;
+        let votes = self.agreement(whole).votes.iter();
+        let told = votes.filter(|vote| vote.verdict == Verdict::Revealed);
+        let has = |vote: &VoteRecord| Some(self.tasks.get(&vote.part)?.record.budget?.reward);
+        let had = told.filter_map(has).fold(0, u64::saturating_add);
+        let left = reward.saturating_sub(had);
+        (reward > 0).then(|| left / (parts as u64).max(1))
+    }
+
+    fn add_part(
+        &mut self,
+        whole: TaskId,
+        (part, share): (TaskId, Option<u64>),
+        round: u32,
+        step: &mut Step<'_>,
+    ) {
         let Task {
             record, deadline, ..
         } = &self.tasks[&whole];
@@ -275,7 +294,7 @@ impl Requester {
             orphan: record.orphan,
             // What several do is not handed on.
             parent: None,
-            budget: None,
+            budget: share.map(|reward| Budget { depth: 0, reward }),
             // Parts are found by their whole.
             marks: Marks {
                 labels: BTreeSet::new(),

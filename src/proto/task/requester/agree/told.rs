@@ -31,6 +31,8 @@ impl Requester {
             task_id: id,
             token,
             outcome,
+            // Parts hand nothing on.
+            spent: _,
         } = item;
         let Some(whole) = self.open_whole(id) else {
             return AckAnswer::Fenced;

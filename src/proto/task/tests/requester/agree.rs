@@ -168,6 +168,7 @@ fn a_result_is_asked_for_behind_the_close_and_no_sooner() {
         task_id: parts[1].of.1,
         token: parts[1].of.2,
         outcome: TaskOutcome::Committed { commitment },
+        spent: 0,
     };
     let (_, kept) = ours.step(|core, step| {
         let answered = core.ended(entity(2), vec![item], step);
@@ -600,4 +601,51 @@ fn parts_that_nobody_free_may_have_keep_no_others_waiting() {
     let offers = ours.assign(&[entity(1), entity(2)]);
     assert_eq!(offers.len(), 3, "{offers:?}");
     assert!(offers.iter().any(|offer| offer.1 == plain));
+}
+
+#[test]
+fn each_part_has_an_equal_share_of_the_reward_and_later_ones_of_what_is_left() {
+    use crate::wire::Budget;
+    let mut ours = ours();
+    let granted = Some(Budget {
+        depth: 0,
+        reward: 11,
+    });
+    ours.submit(NewTask {
+        delegation: Delegation {
+            granted,
+            ..Delegation::default()
+        },
+        ..replicated(3, 2)
+    });
+    ours.kept(Requester::tick);
+    let asks = |n, price| Candidate {
+        price,
+        ..Candidate::new(entity(n), 4)
+    };
+    let dear: Vec<_> = (1..=3).map(|n| asks(n, 4)).collect();
+    assert!(ours.assign_to(&dear).is_empty(), "each has 3 of 11");
+    let cheap: Vec<_> = (1..=3).map(|n| asks(n, 3)).collect();
+    let offers = ours.assign_to(&cheap);
+    let share = |ours: &Side<Requester>, of: Offered| {
+        let (budget, _) = ours.core.budget_for(of.1, of.0).expect("its share");
+        (budget.depth, budget.reward)
+    };
+    let mut parts: Vec<Part> = Vec::new();
+    for of in offers {
+        assert_eq!(share(&ours, of), (0, 3));
+        ours.answer(of, boot(1), AcceptAnswer::Accepted);
+        parts.push(Part { of, round: 1 });
+    }
+    // All tell another result: a second round with what those have not earned.
+    for (at, part) in parts.iter().enumerate() {
+        ours.commits(*part, &[b'0' + at as u8]);
+    }
+    for (at, part) in parts.iter().enumerate() {
+        ours.reveals(*part, &[b'0' + at as u8]);
+    }
+    assert!(!ours.state_of_whole().is_terminal());
+    assert!(ours.assign_to(&[asks(4, 3)]).is_empty());
+    let offers = ours.assign_to(&[asks(4, 2)]);
+    assert_eq!(share(&ours, offers[0]), (0, 2));
 }

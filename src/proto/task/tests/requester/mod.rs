@@ -10,6 +10,7 @@ mod files;
 mod leases;
 mod queue;
 mod said;
+mod spending;
 
 use super::*;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULT_MAX_BYTES, TERMINAL_KEEP_MS};
@@ -76,6 +77,7 @@ impl Side<Requester> {
         let item = |(_, task_id, token): &Offered| RenewItem {
             task_id: *task_id,
             token: *token,
+            spent: 0,
         };
         let items: Vec<RenewItem> = held.iter().map(item).collect();
         self.kept(|core, step| core.renewed(worker, boot, &items, step))
@@ -88,6 +90,7 @@ impl Side<Requester> {
             task_id,
             token,
             outcome,
+            spent: 0,
         }];
         self.kept(|core, step| core.ended(worker, items, step)).0[0]
     }

@@ -104,6 +104,7 @@ fn worker_restart_reclaims_its_tasks() {
     let claimed = [(1, 7), (2, 3)].map(|(n, t)| RenewItem {
         task_id: task_id(n),
         token: token(t),
+        spent: 0,
     });
     assert_eq!(items[..], claimed);
     assert_eq!(

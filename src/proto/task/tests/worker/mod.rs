@@ -42,6 +42,7 @@ fn offer(n: u64, under: u64) -> DelegateItem {
         orphan: None,
         stream: false,
         budget: None,
+        spent: 0,
         agree: None,
     }
 }
@@ -89,6 +90,7 @@ impl Side<Worker> {
         let item = RenewItem {
             task_id: task_id(n),
             token: token(under),
+            spent: 0,
         };
         self.kept(|core, step| core.renewed(US, &[item], &[answer], sent, step));
     }
