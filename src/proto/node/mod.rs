@@ -187,6 +187,8 @@ impl Node {
             losses_max: task.losses_max,
             backoff_ms: task.backoff_ms,
             backoff_max_ms: task.backoff_max_ms,
+            // The other half is for what is still to be done.
+            dead_files_max_bytes: task.payload_space_bytes / 2,
         });
         let mut worker = Worker::new(WorkerConfig {
             entity: identity.entity_id,

@@ -4,12 +4,14 @@
 //! - **T9** A dead letter failed and has its input. It leaves by being handed over again, by being
 //!   dropped, or as the oldest of more than the bounds allow.
 
+use std::collections::BTreeMap;
+
 use super::{Full, NewTask, Requester, RequesterEffect, Start};
 use crate::proto::task::budget::{Delegation, Wish};
 use crate::proto::task::record::AttemptRecord;
 use crate::proto::{Step, Violation};
 use crate::types::limits::{DEAD_MAX_BYTES, DEAD_MAX_TASKS};
-use crate::types::{BatchId, TaskId, TaskState};
+use crate::types::{BatchId, FileRef, TaskId, TaskState};
 
 /// What became of handing over a failed task again.
 #[must_use]
@@ -23,6 +25,34 @@ pub enum ResubmitOutcome {
     /// The new task's id is another's.
     Conflict(TaskId),
     Full(Full),
+}
+
+/// The inputs of dead letters that are files: each content counts once.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct DeadFiles {
+    letters: BTreeMap<[u8; 32], u32>,
+    bytes: u64,
+}
+
+impl DeadFiles {
+    fn add(&mut self, file: FileRef) {
+        let letters = self.letters.entry(file.root).or_default();
+        if *letters == 0 {
+            self.bytes += file.size;
+        }
+        *letters += 1;
+    }
+
+    fn remove(&mut self, file: FileRef) {
+        let Some(letters) = self.letters.get_mut(&file.root) else {
+            return;
+        };
+        *letters -= 1;
+        if *letters == 0 {
+            self.letters.remove(&file.root);
+            self.bytes -= file.size;
+        }
+    }
 }
 
 impl Requester {
@@ -104,17 +134,26 @@ impl Requester {
         self.input_bytes -= task.input.len();
         self.note_dead(id);
         self.forget_input_if_planted(id, step);
-        while self.dead.len() > DEAD_MAX_TASKS || self.dead_bytes > DEAD_MAX_BYTES {
+        while self.has_too_many_dead() {
             let (_, oldest) = *self.dead.first().expect("there is one too many");
             self.let_go(oldest, step);
             self.effects.push(RequesterEffect::Forgot { task: oldest });
         }
     }
 
+    fn has_too_many_dead(&self) -> bool {
+        self.dead.len() > DEAD_MAX_TASKS
+            || self.dead_bytes > DEAD_MAX_BYTES
+            || self.dead_files.bytes > self.config.dead_files_max_bytes
+    }
+
     /// Puts a dead letter where it is counted.
     pub(super) fn note_dead(&mut self, id: TaskId) {
         let task = &self.tasks[&id];
         self.dead_bytes += task.input.len();
+        if let Some(file) = task.record.input_file {
+            self.dead_files.add(file);
+        }
         let ended = task.record.ended.unwrap_or(task.record.submitted);
         self.dead.insert((ended, id));
     }
@@ -126,6 +165,9 @@ impl Requester {
         task.record.dead = false;
         self.dead.remove(&(ended, id));
         self.dead_bytes -= task.input.len();
+        if let Some(file) = task.record.input_file {
+            self.dead_files.remove(file);
+        }
         // `drop_input` counts it among those of open tasks.
         self.input_bytes += task.input.len();
         self.drop_input(id, step);
@@ -148,6 +190,7 @@ impl Requester {
     pub(super) fn check_dead(&self) -> Result<(), Violation> {
         let mut bytes = 0;
         let mut dead = 0;
+        let mut files = DeadFiles::default();
         for (id, task) in &self.tasks {
             let record = &task.record;
             if !record.dead {
@@ -155,6 +198,10 @@ impl Requester {
             }
             dead += 1;
             bytes += task.input.len();
+            record
+                .input_file
+                .into_iter()
+                .for_each(|file| files.add(file));
             let failed = |of: &&AttemptRecord| of.outcome.starts_with("failed");
             let failed = record.attempts.iter().filter(failed).count();
             let whole = record.state == TaskState::Failed
@@ -165,12 +212,13 @@ impl Requester {
                     .contains(&(record.ended.unwrap_or(record.submitted), *id));
             Violation::unless(whole, "T9", || format!("task {id} is no whole dead letter"))?;
         }
-        let counted = (dead, bytes) == (self.dead.len(), self.dead_bytes);
+        let counted = (dead, bytes, &files) == (self.dead.len(), self.dead_bytes, &self.dead_files);
         Violation::unless(counted, "T9", || {
             format!(
-                "{dead} dead letters with {bytes} bytes, counted as {} with {}",
+                "{dead} dead letters with {bytes} bytes and {files:?}, counted as {} with {} and {:?}",
                 self.dead.len(),
-                self.dead_bytes
+                self.dead_bytes,
+                self.dead_files
             )
         })
     }

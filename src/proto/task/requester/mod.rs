@@ -47,6 +47,8 @@ pub struct RequesterConfig {
     pub losses_max: u32,
     pub backoff_ms: u64,
     pub backoff_max_ms: u64,
+    /// Of the files that are inputs of dead letters.
+    pub dead_files_max_bytes: u64,
 }
 
 /// What the requester asks for.
@@ -242,8 +244,9 @@ pub struct Requester {
     avoid: BTreeMap<EntityId, Mono>,
     /// Of the inputs of open tasks.
     input_bytes: usize,
-    /// Of the inputs of `dead`.
+    /// Of the inputs of `dead`, and those that are files.
     dead_bytes: usize,
+    dead_files: dead::DeadFiles,
     /// Of the results kept.
     result_bytes: usize,
     files: files::Files,
@@ -281,6 +284,7 @@ impl Requester {
             over: BTreeSet::new(),
             dead: BTreeSet::new(),
             dead_bytes: 0,
+            dead_files: dead::DeadFiles::default(),
             children: BTreeMap::new(),
             lives: BTreeMap::new(),
             avoid: BTreeMap::new(),

@@ -68,6 +68,7 @@ fn requester_config() -> RequesterConfig {
         losses_max: 20,
         backoff_ms: 500,
         backoff_max_ms: 30_000,
+        dead_files_max_bytes: 10_000_000,
     }
 }
 

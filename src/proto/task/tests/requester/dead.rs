@@ -1,6 +1,7 @@
 //! Failed tasks keep what is needed to try once more.
 
 use super::*;
+use crate::types::FileRef;
 use crate::types::limits::{
     ATTEMPTS_MAX, DEAD_MAX_BYTES, INPUT_MAX_BYTES, LAPSES_MAX, RELEASES_MAX,
 };
@@ -161,6 +162,42 @@ fn dead_letters_leave_the_queue_room_for_others() {
         ResubmitOutcome::Full(Full::Bytes)
     );
     assert!(ours.record(dead).dead, "and it stays one");
+}
+
+#[test]
+fn inputs_of_dead_letters_that_are_files_have_a_bound_of_their_own() {
+    let mut ours = ours();
+    let large = |n: u64, content: u8| NewTask {
+        deadline_ms: 1_000 * n,
+        input: Vec::new(),
+        input_file: Some(FileRef {
+            root: [content; 32],
+            size: 4_000_000,
+        }),
+        ..new_task(n)
+    };
+    // The second and the third are the same file.
+    for (n, content) in [(1, 1), (2, 2), (3, 2)] {
+        ours.submit(large(n, content));
+        ours.wait(1_000);
+    }
+    ours.wait(3_000);
+    assert_eq!(ours.core.dead(), 3);
+    ours.restart();
+    ours.core.check().expect("T9");
+    ours.submit(large(4, 4));
+    ours.wait(4_000);
+    ours.core.check().expect("T9");
+    let forgot = RequesterEffect::Forgot { task: task_id(1) };
+    assert!(ours.core.effects().contains(&forgot), "it failed first");
+    assert_eq!(ours.core.dead(), 3);
+    let named: Vec<_> = ours.core.named_files().collect();
+    assert!(!named.contains(&[1; 32]), "its file is nobody's");
+    assert!(named.contains(&[2; 32]) && named.contains(&[4; 32]));
+    // One of the two that share a file goes: the file stays counted.
+    ours.kept(|core, step| core.drop_dead(task_id(2), step));
+    ours.core.check().expect("T9");
+    assert!(ours.core.named_files().any(|root| root == [2; 32]));
 }
 
 #[test]
