@@ -143,6 +143,31 @@ fn a_map_that_was_killed_goes_on_without_a_second_task_of_any_file() {
 }
 
 #[test]
+fn files_that_are_too_large_for_a_message_are_mapped_as_others_are() {
+    let net = Testnet::start(3, &["--serve", "wc=wc -w"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = texts(dir.path(), 4);
+    for n in 0..3 {
+        let path = dir.path().join(format!("large{n}"));
+        std::fs::write(&path, "word ".repeat(300_000 + n)).unwrap();
+        files.push(path.display().to_string());
+    }
+    let mapped = map(&net, &["wc"], &files).output().unwrap();
+    let said = String::from_utf8_lossy(&mapped.stderr);
+    assert!(mapped.status.success(), "{said}");
+    assert_eq!(mapped.stdout, local_loop(&files), "{said}");
+    // Begun again it finds what it had handed over.
+    let id = map_id(said.lines().next().unwrap()).to_owned();
+    let again = map(&net, &["wc", "--resume", &id], &files).output();
+    assert_eq!(again.unwrap().stdout, mapped.stdout);
+    let tasks: Value = net.json(0, &["task", "list"]).unwrap();
+    let sizes = tasks.as_array().unwrap().iter();
+    let sizes = sizes.filter(|task| task["input_bytes"].as_u64() > Some(1 << 20));
+    assert_eq!(sizes.count(), 3, "{tasks}");
+    assert_eq!(tasks.as_array().unwrap().len(), files.len());
+}
+
+#[test]
 fn a_file_that_fails_is_named_and_makes_the_status_1() {
     let net = Testnet::start(
         2,

@@ -30,7 +30,7 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         match self {
             Source::Named(path) => path,
             Source::Spooled(file) => file.path(),

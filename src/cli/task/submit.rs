@@ -3,8 +3,7 @@
 //! A submission is repeated under the id chosen here until the node has said that it keeps the
 //! task, so a lost answer makes no second task. Waiting survives a restart of the node.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -26,7 +25,6 @@ use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
-use crate::types::limits::INPUT_MAX_BYTES;
 use crate::types::{Capability, Label, TaskKey, Tier, Wall};
 
 /// One question for a task's end; the rest of the time is asked for again.
@@ -170,31 +168,6 @@ fn read_input(args: &SubmitArgs) -> Result<Input, Failure> {
         (Some(path), _) => Input::of_file(path),
         (None, text) => Ok(Input::Small(text.clone().unwrap_or_default().into_bytes())),
     }
-}
-
-/// A file's content, as a task's input.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
-    let name = path.display().to_string();
-    let file = File::open(path)
-        .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
-    fitting(read_bounded(file, &name)?)
-}
-
-fn fitting(bytes: Vec<u8>) -> Result<Vec<u8>, Failure> {
-    if bytes.len() > INPUT_MAX_BYTES {
-        let limit = show_bytes(INPUT_MAX_BYTES as u64);
-        return Err(Failure::failed(format!("the input is larger than {limit}")));
-    }
-    Ok(bytes)
-}
-
-/// At most one byte more than the limit.
-fn read_bounded(from: impl Read, name: &str) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::new();
-    from.take(INPUT_MAX_BYTES as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| Failure::failed(format!("{name} cannot be read: {error}")))?;
-    Ok(bytes)
 }
 
 /// The task once it has ended.
@@ -389,12 +362,6 @@ mod tests {
         let failure = explain_end(&failed(false));
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.to_string().contains("status 1"));
-    }
-
-    #[test]
-    fn a_larger_input_than_allowed_is_not_read_to_its_end() {
-        let read = read_bounded(io::repeat(b'x'), "endless").expect("bounded");
-        assert_eq!(read.len(), INPUT_MAX_BYTES + 1);
     }
 
     #[tokio::test]

@@ -9,6 +9,7 @@ use data_encoding::BASE64;
 use futures::StreamExt;
 use serde::Serialize;
 
+use super::large::Given;
 use super::progress::Progress;
 use super::{Ended, GATHER_MAX_BYTES, Map};
 use crate::cli::exit::{Exit, Failure, Outcome};
@@ -49,8 +50,7 @@ pub(super) async fn all(map: &Map<'_>, progress: &Progress, json: bool) -> Outco
         let one = one?;
         note_end(map, progress, &one);
         if let (Some(files), true) = (&files, one.completed()) {
-            let result = map.result(&one.task.id).await?;
-            write_file(&files[one.index], &result)?;
+            map.result_into(&one.task.id, &files[one.index]).await?;
         }
         let index = one.index;
         ended[index] = Some(one);
@@ -102,7 +102,7 @@ pub(super) async fn reduced(
         }
     }
     let body = map.body(capability, "reduce", &[], &input);
-    let task = map.carried_out(&body).await?;
+    let task = map.carried_out(&body, &Given::Small(input)).await?;
     if task.state != TaskState::Completed {
         let reason = task.reason.as_deref().unwrap_or("no reason was given");
         let (id, state) = (&task.id, task.state.as_str());
@@ -187,15 +187,6 @@ fn destinations(map: &Map<'_>) -> Result<Option<Vec<PathBuf>>, Failure> {
         files.push(dir.join(name));
     }
     Ok(Some(files))
-}
-
-/// Under its name only once it is whole.
-fn write_file(path: &PathBuf, result: &[u8]) -> Result<(), Failure> {
-    let mut partial = path.clone().into_os_string();
-    partial.push(".part");
-    fs::write(&partial, result)
-        .and_then(|()| fs::rename(&partial, path))
-        .map_err(|error| Failure::failed(format!("{} cannot be written: {error}", path.display())))
 }
 
 fn bounded(held: usize) -> Result<(), Failure> {

@@ -4,12 +4,13 @@
 //! that was chosen for it, so a map that is cut off and begun again under the same id finds the
 //! tasks it had handed over, ended or not, and makes no second one of any.
 //!
-//! Bounds: [`FILES_MAX`] files, [`IN_FLIGHT_MAX`] tasks at once, [`GATHER_MAX_BYTES`] of results in
-//! memory. Results that go to files, or to stdout in the order of the files, are fetched one by
+//! Bounds: [`FILES_MAX`] files, [`IN_FLIGHT_MAX`] tasks at once, [`UPLOADS_MAX`] large inputs on
+//! their way to the node, [`GATHER_MAX_BYTES`] of results in memory. Results that go to files, or to stdout in the order of the files, are fetched one by
 //! one.
 
 mod desk;
 mod gather;
+mod large;
 mod progress;
 
 use std::cell::RefCell;
@@ -19,21 +20,23 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use data_encoding::BASE64;
 use futures::stream::{self, Stream, StreamExt};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use self::desk::Desk;
+use self::large::{Given, UPLOADS_MAX};
 use self::progress::Progress;
 use super::super::args::{priority, span_ms, tier};
 use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Failure, Outcome};
 use super::super::output::show_bytes;
-use super::submit::{DEADLINE_GRACE, end_of, read_file};
+use super::submit::{DEADLINE_GRACE, end_of};
 use crate::api::body::SubmitBody;
 use crate::api::client::{ApiClient, ClientError};
 use crate::config::Home;
 use crate::crypto::hash;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
-use crate::types::limits::INPUT_MAX_BYTES;
+use crate::types::limits::PAYLOAD_MAX_BYTES;
 use crate::types::{Capability, Label, Tier};
 
 const FILES_MAX: usize = 10_000;
@@ -127,6 +130,7 @@ pub(super) async fn run(home: &Home, args: MapArgs, json: bool) -> Outcome {
         handed: RefCell::new(vec![None; args.files.len()]),
         args: &args,
         desk: Desk::default(),
+        uploads: Semaphore::new(UPLOADS_MAX),
     };
     let progress = Progress::new(args.files.len());
     progress.begin(&map.id);
@@ -163,12 +167,20 @@ fn check(args: &MapArgs) -> Result<(), Failure> {
         if !about.is_file() {
             return Err(Failure::failed(format!("{name} is not a file")));
         }
-        if about.len() > INPUT_MAX_BYTES as u64 {
-            let limit = show_bytes(INPUT_MAX_BYTES as u64);
+        if about.len() > PAYLOAD_MAX_BYTES {
+            let limit = show_bytes(PAYLOAD_MAX_BYTES);
             return Err(Failure::failed(format!("{name} is larger than {limit}")));
         }
     }
     Ok(())
+}
+
+/// What the node says of a task that is handed over.
+enum Answer {
+    Task(TaskView),
+    Full,
+    /// It has not got the input.
+    Missing,
 }
 
 /// One run of a map.
@@ -179,6 +191,7 @@ struct Map<'a> {
     /// The ids handed over so far, by place.
     handed: RefCell<Vec<Option<Uuid>>>,
     desk: Desk,
+    uploads: Semaphore,
 }
 
 impl Map<'_> {
@@ -190,11 +203,18 @@ impl Map<'_> {
     }
 
     async fn one(&self, index: usize) -> Result<Ended, Failure> {
-        let input = read_file(&self.args.files[index])?;
+        let given = Given::of_file(&self.args.files[index]).await?;
         let place = (index as u64).to_be_bytes();
-        let body = self.body(&self.args.capability, "part", &place, &input);
+        let body = match &given {
+            Given::Small(input) => self.body(&self.args.capability, "part", &place, input),
+            Given::Large { hash, .. } => SubmitBody {
+                input: None,
+                input_file: Some(hash.clone()),
+                ..self.body(&self.args.capability, "file", &place, hash.as_bytes())
+            },
+        };
         self.handed.borrow_mut()[index] = body.id;
-        let task = self.carried_out(&body).await?;
+        let task = self.carried_out(&body, &given).await?;
         Ok(Ended { index, task })
     }
 
@@ -231,31 +251,54 @@ impl Map<'_> {
     }
 
     /// Hands a task over, or finds it there, and waits for its end.
-    async fn carried_out(&self, body: &SubmitBody) -> Result<TaskView, Failure> {
+    async fn carried_out(&self, body: &SubmitBody, given: &Given) -> Result<TaskView, Failure> {
         let limit = Duration::from_millis(body.deadline_ms) + DEADLINE_GRACE;
-        let ask = |client: ApiClient| async move {
-            match client.submit(body).await {
-                Err(ClientError::Problem { code, .. }) if code == "queue_full" => Ok(None),
-                answer => answer.map(Some),
-            }
-        };
-        let handed_over = async {
-            if let Some(view) = self.desk.hand_over(body).await {
-                return Ok(view);
-            }
-            loop {
-                match keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await {
-                    Ok(None) => tokio::time::sleep(FULL_PAUSE).await,
-                    Ok(Some(view)) => return Ok(view),
-                    Err(failure) => return Err(failure),
-                }
-            }
-        };
-        let view = tokio::time::timeout(limit, handed_over)
+        let view = tokio::time::timeout(limit, self.hand_over(body, given))
             .await
             .map_err(|_| Failure::failed("the node's task queue was full all the time"))?;
         let ended = end_of(self.home, view.map_err(|f| self.goes_on(f))?, limit, |_| ());
         ended.await.map_err(|failure| self.goes_on(failure))
+    }
+
+    async fn hand_over(&self, body: &SubmitBody, given: &Given) -> Result<TaskView, Failure> {
+        let mut missing = match given {
+            Given::Large { source, hash } => Some((source, hash)),
+            Given::Small(_) => {
+                if let Some(view) = self.desk.hand_over(body).await {
+                    return Ok(view);
+                }
+                None
+            }
+        };
+        loop {
+            let may_be_missing = missing.is_some();
+            let ask = |client: ApiClient| async move {
+                match client.submit(body).await {
+                    Err(ClientError::Problem { code, .. }) if code == "queue_full" => {
+                        Ok(Answer::Full)
+                    }
+                    Err(ClientError::Problem { code, .. })
+                        if code == "not_found" && may_be_missing =>
+                    {
+                        Ok(Answer::Missing)
+                    }
+                    answer => answer.map(Answer::Task),
+                }
+            };
+            match keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await? {
+                Answer::Task(view) => return Ok(view),
+                Answer::Full => tokio::time::sleep(FULL_PAUSE).await,
+                Answer::Missing => {
+                    if let Some((source, hash)) = missing {
+                        match self.bring(source, hash).await? {
+                            // What is not found now is something else.
+                            true => missing = None,
+                            false => tokio::time::sleep(FULL_PAUSE).await,
+                        }
+                    }
+                }
+            }
+        }
     }
 
     fn goes_on(&self, failure: Failure) -> Failure {
