@@ -209,6 +209,68 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
     drop(carol);
 }
 
+/// Hands a part on as who was given this address and token; then asks for more than that allows.
+fn hands_on(api: &Value, token: &Value) -> (u16, u16) {
+    let tokio = tokio::runtime::Builder::new_current_thread();
+    let tokio = { tokio }.enable_all().build().unwrap();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let (api, token) = (api.as_str().unwrap(), token.as_str().unwrap());
+    let part = json!({"capability": "part", "input_text": "one two", "reward": 4});
+    let part = http.post(format!("{api}/v1/tasks")).json(&part);
+    let snoop = http.get(format!("{api}/v1/status"));
+    tokio.block_on(async {
+        let status = async |call: reqwest::RequestBuilder| {
+            let answer = call.bearer_auth(token).send().await.unwrap();
+            answer.status().as_u16()
+        };
+        (status(part).await, status(snoop).await)
+    })
+}
+
+#[test]
+fn agents_and_programs_hand_parts_on_as_long_as_they_have_the_task() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (alice, bob) = pair(&format!(
+        "[serve.think]\npull = true\ndelegate = true\n\
+         [serve.post]\nurl = 'http://{}/'\ndelegate = true",
+        listener.local_addr().unwrap()
+    ));
+    let program = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut said = Vec::new();
+        let mut chunk = [0; 4_096];
+        while !said.ends_with(b"begin.") {
+            let read = stream.read(&mut chunk).unwrap();
+            assert!(read > 0);
+            said.extend_from_slice(&chunk[..read]);
+        }
+        let said = String::from_utf8(said).unwrap();
+        let header = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name));
+            json!(line.unwrap_or_else(|| panic!("{name} in {said}")).trim())
+        };
+        let given = (header("x-junto-api:"), header("x-junto-api-token:"));
+        let came_to = hands_on(&given.0, &given.1);
+        let answer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok";
+        stream.write_all(answer.as_bytes()).unwrap();
+        (given, came_to)
+    });
+    let given = ["--depth", "1", "--reward", "9"];
+    let ask = |what: &[&str]| alice.text(&[&["task", "submit"], what, &given[..]].concat());
+    let agent = Fetcher::new(&bob);
+    ask(&["think", "--text", "begin."]);
+    let task = agent.claim_one(60_000);
+    let (api, token) = (&task["api"], &task["api_token"]);
+    assert_eq!(hands_on(api, token), (201, 403));
+    let done = agent.say("complete", &task, json!({"result_text": "ok"}));
+    assert_eq!(done.0, 204, "{}", done.1);
+    assert_eq!(hands_on(api, token), (401, 401), "its claim is over");
+    assert_eq!(ask(&["post", "--text", "begin.", "--wait"]).trim(), "ok");
+    let ((api, token), came_to) = program.join().unwrap();
+    assert_eq!(came_to, (201, 403));
+    assert_eq!(hands_on(&api, &token), (401, 401), "it has answered");
+}
+
 #[test]
 fn each_run_has_a_folder_of_its_own_and_its_limits() {
     let (alice, bob) = pair(

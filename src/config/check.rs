@@ -128,7 +128,6 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     for (last, set) in [
         ("dir", serve.dir.is_some()),
         ("memory", serve.memory_max_bytes.is_some()),
-        ("delegate", serve.delegate),
         ("stop_grace", serve.stop_grace_ms > 0),
         ("stream", serve.stream),
     ] {

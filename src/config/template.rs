@@ -52,8 +52,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # stop_grace = "0s"     # a command that is to end gets SIGTERM, and is killed after so long
 # stream = false        # let requesters read what a command writes before it has ended
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
-# that each run gets an empty folder of its own; delegate = true lets it hand on parts of the task,
-# with `junto task submit`, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
+# that each run gets an empty folder of its own; delegate = true lets who does a task hand on parts of
+# it, with `junto task submit` or the API, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
 # posted there, the result is the body of the answer. Or pull = true: agents fetch the tasks with
 # POST /v1/tasks/claim.)
 

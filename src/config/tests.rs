@@ -199,6 +199,7 @@ fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
         ("command = 'wc'\noutput = '0'", "output", "1B to 1GiB"),
         ("command = 'wc'\nmemory = '1MiB'", "memory", "16MiB to"),
         ("command = 'wc'\ndir = 'here'", "dir", "full path"),
+        ("pull = true\nstream = true", "stream", "for commands only"),
         (
             "pull = true\nmemory = '1GiB'",
             "memory",

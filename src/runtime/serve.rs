@@ -18,6 +18,8 @@ pub struct ServeSpec {
     pub output_max_bytes: usize,
     /// Whether a requester that asks for it may read what a command writes before it has ended.
     pub stream: bool,
+    /// Whether its runs may hand on parts of their tasks.
+    pub delegate: bool,
 }
 
 /// Who does it.
@@ -51,6 +53,7 @@ impl ServeSpec {
             timeout_ms,
             output_max_bytes: RESULT_MAX_BYTES,
             stream: false,
+            delegate: false,
         }
     }
 }
@@ -64,8 +67,6 @@ pub struct CommandSpec {
     pub dir: Option<PathBuf>,
     /// How much each of its processes may have of address space.
     pub memory_max_bytes: Option<u64>,
-    /// Whether its runs may hand on parts of their tasks.
-    pub delegate: bool,
     /// A command that is to end gets SIGTERM, and SIGKILL after so long. None: SIGKILL at once.
     pub stop_grace: Option<Duration>,
 }

@@ -44,8 +44,8 @@ pub(super) struct ClaimBody {
     lease_ms: Option<u64>,
 }
 
-/// A task to do.
-#[derive(Debug, Serialize, ToSchema)]
+/// A task to do. It is not to be logged: there is a token in it.
+#[derive(Serialize, ToSchema)]
 pub(super) struct ClaimedTask {
     /// The task's id; stands in the path of what is said of it.
     id: Uuid,
@@ -69,6 +69,13 @@ pub(super) struct ClaimedTask {
     lease_ms: u64,
     /// When the task is out of time, however often the claim is extended.
     timeout_ms: u64,
+    /// Where the capability allows it (`delegate = true`): the address at which parts of this task
+    /// may be handed on,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api: Option<String>,
+    /// and the token for that, good for nothing else and as long as the claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_token: Option<String>,
 }
 
 /// An agent is still at it.
@@ -295,6 +302,10 @@ fn lease(lease_ms: Option<u64>) -> Result<Duration, Refused> {
 }
 
 fn shown(task: Claimed, lease: Duration) -> ClaimedTask {
+    let (api, api_token) = match task.api {
+        Some(access) => (Some(access.url), Some(access.token.to_string())),
+        None => (None, None),
+    };
     ClaimedTask {
         id: task.task_id.0,
         claim: task.claim,
@@ -308,6 +319,8 @@ fn shown(task: Claimed, lease: Duration) -> ClaimedTask {
         input_bytes: task.input_file.map(|file| file.size),
         lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
         timeout_ms: task.timeout_ms,
+        api,
+        api_token,
     }
 }
 

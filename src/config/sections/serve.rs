@@ -37,7 +37,7 @@ pub struct ServeSection {
     /// How much memory each process of the command may have.
     #[serde(rename = "memory", deserialize_with = "value::some_size")]
     pub memory_max_bytes: Option<u64>,
-    /// Whether runs of the command may hand on parts of their tasks.
+    /// Whether runs may hand on parts of their tasks.
     #[serde(deserialize_with = "value::flag")]
     pub delegate: bool,
     /// How long a command that is to end may take for that; 0: none.
@@ -78,7 +78,6 @@ impl ServeSection {
                 command: command.clone(),
                 dir: self.dir.as_ref().map(PathBuf::from),
                 memory_max_bytes: self.memory_max_bytes,
-                delegate: self.delegate,
                 stop_grace: Some(Duration::from_millis(self.stop_grace_ms))
                     .filter(|grace| !grace.is_zero()),
             })
@@ -91,6 +90,7 @@ impl ServeSection {
             timeout_ms: self.timeout_ms,
             output_max_bytes: usize::try_from(self.output_max_bytes).unwrap_or(RESULT_MAX_BYTES),
             stream: self.stream,
+            delegate: self.delegate,
         })
     }
 }

@@ -49,7 +49,8 @@ pub use self::guard::guard_main;
 use self::http::Post;
 use self::output::{Large, Output};
 use self::passes::Pass;
-pub use self::passes::Passes;
+pub use self::passes::{Passes, RunAccess};
+use self::pull::Terms;
 pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
 use self::telling::Teller;
 pub use self::work::{Work, WorkJob};
@@ -189,6 +190,7 @@ impl Executor {
             timeout: Duration::from_millis(spec.timeout_ms.min(serve.timeout_ms)),
             output_max_bytes: serve.output_max_bytes,
             stream: serve.stream,
+            delegate: serve.delegate,
             done: done.clone(),
         };
         let how = serve.how.clone();
@@ -314,6 +316,8 @@ struct Doing {
     output_max_bytes: usize,
     /// Whether others may read what it writes before it has ended.
     stream: bool,
+    /// Whether it may hand parts of its task on.
+    delegate: bool,
     done: mpsc::Sender<ExecDone>,
 }
 
@@ -327,12 +331,19 @@ impl Doing {
         stop: &CancellationToken,
     ) -> (Ended, Option<RunFolder>) {
         let input_file = self.input_file(&spec);
+        // Good until the run has ended; of a claim until that has.
+        let pass = match how {
+            ServeHow::Pull => None,
+            _ => self.pass(&spec),
+        };
         let ended = match how {
-            ServeHow::Command(command) => return self.run_command(run, spec, command, stop).await,
+            ServeHow::Command(command) => {
+                return self.run_command((run, spec), command, pass, stop).await;
+            }
             ServeHow::Url(url) => {
                 let post = Post {
                     url,
-                    headers: self.headers(&spec),
+                    headers: self.headers(&spec, pass.as_ref()),
                     input: spec.input,
                     input_file,
                     output_max_bytes: self.output_max_bytes,
@@ -350,13 +361,18 @@ impl Doing {
                     input: spec.input,
                     input_file,
                     timeout_ms: whole_ms(self.timeout),
+                    api: pass.as_ref().map(Pass::access),
                 };
                 let output = Output::new(self.output_max_bytes, Some(self.payloads));
                 work::run(work, job, self.timeout, output, stop).await
             }
             ServeHow::Pull => {
-                let (limit, max_bytes) = (self.timeout, self.output_max_bytes);
-                self.desk.hold(run, spec, limit, max_bytes, stop).await
+                let terms = Terms {
+                    limit: self.timeout,
+                    output_max_bytes: self.output_max_bytes,
+                    passes: self.delegate.then_some(self.passes),
+                };
+                self.desk.hold(run, spec, terms, stop).await
             }
         };
         (ended, None)
@@ -366,11 +382,20 @@ impl Doing {
         spec.input_file.map(|at| self.payloads.path(at.file))
     }
 
+    /// What the run may show to the API, if it may hand parts of its task on.
+    fn pass(&self, spec: &RunSpec) -> Option<Pass> {
+        let key = HeldKey {
+            requester: spec.requester,
+            task: spec.task_id,
+        };
+        self.delegate.then(|| self.passes.give(key)).flatten()
+    }
+
     async fn run_command(
         self,
-        run: RunId,
-        spec: RunSpec,
+        (run, spec): (RunId, RunSpec),
         command: CommandSpec,
+        pass: Option<Pass>,
         stop: &CancellationToken,
     ) -> (Ended, Option<RunFolder>) {
         let mut env = self.env(&spec);
@@ -390,14 +415,6 @@ impl Doing {
         if let Some(dir) = &dir {
             env.push(("TMPDIR", dir.display().to_string()));
         }
-        // Good until the run has ended.
-        let pass = match command.delegate {
-            true => self.passes.give(HeldKey {
-                requester: spec.requester,
-                task: spec.task_id,
-            }),
-            false => None,
-        };
         env.extend(pass.iter().flat_map(Pass::env));
         let job = Job {
             command: command.command,
@@ -435,15 +452,17 @@ impl Doing {
     }
 
     /// The same for a program that is posted to.
-    fn headers(&self, spec: &RunSpec) -> Vec<(&'static str, String)> {
-        vec![
+    fn headers(&self, spec: &RunSpec, pass: Option<&Pass>) -> Vec<(&'static str, String)> {
+        let mut headers = vec![
             ("x-junto-task-id", spec.task_id.to_string()),
             ("x-junto-requester", spec.requester.to_string()),
             ("x-junto-capability", spec.capability.to_string()),
             ("x-junto-token", spec.token.0.to_string()),
             ("x-junto-timeout-ms", whole_ms(self.timeout).to_string()),
             ("traceparent", traceparent(spec.task_id)),
-        ]
+        ];
+        headers.extend(pass.into_iter().flat_map(Pass::headers));
+        headers
     }
 }
 

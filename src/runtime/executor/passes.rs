@@ -23,6 +23,22 @@ pub struct Passes {
     good: Mutex<BTreeMap<Digest, HeldKey>>,
 }
 
+/// What whoever does a task needs to hand parts of it on over the API.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RunAccess {
+    /// Where the API listens.
+    pub url: String,
+    /// Good for that, as long as the run lasts.
+    pub token: Zeroizing<String>,
+}
+
+impl std::fmt::Debug for RunAccess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("RunAccess");
+        shown.field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
 /// A run's pass; it is good until this is dropped.
 pub(super) struct Pass {
     passes: Arc<Passes>,
@@ -67,14 +83,30 @@ impl Passes {
 
 impl Pass {
     /// What a run gets to know of it.
-    pub(super) fn env(&self) -> Vec<(&'static str, String)> {
+    pub(super) fn access(&self) -> RunAccess {
         let api = self.passes.api.map(|api| match api.ip().is_unspecified() {
             true => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), api.port()),
             false => api,
         });
-        let api = api.map(|api| ("JUNTO_API", format!("http://{api}")));
-        let token = ("JUNTO_API_TOKEN", self.text.to_string());
-        api.into_iter().chain([token]).collect()
+        RunAccess {
+            url: api.map_or_else(String::new, |api| format!("http://{api}")),
+            token: self.text.clone(),
+        }
+    }
+
+    /// As a command reads it.
+    pub(super) fn env(&self) -> [(&'static str, String); 2] {
+        let RunAccess { url, token } = self.access();
+        [("JUNTO_API", url), ("JUNTO_API_TOKEN", token.to_string())]
+    }
+
+    /// As a program reads it that is posted to.
+    pub(super) fn headers(&self) -> [(&'static str, String); 2] {
+        let RunAccess { url, token } = self.access();
+        [
+            ("x-junto-api", url),
+            ("x-junto-api-token", token.to_string()),
+        ]
     }
 }
 
@@ -110,6 +142,12 @@ mod tests {
         assert_eq!(passes.bearer(b""), None);
         assert_eq!(one.env()[0], ("JUNTO_API", "http://127.0.0.1:9".into()));
         assert_eq!(one.env()[1], ("JUNTO_API_TOKEN", one.text.to_string()));
+        assert_eq!(
+            one.headers()[1],
+            ("x-junto-api-token", one.text.to_string())
+        );
+        let shown = format!("{:?}", one.access());
+        assert!(!shown.contains(one.text.as_str()), "{shown}");
         let text = one.text.clone();
         drop(one);
         assert_eq!(passes.bearer(text.as_bytes()), None);

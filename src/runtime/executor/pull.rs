@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::command::{Ended, text_of};
-use crate::proto::node::RunSpec;
+use super::passes::{Pass, Passes, RunAccess};
+use crate::proto::node::{HeldKey, RunSpec};
 use crate::types::{Capability, EntityId, FencingToken, PayloadFile, RunId, TaskId};
 
 /// Claims of one run that may lapse.
@@ -57,6 +58,7 @@ struct Open {
     spec: RunSpec,
     until: Instant,
     output_max_bytes: usize,
+    passes: Option<Arc<Passes>>,
     claim: Option<Claim>,
     lapses: u32,
     /// Tells who holds the run that its next moment is another.
@@ -68,6 +70,8 @@ struct Claim {
     until: Instant,
     /// Its outcome is on its way to the disk.
     ending: bool,
+    /// Good as long as the claim is.
+    pass: Option<Pass>,
 }
 
 /// What an agent asks for.
@@ -92,6 +96,16 @@ pub struct Claimed {
     pub input_file: Option<PayloadFile>,
     /// What is left of its time, however often the claim is extended.
     pub timeout_ms: u64,
+    /// With this parts of it may be handed on, if the capability allows that.
+    pub api: Option<RunAccess>,
+}
+
+/// How a run waits for an agent.
+pub(super) struct Terms {
+    pub(super) limit: Duration,
+    pub(super) output_max_bytes: usize,
+    /// Where agents may hand parts of the task on: what gives each claim its pass.
+    pub(super) passes: Option<Arc<Passes>>,
 }
 
 /// Why an agent has no say.
@@ -147,13 +161,12 @@ impl Desk {
         &self,
         run: RunId,
         spec: RunSpec,
-        limit: Duration,
-        output_max_bytes: usize,
+        terms: Terms,
         stop: &CancellationToken,
     ) -> Ended {
         let changed = Arc::new(Notify::new());
-        let until = Instant::now() + limit;
-        self.open(run, spec, until, output_max_bytes, Arc::clone(&changed));
+        let limit = terms.limit;
+        self.open(run, spec, terms, Arc::clone(&changed));
         loop {
             let next = match self.look(run, limit) {
                 Look::Until(next) => next,
@@ -172,20 +185,14 @@ impl Desk {
         }
     }
 
-    fn open(
-        &self,
-        run: RunId,
-        spec: RunSpec,
-        until: Instant,
-        output_max_bytes: usize,
-        changed: Arc<Notify>,
-    ) {
+    fn open(&self, run: RunId, spec: RunSpec, terms: Terms, changed: Arc<Notify>) {
         let mut state = self.state();
         state.wait(run, spec.capability.clone());
         let open = Open {
             spec,
-            until,
-            output_max_bytes,
+            until: Instant::now() + terms.limit,
+            output_max_bytes: terms.output_max_bytes,
+            passes: terms.passes,
             claim: None,
             lapses: 0,
             changed,
@@ -373,10 +380,18 @@ impl State {
         let open = self.runs.get_mut(&run)?;
         let id = Uuid::new_v4();
         let until = now + lease;
+        let key = HeldKey {
+            requester: open.spec.requester,
+            task: open.spec.task_id,
+        };
+        let passes = open.passes.as_ref();
+        let pass = passes.and_then(|passes| passes.give(key));
+        let api = pass.as_ref().map(Pass::access);
         open.claim = Some(Claim {
             id,
             until,
             ending: false,
+            pass,
         });
         open.changed.notify_one();
         self.claims.insert(id, run);
@@ -390,6 +405,7 @@ impl State {
             input: open.spec.input.clone(),
             input_file: open.spec.input_file,
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            api,
         };
         self.unwait(run, &claimed.capability);
         Some(claimed)

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{Ended, text_of};
 use super::output::Output;
+use super::passes::RunAccess;
 use crate::types::{Capability, EntityId, FencingToken, TaskId};
 
 /// What of a result is written at a time.
@@ -32,6 +33,8 @@ pub struct WorkJob {
     pub input_file: Option<PathBuf>,
     /// How long it may take.
     pub timeout_ms: u64,
+    /// With this it may hand parts of its task on, if the capability allows that (`delegate`).
+    pub api: Option<RunAccess>,
 }
 
 /// Does tasks in the node's own process. It is called on many tasks at once.

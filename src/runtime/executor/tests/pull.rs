@@ -122,6 +122,38 @@ async fn a_run_that_three_agents_left_has_failed() {
 }
 
 #[tokio::test]
+async fn a_pass_is_good_as_long_as_its_claim() {
+    let mut bench = bench(None);
+    let api = "127.0.0.1:9".parse().unwrap();
+    bench.executor = bench.executor.with_api(Some(api));
+    let passes = bench.executor.passes();
+    let serve = ServeSpec {
+        delegate: true,
+        ..pulled(60_000)
+    };
+    let sender = bench.sender.clone();
+    { &bench.executor }.spawn_run(RunId(1), spec(b"x"), &serve, sender);
+    let good = |claimed: &Claimed| {
+        let access = claimed.api.as_ref().unwrap();
+        assert!(!format!("{claimed:?}").contains(access.token.as_str()));
+        passes.bearer(access.token.as_bytes()).is_some()
+    };
+    let first = bench.claimed(SHORT).await;
+    assert!(good(&first));
+    let second = bench.claimed(LONG).await;
+    assert!(!good(&first), "it lapsed");
+    assert!(good(&second));
+    let desk = bench.executor.desk();
+    desk.begin_end(second.task_id, second.claim, 0).unwrap();
+    assert!(good(&second), "it is not kept yet");
+    desk.settle(RunId(1), Settled::Kept);
+    assert!(!good(&second));
+    bench.wait_for_agents(2, 60_000);
+    assert_eq!(bench.claimed(LONG).await.api, None, "it may not");
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_extended_claim_holds_and_the_task_s_own_time_is_the_end() {
     let mut bench = bench(None);
     bench.wait_for_agents(1, 1_000);

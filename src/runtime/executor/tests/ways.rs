@@ -77,6 +77,65 @@ async fn the_input_is_posted_and_the_body_is_the_result() {
     bench.executor.shutdown().await;
 }
 
+/// Says what it may show to the API.
+struct Shows(mpsc::Sender<Option<RunAccess>>);
+
+impl Work for Shows {
+    fn run(&self, job: WorkJob) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let shown = format!("{job:?}");
+            let token = job.api.as_ref().map(|access| access.token.clone());
+            assert!(token.is_none_or(|token| !shown.contains(token.as_str())));
+            self.0.send(job.api).await.unwrap();
+            Ok(Vec::new())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_program_and_a_piece_of_this_process_have_a_pass_until_their_run_has_ended() {
+    let mut bench = bench(None);
+    let api = "127.0.0.1:9".parse().unwrap();
+    bench.executor = bench.executor.with_api(Some(api));
+    let passes = bench.executor.passes();
+    let key = HeldKey {
+        requester: EntityId([7; 32]),
+        task: TaskId(uuid::Uuid::from_u128(0xabcd)),
+    };
+    for delegate in [true, false] {
+        let (listener, serve) = listen().await;
+        let serve = ServeSpec { delegate, ..serve };
+        bench.begin(&serve);
+        let (mut stream, said) = request(&listener).await;
+        let header = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name));
+            line.map(|value| value.trim().to_owned())
+        };
+        let token = header("x-junto-api-token:");
+        assert_eq!(header("x-junto-api:").is_some(), delegate);
+        let good = |token: &Option<String>| passes.bearer(token.as_ref()?.as_bytes());
+        assert_eq!(good(&token), delegate.then_some(key));
+        let answer = respond("200 OK", "");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        bench.outcome().await;
+        assert_eq!(good(&token), None, "the run has ended");
+
+        let (shows, mut shown) = mpsc::channel(1);
+        let how = ServeHow::Work(Arc::new(Shows(shows)));
+        let serve = ServeSpec {
+            delegate,
+            ..ServeSpec::new(how, 60_000)
+        };
+        bench.begin(&serve);
+        bench.outcome().await;
+        let access = shown.recv().await.unwrap();
+        assert_eq!(access.is_some(), delegate);
+        let token = access.map(|access| access.token.to_string());
+        assert_eq!(good(&token), None);
+    }
+    bench.executor.shutdown().await;
+}
+
 #[tokio::test]
 async fn a_refusal_and_a_broken_answer_fail_the_run_and_are_not_repeated() {
     let mut bench = bench(None);
