@@ -10,15 +10,15 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use support::node::Node;
+use support::small_disk::{Ballast, among_small_disks, mount};
 use support::{eventually, run_at};
 
 const SOON: Duration = Duration::from_secs(20);
@@ -133,75 +133,11 @@ fn attempts(view: &Value) -> usize {
     view["attempts"].as_array().unwrap().len()
 }
 
-/// Whether this process may go on with `test`: it runs where file systems can be mounted that go with it. Otherwise the
-/// test is run in such a place, or, where there is none, left out.
-fn among_small_disks(test: &str) -> bool {
-    const INSIDE: &str = "JUNTO_TEST_SMALL_DISKS";
-    if std::env::var_os(INSIDE).is_some() {
-        return true;
-    }
-    let probe = Command::new("unshare")
-        .args([
-            "-rm",
-            "mount",
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=1m",
-            "junto-test",
-            "/mnt",
-        ])
-        .stderr(Stdio::null())
-        .status();
-    if !matches!(probe, Ok(status) if status.success()) {
-        eprintln!("NOT TESTED: {test}: no file system can be mounted here");
-        return false;
-    }
-    let status = Command::new("unshare")
-        .arg("-rm")
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "{test} failed in its mount namespace");
-    false
-}
-
 /// A small file system for the store of `name`; it ends with the mount namespace.
 fn small_store(dir: &Path, name: &str) -> PathBuf {
     let store = dir.join(name).join("store");
-    fs::create_dir_all(&store).unwrap();
-    let status = Command::new("mount")
-        .args(["-t", "tmpfs", "-o", "size=24m", "junto-test"])
-        .arg(&store)
-        .status()
-        .unwrap();
-    assert!(status.success());
+    mount(&store, "24m");
     store
-}
-
-/// Takes every byte that is left on a disk, until this is dropped.
-struct Ballast(PathBuf);
-
-impl Ballast {
-    fn fill(store: &Path) -> Ballast {
-        let path = store.join("ballast");
-        let mut file = fs::File::create(&path).unwrap();
-        let error = loop {
-            if let Err(error) = file.write_all(&[1; 4096]) {
-                break error;
-            }
-        };
-        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-        Ballast(path)
-    }
-}
-
-impl Drop for Ballast {
-    fn drop(&mut self) {
-        fs::remove_file(&self.0).unwrap();
-    }
 }
 
 #[test]

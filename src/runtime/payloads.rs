@@ -35,8 +35,11 @@ const ROOM_EVERY_BYTES: u64 = 64 << 20;
 pub enum PayloadError {
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    #[error("the disk has no room for it")]
-    NoRoom,
+    #[error(
+        "the disk has no room for it: {free} bytes are free, and {keep} are to stay so \
+         (`transfer.keep_free`); free space"
+    )]
+    NoRoom { free: u64, keep: u64 },
     #[error("the disk refuses it: {0}")]
     Disk(#[from] io::Error),
 }
@@ -72,12 +75,16 @@ impl PayloadFolder {
         PayloadBody::open(&self.path(at.file)).await
     }
 
-    /// Begins a payload.
+    /// Begins a payload of so many bytes, as far as that is known.
     ///
     /// # Errors
     /// [`PayloadError`].
-    pub async fn create(&self) -> Result<NewPayload, PayloadError> {
-        self.has_room()?;
+    pub async fn create(&self, bytes: Option<u64>) -> Result<NewPayload, PayloadError> {
+        let bytes = bytes.unwrap_or(0);
+        if bytes > self.max_bytes {
+            return Err(PayloadError::TooLarge(self.max_bytes));
+        }
+        self.has_room(bytes)?;
         let id = Uuid::new_v4();
         let path = self.path(id);
         let file = OpenOptions::new()
@@ -97,15 +104,19 @@ impl PayloadFolder {
         })
     }
 
-    fn has_room(&self) -> Result<(), PayloadError> {
+    /// Whether so much more leaves what is to be kept free.
+    fn has_room(&self, bytes: u64) -> Result<(), PayloadError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
         let disk = statvfs(&self.dir).map_err(io::Error::from)?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        if free < self.keep_free_bytes {
-            return Err(PayloadError::NoRoom);
+        if free < self.keep_free_bytes.saturating_add(bytes) {
+            return Err(PayloadError::NoRoom {
+                free,
+                keep: self.keep_free_bytes,
+            });
         }
         Ok(())
     }
@@ -134,7 +145,7 @@ impl NewPayload {
             return Err(PayloadError::TooLarge(self.folder.max_bytes));
         }
         if size / ROOM_EVERY_BYTES > self.size / ROOM_EVERY_BYTES {
-            self.folder.has_room()?;
+            self.folder.has_room(0)?;
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).await?;
@@ -273,7 +284,7 @@ mod tests {
     #[tokio::test]
     async fn a_payload_is_known_by_its_hash_and_stays_once_it_is_handed_over() {
         let (_dir, folder) = folder(100);
-        let mut new = folder.create().await.expect("begun");
+        let mut new = folder.create(None).await.expect("begun");
         for piece in [&b"some "[..], b"words"] {
             new.write(piece).await.expect("written");
         }
@@ -288,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_handed_over_goes_and_no_more_than_the_limit_is_written() {
         let (_dir, folder) = folder(4);
-        let mut new = folder.create().await.expect("begun");
+        let mut new = folder.create(None).await.expect("begun");
         new.write(b"four").await.expect("it fits");
         let refused = new.write(b"s").await.expect_err("too much");
         assert!(matches!(refused, PayloadError::TooLarge(4)));
@@ -298,10 +309,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_known_to_be_too_much_is_not_begun() {
+        let (_dir, folder) = folder(u64::MAX);
+        let refused = folder.create(Some(u64::MAX)).await.expect_err("no disk");
+        assert!(matches!(refused, PayloadError::NoRoom { .. }));
+        assert_eq!(files(&folder), 0);
+        let (_dir, folder) = self::folder(4);
+        let refused = folder.create(Some(5)).await.expect_err("too much");
+        assert!(matches!(refused, PayloadError::TooLarge(4)));
+    }
+
+    #[tokio::test]
     async fn without_room_nothing_is_begun() {
         let (_dir, mut folder) = folder(4);
         folder.keep_free_bytes = 1 << 60;
-        let refused = folder.create().await.expect_err("no room");
-        assert!(matches!(refused, PayloadError::NoRoom));
+        let refused = folder.create(None).await.expect_err("no room");
+        assert!(matches!(refused, PayloadError::NoRoom { .. }));
     }
 }

@@ -48,6 +48,17 @@ pub enum StoreError {
         "the store at {path} has schema {found}, this program knows up to {SCHEMA_VERSION}: update Junto"
     )]
     Newer { path: String, found: u32 },
+    /// Its log cannot be copied, which is done before it is opened.
+    #[error(
+        "the store at {path} cannot be opened: No space left on its disk. It takes {needed_mib} MiB \
+         for a copy of its log, and {free_mib} MiB are free there: free some, then start again; \
+         nothing of the store was changed"
+    )]
+    NoRoom {
+        path: String,
+        needed_mib: u64,
+        free_mib: u64,
+    },
     /// The disk refused.
     #[error("the store at {path} cannot be written or read: {source}")]
     Io { path: String, source: io::Error },

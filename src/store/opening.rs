@@ -39,12 +39,19 @@ const FLUSH_EVERY_MS: u64 = 500;
 /// of 48 KiB to a row they stay below 1 MiB, so a segment has four.
 const SEGMENT_BYTES: usize = 4 * 1024 * 1024;
 
+const MIB: u64 = 1 << 20;
+
 /// What is wrong, before it has a path.
 #[derive(Debug)]
 pub(super) enum Fault {
     Locked,
     Damaged(String),
     Newer(u32),
+    /// So many bytes are needed to copy the log, and so many are free.
+    NoRoom {
+        needed: u64,
+        free: u64,
+    },
     Io(io::Error),
 }
 
@@ -56,6 +63,11 @@ impl Fault {
             Fault::Locked => StoreError::InUse { path },
             Fault::Damaged(what) => StoreError::Damaged { path, what },
             Fault::Newer(found) => StoreError::Newer { path, found },
+            Fault::NoRoom { needed, free } => StoreError::NoRoom {
+                path,
+                needed_mib: needed.div_ceil(MIB),
+                free_mib: free / MIB,
+            },
             Fault::Io(source) => StoreError::Io { path, source },
         }
     }

@@ -12,11 +12,14 @@
 //! 2. It is gone for good before anything that the opened log shows is told, or anything written.
 //!
 //! # Costs
-//! A copy of the log at each start, and the room for it.
+//! A copy of the log at each start, and the room for it. Where there is none nothing is opened, and
+//! everything is as it was.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
 
 use super::opening::Fault;
 
@@ -63,8 +66,15 @@ fn open_once<T>(
         return attempt();
     }
     if let Err(fault) = copy(dir) {
-        let _ = fs::remove_file(dir.join(COPYING));
-        return Err(fault);
+        // sled has opened nothing: the log counts, and a part of a copy only takes room.
+        let _ = remove(dir, |name| name.starts_with(ASIDE));
+        return Err(match fault {
+            Fault::Io(error) if is_full(&error) => {
+                let (needed, free) = room(dir)?;
+                Fault::NoRoom { needed, free }
+            }
+            other => other,
+        });
     }
     let opened = prepare(dir).map_err(Fault::Io).and_then(|()| attempt());
     match opened {
@@ -89,6 +99,11 @@ fn copy(dir: &Path) -> Result<(), Fault> {
         Err(TryLockError::Error(error)) => return Err(Fault::Io(error)),
     }
     remove(dir, |name| name.starts_with(ASIDE))?;
+    // Rather than fill a disk that others may need.
+    let (needed, free) = room(dir)?;
+    if free < needed {
+        return Err(Fault::NoRoom { needed, free });
+    }
     for name in names(dir)? {
         if name.starts_with(SNAPSHOT) {
             copy_file(dir, &name, &format!("{ASIDE}{name}"))?;
@@ -98,6 +113,24 @@ fn copy(dir: &Path) -> Result<(), Fault> {
     sync_folder(dir)?;
     fs::rename(dir.join(COPYING), dir.join(SPARE))?;
     Ok(sync_folder(dir)?)
+}
+
+/// How many bytes the copies take, and how many are free.
+fn room(dir: &Path) -> io::Result<(u64, u64)> {
+    let mut needed = 0;
+    for name in names(dir)? {
+        if name == LOG || name.starts_with(SNAPSHOT) {
+            needed += fs::metadata(dir.join(name))?.len();
+        }
+    }
+    let disk = statvfs(dir)?;
+    let free = disk.blocks_available().saturating_mul(disk.fragment_size());
+    Ok((needed, free))
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// Makes durable what sled opened, and then does away with the copy.

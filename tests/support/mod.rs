@@ -7,6 +7,7 @@
 )]
 
 pub mod node;
+pub mod small_disk;
 pub mod within;
 
 use std::path::{Path, PathBuf};

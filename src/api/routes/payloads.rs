@@ -6,7 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode};
 use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -46,6 +47,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
     ))]
 pub(super) async fn upload(
     State(state): State<ApiState>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<PayloadView>), Refused> {
     let _slot = Arc::clone(&state.uploads)
@@ -54,7 +56,10 @@ pub(super) async fn upload(
             let why = format!("{UPLOADS_MAX} payloads are handed over already: try again");
             Refused::from(CommandError::new(CommandErrorCode::Busy, why))
         })?;
-    let mut new = state.handle.payloads().create().await.map_err(refused)?;
+    let length = headers.get(CONTENT_LENGTH);
+    let length = length.and_then(|text| text.to_str().ok()?.parse().ok());
+    let new = state.handle.payloads().create(length).await;
+    let mut new = new.map_err(refused)?;
     let mut pieces = body.into_data_stream();
     loop {
         let piece = tokio::select! {
@@ -138,7 +143,7 @@ pub(super) fn hash_of(field: &str, text: &str) -> Result<[u8; 32], Refused> {
 fn refused(error: PayloadError) -> Refused {
     let code = match error {
         PayloadError::TooLarge(_) => CommandErrorCode::TooLarge,
-        PayloadError::NoRoom | PayloadError::Disk(_) => CommandErrorCode::Storage,
+        PayloadError::NoRoom { .. } | PayloadError::Disk(_) => CommandErrorCode::Storage,
     };
     CommandError::new(code, error.to_string()).into()
 }

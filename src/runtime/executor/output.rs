@@ -61,7 +61,7 @@ impl Output {
             Some(large) => large,
             None => {
                 let folder = self.folder.as_ref().ok_or(Cut::TooLarge)?;
-                let mut new = folder.create().await.map_err(cut)?;
+                let mut new = folder.create(None).await.map_err(cut)?;
                 new.write(&std::mem::take(&mut self.small))
                     .await
                     .map_err(cut)?;
