@@ -257,7 +257,7 @@ fn agents_and_programs_hand_parts_on_as_long_as_they_have_the_task() {
     });
     let given = ["--depth", "1", "--reward", "9"];
     let ask = |what: &[&str]| alice.text(&[&["task", "submit"], what, &given[..]].concat());
-    let agent = Fetcher::new(&bob);
+    let agent = Fetcher(&bob);
     ask(&["think", "--text", "begin."]);
     let task = agent.claim_one(60_000);
     let (api, token) = (&task["api"], &task["api_token"]);

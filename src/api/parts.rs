@@ -31,11 +31,11 @@ pub(super) async fn admit_run(
     method: &Method,
     path: &str,
 ) -> Result<(), Refused> {
-    let rest = path.strip_prefix("/v1/tasks").unwrap_or("/");
-    let segments: Vec<&str> = rest.split('/').skip(1).collect();
-    let id = match (method.as_str(), &segments[..]) {
-        ("POST", [] | ["batch"]) => return Ok(()),
-        ("GET", [id] | [id, "result" | "events"]) | ("POST", [id, "cancel"]) => id,
+    let rest = path.strip_prefix("/v1/tasks");
+    let segments: Option<Vec<&str>> = rest.map(|rest| rest.split('/').skip(1).collect());
+    let id = match (method.as_str(), segments.as_deref()) {
+        ("POST", Some([] | ["batch"])) => return Ok(()),
+        ("GET", Some([id] | [id, "result" | "events"])) | ("POST", Some([id, "cancel"])) => id,
         _ => {
             let why = "a run's token is good for handing on parts of its task, and nothing else";
             return Err(Refusal::Command(CommandErrorCode::NotAllowed).because(why));

@@ -71,6 +71,7 @@ struct Claim {
     /// Its outcome is on its way to the disk.
     ending: bool,
     /// Good as long as the claim is.
+    #[expect(dead_code, reason = "it is withdrawn with this")]
     pass: Option<Pass>,
 }
 
