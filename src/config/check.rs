@@ -14,7 +14,7 @@ use crate::proto::node::PeerRef;
 use crate::types::Capability;
 use crate::types::limits::{
     BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, LABELS_MAX, PAYLOAD_MAX_BYTES,
-    RESULT_MAX_BYTES,
+    RESULT_MAX_BYTES, SERVE_QUEUE_MAX,
 };
 
 const SECOND_MS: u64 = 1_000;
@@ -110,6 +110,7 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     }
     check_action(&key("command"), command, url)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
+    check_count(&key("queue"), serve.queue, 0, SERVE_QUEUE_MAX)?;
     check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)?;
     check_size(&key("output"), serve.output_max_bytes, 1, PAYLOAD_MAX_BYTES)?;
     let grace_max_ms = 60 * SECOND_MS;

@@ -163,6 +163,11 @@ impl Config {
             network: self.node.network.clone(),
             name,
             capabilities: self.serve.iter().map(offer).collect(),
+            serving: self
+                .serve
+                .iter()
+                .map(|(name, serve)| (name.clone(), serve.to_core()))
+                .collect(),
             labels: self.node.labels.iter().cloned().collect(),
             bootstrap: self.net.bootstrap.clone(),
             session: self.session.to_core(),

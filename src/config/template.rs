@@ -46,6 +46,7 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # [serve.wc]
 # command = "wc -w"     # run by /bin/sh -c: input on stdin, result on stdout
 # slots = 4             # how many run at once, 1 to 256
+# queue = 0             # how many more are accepted and wait for a slot, 0 to 256
 # price = 0             # what one task costs: dearer than its reward it does not come here
 # timeout = "1h"
 # output = "1MiB"       # a larger result is a failure; 1GiB at most

@@ -242,6 +242,11 @@ fn ranges_are_checked_and_blamed_on_who_set_them() {
             "500ms to 1d",
         ),
         (
+            "[serve.wc]\ncommand = 'wc'\nqueue = 257",
+            "`serve.wc.queue`",
+            "use 0 to 256",
+        ),
+        (
             "[serve.wc]\ncommand = 'wc'\nslots = 257",
             "`serve.wc.slots`",
             "1 to 256",

@@ -281,6 +281,7 @@ tally! {
         handed_over_again: "failed tasks handed over again",
         completed_then: "of these completed then",
         agreed: "results that enough of several workers came to",
+        handed_over: "tasks handed to somebody idle",
         named: "workers that were named beside them",
         parts_taken: "parts of tasks handed on by their workers",
         parts_refused: "parts refused, most of them for the budget",

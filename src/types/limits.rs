@@ -58,6 +58,12 @@ pub const AGREE_ROUNDS_MAX: u32 = 3;
 /// Attempts kept with a task: room for all that its failures, losses, lapses and releases may come
 /// to with the settings as they are by default.
 pub const ATTEMPTS_MAX: usize = 96;
+/// Tasks of one capability that a worker has accepted and not begun.
+pub const SERVE_QUEUE_MAX: u32 = 256;
+/// How often one task may be handed over before it has begun, and to how many others its worker
+/// may point.
+pub const HANDOVERS_MAX: u32 = 3;
+pub const SUGGESTED_MAX: usize = 3;
 /// Offers of one task that may go unanswered, and how often workers may give it back.
 pub const LAPSES_MAX: u32 = 32;
 pub const RELEASES_MAX: u32 = 32;

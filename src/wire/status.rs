@@ -106,6 +106,13 @@ pub struct FreeSlots {
         deserialize_with = "left_out::number"
     )]
     pub waiting: u32,
+    /// How many may wait at most.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::number"
+    )]
+    pub queue: u32,
 }
 
 /// The answer: at most `CAPABILITIES_MAX`.

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::left_out;
-use crate::types::{BootId, Capability, FencingToken, FileRef, TaskId};
+use crate::types::{BootId, Capability, EntityId, FencingToken, FileRef, TaskId};
 
 /// Requester to worker: run these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,6 +55,13 @@ pub struct DelegateItem {
     /// One of several runs of the same work: the worker commits to its result first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agree: Option<AgreePart>,
+    /// It is not to be handed over: it names its worker, or was handed over often enough.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::yes"
+    )]
+    pub stay: bool,
 }
 
 /// What becomes of a run whose lease is lost.
@@ -96,7 +103,10 @@ pub struct TaskAccept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AcceptAnswer {
+    /// It runs.
     Accepted,
+    /// Accepted: it begins when a slot comes free.
+    Queued,
     Refused(RefuseReason),
 }
 
@@ -139,6 +149,13 @@ pub struct RenewItem {
         deserialize_with = "left_out::number"
     )]
     pub spent: u64,
+    /// No slot has been free for it yet.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::yes"
+    )]
+    pub waiting: bool,
 }
 
 /// The response to a renewal, in its order.
@@ -204,6 +221,11 @@ pub enum TaskOutcome {
     },
     /// The worker gives the task back unharmed.
     Released,
+    /// The same before it has begun: others, who offer the capability, have slots free.
+    HandedOver {
+        /// Some of them, at most [`SUGGESTED_MAX`](crate::types::limits::SUGGESTED_MAX).
+        suggest: Vec<EntityId>,
+    },
     /// The result is fixed and not told yet: a commitment to it.
     Committed {
         #[serde(with = "serde_bytes")]

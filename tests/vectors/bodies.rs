@@ -52,6 +52,7 @@ pub fn delegate() -> TaskDelegate {
             budget: None,
             spent: 0,
             agree: None,
+            stay: false,
         }],
     }
 }
@@ -71,6 +72,7 @@ fn demanding() -> TaskDelegate {
     item.input_file = Some(large());
     item.orphan = Some(Orphan::Stop);
     item.stream = true;
+    item.stay = true;
     item.budget = Some(Budget {
         depth: 2,
         reward: 1_000,
@@ -88,6 +90,7 @@ pub fn accept() -> TaskAccept {
         boot: BootId(7),
         answers: vec![
             AcceptAnswer::Accepted,
+            AcceptAnswer::Queued,
             AcceptAnswer::Refused(RefuseReason::UnknownCapability),
         ],
     }
@@ -126,6 +129,9 @@ fn bodies() -> Vec<Value> {
             spent: 300,
             ..ended(TaskOutcome::Released)
         },
+        ended(TaskOutcome::HandedOver {
+            suggest: vec![EntityId([8; 32])],
+        }),
         ended(TaskOutcome::Committed {
             commitment: [0x57; 32],
         }),
@@ -169,6 +175,7 @@ fn bodies() -> Vec<Value> {
                 task_id,
                 token,
                 spent,
+                waiting: spent == 0,
             })
             .to_vec(),
     };
@@ -298,10 +305,12 @@ fn signs_of_life() -> [Value; 8] {
         slots: 4,
         free: 3,
         waiting: 0,
+        queue: 0,
     };
     let full = FreeSlots {
         free: 0,
         waiting: 5,
+        queue: 8,
         ..free.clone()
     };
     let capable = CapabilityResponse {

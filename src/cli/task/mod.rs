@@ -38,7 +38,9 @@ lighter       drawn as well, and weighed less\n  \
 not_drawn     could have had it; two others were drawn\n  \
 tried         tried it more often than others\n  \
 standing      others are in better reach\n  \
-full          all its slots hold tasks of ours\n  \
+queue         the task would wait there for a slot; others have one free\n  \
+full          all its slots, and its queue, hold tasks of ours\n  \
+handed_over   gave the task back a moment ago, because others had slots free\n  \
 passed_over   refused or was silent a moment ago\n  \
 not_named     the task names another (--to)\n  \
 label, tier   lacks what the task needs (--need, --min-tier)\n  \

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::config::value;
+use crate::proto::task::Serving;
 use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
 use crate::runtime::{CommandSpec, ServeHow, ServeSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
@@ -26,6 +27,9 @@ pub struct ServeSection {
     /// How many run at once.
     #[serde(deserialize_with = "value::count")]
     pub slots: u32,
+    /// How many more are accepted and wait for a slot.
+    #[serde(deserialize_with = "value::count")]
+    pub queue: u32,
     /// What is asked for one task, in the unit of rewards.
     #[serde(deserialize_with = "value::number")]
     pub price: u64,
@@ -58,6 +62,7 @@ impl Default for ServeSection {
             url: None,
             pull: false,
             slots: 4,
+            queue: 0,
             price: 0,
             timeout_ms: 3_600_000,
             dir: None,
@@ -71,6 +76,10 @@ impl Default for ServeSection {
 }
 
 impl ServeSection {
+    pub(in crate::config) fn to_core(&self) -> Serving {
+        Serving { queue: self.queue }
+    }
+
     /// None where nobody is named who does it, which `check` refuses.
     pub(in crate::config) fn to_runtime(&self) -> Option<ServeSpec> {
         let command = self.command.as_ref().map(|command| {

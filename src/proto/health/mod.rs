@@ -99,6 +99,10 @@ pub struct PeerHealth {
     pub manual_check: bool,
     up: bool,
     slots: BTreeMap<Capability, FreeSlots>,
+    /// When it last said what it can take on.
+    pub slots_at: Mono,
+    /// When it was last asked for that.
+    slots_asked: Option<Mono>,
     next_seq: u64,
     /// The beat sent at the start of the interval, until it is answered.
     unanswered: Option<u64>,
@@ -124,6 +128,8 @@ impl PeerHealth {
             manual_check: false,
             up: true,
             slots: BTreeMap::new(),
+            slots_at: now,
+            slots_asked: None,
             next_seq: 0,
             unanswered: None,
             interval_began: now,
@@ -262,11 +268,26 @@ impl Health {
     }
 
     /// `peer` said what it can take on.
-    pub fn capable(&mut self, peer: &PeerId, capabilities: Vec<FreeSlots>) {
+    pub fn capable(&mut self, peer: &PeerId, capabilities: Vec<FreeSlots>, now: Mono) {
         if let Some(known) = self.peers.get_mut(peer) {
+            known.slots_at = now;
             let by_name = |slots: FreeSlots| (slots.name.clone(), slots);
             known.slots = capabilities.into_iter().map(by_name).collect();
         }
+    }
+
+    /// Whether `peer` may be asked what it can take on, which it is not more often than once in
+    /// `every_ms`. If so it counts as asked.
+    pub fn may_ask(&mut self, peer: &PeerId, every_ms: u64, now: Mono) -> bool {
+        let Some(known) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        let asked = known.slots_asked;
+        let may = known.up && asked.is_none_or(|at| now.since(at) >= every_ms);
+        if may {
+            known.slots_asked = Some(now);
+        }
+        may
     }
 
     /// No wake-up reached `peer`.

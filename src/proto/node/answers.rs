@@ -42,7 +42,7 @@ impl Node {
             }
             Kind::Capabilities => {
                 let answer: CapabilityResponse = decode(read_as(MsgType::CapabilityResponse)?)?;
-                self.capabilities_answered(&peer, answer)?;
+                self.capabilities_answered(&peer, answer, step.now.mono)?;
             }
             Kind::Discovery => {
                 let answer: RegistryEntries = decode(read_as(MsgType::RegistryEntries)?)?;

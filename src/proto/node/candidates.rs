@@ -101,6 +101,7 @@ impl Sources<'_> {
         let addrs = self.peers.addrs(&peer);
         Candidate {
             slots: said.map_or(slots, |said| said.slots),
+            queue: said.map_or(0, |said| said.queue),
             standing: Standing::of(&peer, self.peers, self.sessions, self.health) as u8,
             rtt_us: health.and_then(|known| known.rtt_us),
             score: self.scores.of(worker, self.now.wall).map(|score| score.0),

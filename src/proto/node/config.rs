@@ -1,14 +1,15 @@
 //! What a node's core is told once, at start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
+use crate::proto::task::Serving;
 use crate::types::limits::PAYLOAD_MAX_BYTES;
-use crate::types::{Label, Multiaddr, NetworkName, NodeName};
+use crate::types::{Capability, Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
 
 /// The core's settings. All times are in milliseconds.
@@ -17,6 +18,8 @@ pub struct NodeConfig {
     pub network: NetworkName,
     pub name: NodeName,
     pub capabilities: Vec<Offer>,
+    /// What else is to be known of them; what is not named has the default.
+    pub serving: BTreeMap<Capability, Serving>,
     /// What the node says of itself.
     pub labels: BTreeSet<Label>,
     pub bootstrap: Vec<Multiaddr>,
@@ -37,6 +40,7 @@ impl NodeConfig {
             network,
             name,
             capabilities: Vec::new(),
+            serving: BTreeMap::new(),
             labels: BTreeSet::new(),
             bootstrap: Vec::new(),
             session: SessionConfig::default(),

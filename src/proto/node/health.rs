@@ -78,7 +78,7 @@ impl Node {
                 held: u32::try_from(self.worker.len()).unwrap_or(u32::MAX),
                 slots,
                 free,
-                waiting: 0,
+                waiting: u32::try_from(self.worker.waiting()).unwrap_or(u32::MAX),
                 draining: self.worker.is_draining(),
             },
             agent,
@@ -243,10 +243,12 @@ impl Node {
         &mut self,
         peer: &PeerId,
         answer: CapabilityResponse,
+        now: Mono,
     ) -> Option<()> {
         let fits = answer.capabilities.len() <= CAPABILITIES_MAX;
         self.candidates.drop_all();
-        fits.then(|| self.health.capable(peer, answer.capabilities))
+        self.worker.look_again();
+        fits.then(|| self.health.capable(peer, answer.capabilities, now))
     }
 
     /// All of a wake-up's attempts were in vain.

@@ -12,10 +12,10 @@ use crate::proto::session::{self, HandshakeOutcome, Opened, Ticket};
 use crate::types::limits::{LIST_MAX_ITEMS, REGISTRY_MAX_ENTRIES};
 use crate::types::{BatchId, EntityId, InboundId, PeerId, WakeId};
 use crate::wire::{
-    ChunkCancel, ChunkOffer, MsgType, Ping, Pong, RegistrySync, TaskAccept, TaskCancel,
-    TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
-    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp, WakeUpAck,
-    WakeUpdate, WireError, cbor,
+    AcceptAnswer, ChunkCancel, ChunkOffer, MsgType, Ping, Pong, RegistrySync, TaskAccept,
+    TaskCancel, TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew,
+    TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, VERSION_1_0, WakeUp,
+    WakeUpAck, WakeUpdate, WireError, cbor,
 };
 
 /// The answer to a request: its type, its body, and what it rests on.
@@ -219,7 +219,7 @@ impl Node {
                 let offered: Vec<_> = items.iter().map(|item| item.task_id).collect();
                 let (answers, after) = self.worker.offered(from, items, step);
                 for (task, answer) in offered.into_iter().zip(&answers) {
-                    if *answer == crate::wire::AcceptAnswer::Accepted {
+                    if !matches!(answer, AcceptAnswer::Refused(_)) {
                         self.note(Note::TaskTaken {
                             task,
                             requester: from,

@@ -24,6 +24,7 @@ mod flush;
 mod gate;
 mod gossip;
 mod health;
+mod idle;
 mod inbound;
 mod inbox;
 mod inspect;
@@ -193,6 +194,7 @@ impl Node {
         let mut worker = Worker::new(WorkerConfig {
             entity: identity.entity_id,
             capabilities: config.capabilities.clone(),
+            serving: config.serving.clone(),
             renew_ms: task.renew_ms,
             payload_max_bytes: task.payload_max_bytes,
             first_run: first_id,
@@ -415,6 +417,7 @@ impl Node {
         self.tend_payloads(step);
         self.tell_said(step);
         self.hear_key_news(step);
+        self.offer_to_idle(step);
         self.send_delayed(step);
         self.open_sessions(step);
         // What one core asks for may give another something to do; four rounds are plenty, and a

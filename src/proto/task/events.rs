@@ -29,10 +29,14 @@ pub enum EventKind {
     Offered,
     /// The worker refused the offer, or it never left: the attempt is taken back.
     Withdrawn,
+    /// The worker accepted, and has no slot free for it yet.
+    Waiting,
     /// The worker accepted, or came back with the task it was thought to have lost.
     Working,
     /// The worker gave it back without having tried.
     Released,
+    /// The same, because others have slots free.
+    HandedOver,
     /// The worker was lost, or did not answer the offer.
     Lost,
     /// The worker ran it and failed.
@@ -59,8 +63,10 @@ impl EventKind {
             EventKind::Submitted => "submitted",
             EventKind::Offered => "offered",
             EventKind::Withdrawn => "withdrawn",
+            EventKind::Waiting => "waiting",
             EventKind::Working => "working",
             EventKind::Released => "released",
+            EventKind::HandedOver => "handed_over",
             EventKind::Lost => "lost",
             EventKind::AttemptFailed => "attempt_failed",
             EventKind::Progress => "progress",
@@ -81,8 +87,10 @@ impl EventKind {
             None => (outcome, None),
         };
         let kind = match word {
+            "waiting" => EventKind::Waiting,
             "working" => EventKind::Working,
             "released" => EventKind::Released,
+            "handed over" => EventKind::HandedOver,
             "lost" => EventKind::Lost,
             "failed" => EventKind::AttemptFailed,
             _ => return None,

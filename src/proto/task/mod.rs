@@ -56,7 +56,7 @@ pub use requester::{
     Apart, AttemptEnd, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
     ResubmitOutcome, Start, SubmitOutcome,
 };
-pub use worker::{Worker, WorkerConfig, WorkerEffect};
+pub use worker::{Idle, Serving, Worker, WorkerConfig, WorkerEffect};
 
 use crate::proto::RowError;
 use crate::types::limits::TERMINAL_KEEP_MS;
@@ -85,6 +85,8 @@ pub enum Planted {
     TellNobody,
     /// The requester offers every attempt the whole reward.
     ForgetAttempts,
+    /// A worker begins what it has handed over.
+    BeginHandedOver,
     /// The requester does not keep what a task demands of its worker.
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.

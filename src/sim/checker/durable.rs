@@ -21,15 +21,18 @@ impl Checker {
                     key,
                     value,
                 } => {
-                    let outcome = completes(value)?;
-                    self.written_outcomes[host].insert(read_held_key(key)?, outcome);
+                    let (key, outcome) = (read_held_key(key)?, read_outcome(value)?);
+                    self.handed.ended(host, key, &outcome);
+                    self.written_outcomes[host].insert(key, completes(&outcome));
                 }
                 WriteOp::Put {
                     space: Keyspace::Held,
                     key,
                     value,
                 } => {
-                    self.check_held(host, read_held_key(key)?, &read_held(value)?)?;
+                    let (key, held) = (read_held_key(key)?, read_held(value)?);
+                    self.handed.written(host, key, &held);
+                    self.check_held(host, key, &held)?;
                 }
                 _ => {}
             }
@@ -138,7 +141,9 @@ impl Checker {
                     if poisons(value)? {
                         self.run_failed(held.task);
                     }
-                    self.durable[host].outcomes.insert(held, completes(value)?);
+                    self.durable[host]
+                        .outcomes
+                        .insert(held, completes(&read_outcome(value)?));
                 }
                 WriteOp::Delete {
                     space: Keyspace::Task,
@@ -262,10 +267,13 @@ fn poisons(value: &[u8]) -> Result<bool, Violation> {
     Ok(matches!(outcome, TaskOutcome::Failed { poison: true, .. }))
 }
 
-fn completes(value: &[u8]) -> Result<bool, Violation> {
-    let outcome: TaskOutcome = cbor::decode(value, OUTCOME_MAX_BYTES).map_err(unreadable)?;
-    Ok(matches!(
+fn read_outcome(value: &[u8]) -> Result<TaskOutcome, Violation> {
+    cbor::decode(value, OUTCOME_MAX_BYTES).map_err(unreadable)
+}
+
+fn completes(outcome: &TaskOutcome) -> bool {
+    matches!(
         outcome,
         TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. }
-    ))
+    )
 }

@@ -20,6 +20,7 @@
 //!   and over all attempts within the task's: see `budget`.
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
+//! - **B2** What a worker has handed over does not begin there under the token it had.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
@@ -27,6 +28,7 @@ mod budget;
 mod dead;
 mod demands;
 mod durable;
+mod handed;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,6 +66,7 @@ pub(in crate::sim) struct Checker {
     fit: BTreeMap<TaskId, BTreeSet<EntityId>>,
     /// Terminal tasks as first seen.
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
+    handed: handed::Handed,
     /// Whose inputs clients asked to drop.
     droppable: BTreeSet<TaskId>,
     /// Who may give wrong results where several do the work.
@@ -84,6 +87,7 @@ impl Checker {
             failed_runs: BTreeMap::new(),
             fit: BTreeMap::new(),
             terminal: BTreeMap::new(),
+            handed: handed::Handed::default(),
             droppable: BTreeSet::new(),
             cheat: None,
         }
@@ -182,6 +186,7 @@ impl Checker {
     /// A node crashed: what it had written and its disk had not is as if it had never been.
     pub(in crate::sim) fn crashed(&mut self, host: usize) {
         self.written_outcomes[host].clear();
+        self.handed.crashed(host);
     }
 
     /// A node took a step.
@@ -225,7 +230,8 @@ impl Checker {
         let Some(attempt) = record.attempts.last() else {
             return Ok(());
         };
-        if attempt.outcome != "working" || attempt.ended.is_some() {
+        let accepted = ["working", "waiting"].contains(&attempt.outcome.as_str());
+        if !accepted || attempt.ended.is_some() {
             return Ok(());
         }
         let key = HeldKey {

@@ -1,5 +1,7 @@
 //! Machines come, go, and are struck by what the schedule has for them.
 
+use std::collections::BTreeMap;
+
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::World;
@@ -9,6 +11,7 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::{EpochLimits, SessionConfig};
+use crate::proto::task::Serving;
 use crate::sim::client::{SERVED, early};
 use crate::sim::faults::Fault;
 use crate::sim::host::Host;
@@ -159,6 +162,11 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
         .map(|index| {
             let serves = index < 2 || (!scarce && rng.random_bool(0.7));
             let slots = if scarce { 1 } else { rng.random_range(1..=3) };
+            let queue = if rng.random_bool(0.6) {
+                rng.random_range(1..=6)
+            } else {
+                0
+            };
             let config = NodeConfig {
                 network: "simulated".parse().expect("a word is a network's name"),
                 name: format!("node{index}").parse().expect("a word is a name"),
@@ -167,6 +175,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     slots,
                     price: 0,
                 })),
+                serving: BTreeMap::from([(name.clone(), Serving { queue })]),
                 labels: (index < 2).then(early).into_iter().collect(),
                 bootstrap: Vec::new(),
                 // Where work is scarce sessions are short, too: their ends meet every other fault.

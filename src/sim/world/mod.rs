@@ -206,6 +206,7 @@ impl World {
 
     fn report(mut self) -> Report {
         (self.outcomes.agreed, self.outcomes.named) = self.checker.agreements();
+        self.outcomes.handed_over = self.checker.handovers();
         self.outcomes.acknowledged = self.clients.acknowledged();
         self.outcomes.completed = self.clients.tally(TaskState::Completed);
         self.outcomes.failed = self.clients.tally(TaskState::Failed);

@@ -111,6 +111,7 @@ impl World {
                 );
             }
             Output::Run { run, spec } => {
+                self.checker.begins(from.host, &spec)?;
                 self.hosts[from.host].run(run, &spec, stage);
                 (self.clients).run_begins(from.host, &spec, &mut self.checker, stage);
             }

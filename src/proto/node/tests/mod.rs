@@ -51,6 +51,7 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
             .filter(|offer| offer.slots > 0)
             .into_iter()
             .collect(),
+        serving: Default::default(),
         labels: Default::default(),
         bootstrap: from.map(addr).into_iter().collect(),
         session: SessionConfig::default(),

@@ -113,7 +113,8 @@ pub struct ConsideredView {
     /// The worker's entity id.
     pub worker: String,
     /// `chosen`; `lighter`: drawn as well, and weighed less; `not_drawn`; `tried`: it tried the task
-    /// more often than others; `standing`: others are in better reach; `full`; `passed_over`: it
+    /// more often than others; `standing`: others are in better reach; `queue`: it would wait there;
+    /// `full`; `handed_over`: it gave it back to be begun elsewhere a moment ago; `passed_over`: it
     /// refused or was silent a moment ago; `not_named`: the task names another; `label`: it lacks one
     /// that the task needs; `tier`: it has not come to what the task needs; `price`: it asks for
     /// more than the reward; `apart`: it does
@@ -210,7 +211,8 @@ pub struct TaskEventsView {
 pub struct TaskEventView {
     /// Rises by one from event to event of a task.
     pub number: u64,
-    /// `submitted`, `offered`, `withdrawn`, `working`, `released`, `lost`, `attempt_failed`,
+    /// `submitted`, `offered`, `withdrawn`, `waiting` (accepted, but no slot is free), `working`,
+    /// `released`, `handed_over` (released because others have slots free), `lost`, `attempt_failed`,
     /// `progress`, `output`, `completed`, `failed` or `canceled`; where several workers do it
     /// `committed`, `closed` (results are asked for), `revealed`.
     pub kind: String,

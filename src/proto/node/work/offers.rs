@@ -64,6 +64,7 @@ impl Node {
             budget: budget.map(|(budget, _)| budget),
             spent: budget.map_or(0, |(_, spent)| spent),
             agree: self.requester.agree_part(id),
+            stay: self.requester.stays(id),
         })
     }
 

@@ -20,8 +20,12 @@ pub enum Why {
     Tried,
     /// Others stand better: there is a live connection to them, and they answer.
     Standing,
-    /// All its slots hold tasks of ours.
+    /// The task would have to wait there; others have a slot free.
+    Queue,
+    /// All its slots, and places to wait at, hold tasks of ours.
     Full,
+    /// It handed the task over a moment ago.
+    HandedOver,
     /// It refused, or did not answer, a moment ago.
     PassedOver,
     /// The task names another.
@@ -54,7 +58,9 @@ impl Why {
             Why::NotDrawn => "not_drawn",
             Why::Tried => "tried",
             Why::Standing => "standing",
+            Why::Queue => "queue",
             Why::Full => "full",
+            Why::HandedOver => "handed_over",
             Why::PassedOver => "passed_over",
             Why::NotNamed => "not_named",
             Why::Label => "label",
@@ -77,7 +83,9 @@ impl Why {
             Why::NotDrawn => "not drawn",
             Why::Tried => "tried it before",
             Why::Standing => "out of easy reach",
+            Why::Queue => "with a queue only",
             Why::Full => "full",
+            Why::HandedOver => "handing it over",
             Why::PassedOver => "passed over for a moment",
             Why::NotNamed => "not the one it names",
             Why::Label => "without a label that it needs",

@@ -61,6 +61,12 @@ pub struct HeldRecord {
     /// The requester wants to hear what the run says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
+    /// Its place among those that wait for a slot; none once it has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u64>,
+    /// It is not to be handed over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stay: bool,
 }
 
 #[expect(
@@ -101,6 +107,8 @@ impl HeldRecord {
             spent: 0,
             input_file: None,
             stream: false,
+            place: None,
+            stay: false,
         }
     }
 

@@ -73,6 +73,9 @@ pub struct TaskRecord {
     /// Attempts that a worker gave back.
     #[serde(default, skip_serializing_if = "is_none_of")]
     pub releases: u32,
+    /// Attempts that a worker handed to others before they had begun.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub handovers: u32,
     pub attempts: Vec<AttemptRecord>,
     /// Attempts that are not among them any more.
     #[serde(default, skip_serializing_if = "is_none_of")]
@@ -118,7 +121,8 @@ pub struct AttemptRecord {
     pub started: Wall,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<Wall>,
-    /// `offered`, `working`, `completed`, `failed: …`, `lost: …`, `released`, `canceled`.
+    /// `offered`, `waiting`, `working`, `completed`, `failed: …`, `lost: …`, `released`,
+    /// `handed over: …`, `canceled`.
     pub outcome: String,
     /// Who was looked at; kept for the newest attempts only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -135,7 +139,7 @@ impl AttemptRecord {
         let says = |word| self.outcome.starts_with(word);
         match self {
             _ if says("failed") => 2,
-            _ if says("released") || says("lost: it did not answer") => 0,
+            _ if says("released") || says("handed over") || says("lost: it did not answer") => 0,
             _ => 1,
         }
     }
@@ -215,6 +219,7 @@ impl TaskRecord {
             losses: 0,
             lapses: 0,
             releases: 0,
+            handovers: 0,
             attempts: Vec::new(),
             attempts_cut: 0,
             dead: false,

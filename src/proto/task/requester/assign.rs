@@ -21,6 +21,14 @@ const KEPT_APART_MAX: usize = 1_024;
 /// How long what may have changed elsewhere waits to be looked at.
 const LOOK_MS: u64 = 50;
 
+/// How an attempt stands that a worker has accepted.
+pub(super) fn state_at(waits: bool) -> &'static str {
+    match waits {
+        true => "waiting",
+        false => "working",
+    }
+}
+
 impl Requester {
     /// Gives waiting tasks to workers with room. `candidates` lists who offers a capability now.
     ///
@@ -42,23 +50,26 @@ impl Requester {
             let mut pass = self.queue.pass(&capability, fits);
             let mut kept_apart = 0;
             while let Some((id, ready, place)) = pass.next() {
-                let (record, class) = (&self.tasks[&id].record, self.demands(id));
-                let Some(choice) = choose(record, &class, &stands, step) else {
-                    // Whoever could take this class is full. A part may be kept from who is not.
-                    let room = class.part && stands.iter().any(|one| one.fits(pass.class(place)));
+                let class = self.demands(id);
+                let asked = self.asked(id, &class, step.now.mono);
+                let Some(choice) = choose(&asked, &stands, step) else {
+                    // Whoever could take this class is full. A part may be kept from who is not,
+                    // and what was handed over from who did that.
+                    let room = (class.part || !asked.from.is_empty())
+                        && stands.iter().any(|one| one.fits(pass.class(place)));
                     if room && kept_apart < KEPT_APART_MAX {
                         kept_apart += 1;
                         pass.go_on(&self.queue, ready, place);
                     }
                     continue;
                 };
-                let seen = considered(record, &class, &stands, Some(&choice), CONSIDERED_MAX);
+                let seen = considered(&asked, &stands, Some(&choice), CONSIDERED_MAX);
                 let Candidate {
                     worker, prefixes, ..
                 } = stands[choice.at].of;
                 let worker = *worker;
                 self.note_networks(id, prefixes);
-                stands[choice.at].room -= 1;
+                stands[choice.at].give();
                 offers.entry(worker).or_default().push(id);
                 self.open_attempt(id, worker, seen, step);
                 pass.go_on(&self.queue, ready, place);
@@ -103,9 +114,12 @@ impl Requester {
         let usual = Usual::of(candidates);
         let stand = |of: &'a Candidate| {
             let taken = u32::try_from(self.taken(&of.worker, capability)).unwrap_or(u32::MAX);
+            let behind = self.behind.contains_key(&(of.worker, capability.clone()));
+            let free = of.slots.saturating_sub(taken);
             Stand {
                 of,
-                room: of.slots.saturating_sub(taken),
+                free: if behind { 0 } else { free },
+                room: of.slots.saturating_add(of.queue).saturating_sub(taken),
                 run_ms: self.pace.of(&of.worker, capability),
                 passed_over: passed_over(&of.worker),
                 usual,
@@ -126,7 +140,8 @@ impl Requester {
         };
         let stands = self.stands(&task.record.capability, candidates, now);
         let class = self.demands(id);
-        considered(&task.record, &class, &stands, None, CONSIDERED_WAITING_MAX)
+        let asked = self.asked(id, &class, now);
+        considered(&asked, &stands, None, CONSIDERED_WAITING_MAX)
     }
 
     /// How many of the worker's slots for `capability` our tasks take.
@@ -149,6 +164,7 @@ impl Requester {
             .tasks
             .get_mut(&id)
             .expect("the queue names known tasks");
+        task.handed.answered();
         let record = &mut task.record;
         record.token = FencingToken(record.token.0 + 1);
         record.worker = Some(worker);
@@ -214,11 +230,13 @@ impl Requester {
                 continue;
             }
             match answer {
-                AcceptAnswer::Accepted => {
+                AcceptAnswer::Accepted | AcceptAnswer::Queued => {
                     let until = step.now.mono + self.config.lease_ms;
-                    self.set_outcome(*id, "working", false, step);
+                    let waits = *answer == AcceptAnswer::Queued;
+                    self.set_outcome(*id, state_at(waits), false, step);
                     if let Some(task) = self.tasks.get_mut(id) {
-                        task.begun = Some(step.now.mono);
+                        // How long it waits says nothing of how long it takes.
+                        task.begun = Some(step.now.mono).filter(|_| !waits);
                     }
                     self.enter(
                         *id,
@@ -226,6 +244,7 @@ impl Requester {
                             worker,
                             boot: Some(boot),
                             until,
+                            waits,
                         },
                     );
                 }

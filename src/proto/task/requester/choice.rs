@@ -1,7 +1,7 @@
 //! Which worker gets a task: who is known, what speaks against each, and the draw.
 //!
-//! Of those that fit and have room it is those that stand best, of these the least tried for this
-//! task; of two of these, drawn at random, the one that weighs more. A weight is credit × free
+//! Of those that fit and have room it is those with a slot free, of these whom the worker named that
+//! handed the task over, then those that stand best, of these the least tried for this task; of two of these, drawn at random, the one that weighs more. A weight is credit × free
 //! capacity ÷ expected delay.
 
 use std::cmp::Reverse;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::super::queue::Class;
-use super::super::record::{Considered, TaskRecord, Why};
+use super::super::record::{AttemptRecord, Considered, TaskRecord, Why};
 use crate::proto::Step;
 use crate::types::{EntityId, Label, Prefix, Tier};
 
@@ -47,6 +47,8 @@ impl Bar {
 pub struct Candidate {
     pub worker: EntityId,
     pub slots: u32,
+    /// How many tasks may wait there for a slot.
+    pub queue: u32,
     /// Work goes to the lowest that has room.
     pub standing: u8,
     pub rtt_us: Option<u64>,
@@ -69,6 +71,7 @@ impl Candidate {
         Candidate {
             worker,
             slots,
+            queue: 0,
             standing: 0,
             rtt_us: None,
             score: None,
@@ -127,7 +130,9 @@ fn middle(values: impl Iterator<Item = u64>) -> Option<u64> {
 /// A candidate in one round of assignment.
 pub(super) struct Stand<'a> {
     pub(super) of: &'a Candidate,
-    /// Slots that hold no task of ours.
+    /// Slots that hold no task of ours, as long as none of ours waits there.
+    pub(super) free: u32,
+    /// Slots and places to wait at that hold no task of ours.
     pub(super) room: u32,
     /// What its runs take on average.
     pub(super) run_ms: u64,
@@ -135,7 +140,29 @@ pub(super) struct Stand<'a> {
     pub(super) usual: Usual,
 }
 
+/// A task for which somebody is looked for.
+pub(super) struct Asked<'a> {
+    pub(super) record: &'a TaskRecord,
+    pub(super) class: &'a Class,
+    /// Who is said to have a slot free.
+    pub(super) suggested: &'a [EntityId],
+    /// Who handed it over a moment ago: it does not go there to wait once more.
+    pub(super) from: Vec<EntityId>,
+}
+
 impl Stand<'_> {
+    /// One more task of ours goes there.
+    pub(super) fn give(&mut self) {
+        self.room = self.room.saturating_sub(1);
+        self.free = self.free.saturating_sub(1);
+    }
+
+    /// What keeps it from one task for a moment.
+    fn held_off(&self, asked: &Asked<'_>) -> Option<Why> {
+        let gave_back = self.free == 0 && asked.from.contains(&self.of.worker);
+        gave_back.then_some(Why::HandedOver)
+    }
+
     /// What keeps it from any task at the moment.
     fn bar(&self) -> Option<Why> {
         match self.of.bar {
@@ -174,11 +201,12 @@ impl Stand<'_> {
     /// What it is worth. Where a reward pays for it, a price within that is no matter.
     fn weight(&self, class: &Class) -> u64 {
         // The more of its slots work for us, the longer each takes: they share a machine.
-        let busy = u64::from(self.of.slots.saturating_sub(self.room));
+        let busy = u64::from(self.of.slots.saturating_sub(self.free));
         let behind_us = self.run_ms * 1_000 * busy / u64::from(self.of.slots.max(1));
         let delay_us = self.of.rtt_us.unwrap_or(self.usual.rtt_us);
         let delay_us = delay_us.saturating_add(OFFER_US + behind_us);
-        let weight = u64::from(self.of.credit) * u64::from(self.room) * SLOT_WEIGHT / delay_us;
+        let room = u64::from(if self.free > 0 { self.free } else { self.room });
+        let weight = u64::from(self.of.credit) * room * SLOT_WEIGHT / delay_us;
         let (price, usual) = (u128::from(self.of.price), u128::from(self.usual.price));
         let dear = price > 0 && class.reward.is_none();
         let weight = match dear {
@@ -193,7 +221,7 @@ impl Stand<'_> {
         Considered {
             worker: self.of.worker,
             why,
-            room: self.room,
+            room: self.free,
             rtt_us: self.of.rtt_us.map(rtt_us),
             score: self.of.score,
             price: self.of.price,
@@ -207,26 +235,42 @@ pub(super) struct Choice {
     pub(super) at: usize,
     /// The other of the two.
     against: usize,
-    /// How the best stand, and how often they have tried it.
-    best: (u8, usize),
+    best: Rank,
 }
 
-fn rank(record: &TaskRecord, stand: &Stand<'_>) -> (u8, usize) {
-    let attempts = record.attempts.iter();
-    let tries = attempts.filter(|of| of.worker == stand.of.worker).count();
-    (stand.of.standing, tries)
+/// The lowest is chosen: slots before places to wait at, whom another worker named before others,
+/// then how they stand and how often they have tried it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    waits: bool,
+    unnamed: bool,
+    standing: u8,
+    tries: usize,
+}
+
+fn rank(asked: &Asked<'_>, stand: &Stand<'_>) -> Rank {
+    let attempts = asked.record.attempts.iter();
+    let here = |of: &&AttemptRecord| of.worker == stand.of.worker;
+    // What was handed over was not tried.
+    let tried = |of: &&AttemptRecord| !of.outcome.starts_with("handed over");
+    Rank {
+        waits: stand.free == 0,
+        unnamed: !asked.suggested.contains(&stand.of.worker),
+        standing: stand.of.standing,
+        tries: attempts.filter(here).filter(tried).count(),
+    }
 }
 
 /// Draws a worker for a task; none if nobody who fits has room.
 pub(super) fn choose(
-    record: &TaskRecord,
-    class: &Class,
+    asked: &Asked<'_>,
     stands: &[Stand<'_>],
     step: &mut Step<'_>,
 ) -> Option<Choice> {
     use rand::RngExt as _;
-    let fit = |at: &usize| stands[*at].fits(class);
-    let rank = |at: usize| rank(record, &stands[at]);
+    let class = asked.class;
+    let fit = |at: &usize| stands[*at].fits(class) && stands[*at].held_off(asked).is_none();
+    let rank = |at: usize| rank(asked, &stands[at]);
     let best = (0..stands.len()).filter(fit).map(rank).min()?;
     let pool: Vec<usize> = (0..stands.len())
         .filter(|at| fit(at) && rank(*at) == best)
@@ -242,25 +286,28 @@ pub(super) fn choose(
 
 /// Who was looked at for a task, the most telling first, and how many more than `max`.
 pub(super) fn considered(
-    record: &TaskRecord,
-    class: &Class,
+    asked: &Asked<'_>,
     stands: &[Stand<'_>],
     choice: Option<&Choice>,
     max: usize,
 ) -> (Vec<Considered>, u32) {
+    let class = asked.class;
     let why = |at: usize, stand: &Stand<'_>| {
-        if let Some(why) = stand.unfit(class).or(stand.bar()) {
+        let bar = stand.unfit(class).or(stand.bar());
+        if let Some(why) = bar.or(stand.held_off(asked)) {
             return why;
         }
         let Some(choice) = choice else {
             return Why::Free;
         };
-        let (standing, tries) = rank(record, stand);
+        let (rank, best) = (rank(asked, stand), choice.best);
         match () {
             () if at == choice.at => Why::Chosen,
             () if at == choice.against => Why::Lighter,
-            () if standing > choice.best.0 => Why::Standing,
-            () if tries > choice.best.1 => Why::Tried,
+            () if rank.waits && !best.waits => Why::Queue,
+            () if rank.unnamed && !best.unnamed => Why::NotDrawn,
+            () if rank.standing > best.standing => Why::Standing,
+            () if rank.tries > best.tries => Why::Tried,
             () => Why::NotDrawn,
         }
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
-use super::{Log, Phase, Requester, Task};
+use super::{Handed, Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
 use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
 
@@ -46,6 +46,7 @@ impl Requester {
                     events: Log::default(),
                     counted: None,
                     begun: None,
+                    handed: Handed::default(),
                     record,
                 };
                 self.tasks.insert(id(&row.key)?, task);
@@ -112,6 +113,7 @@ impl Requester {
                         worker,
                         boot: None,
                         until,
+                        waits: false,
                     }
                 }
                 _ if begins_ms > 0 => Phase::Resting {
@@ -176,6 +178,18 @@ impl Requester {
             let held = self.at_worker.entry(worker).or_default();
             held.entry(capability.clone()).or_default().insert(id);
         }
+        let behind = |worker| (worker, capability.clone());
+        if let Some(place) = task.phase.behind().map(behind)
+            && let Some(waiting) = self.behind.get_mut(&place)
+        {
+            waiting.remove(&id);
+            if waiting.is_empty() {
+                self.behind.remove(&place);
+            }
+        }
+        if let Some(place) = phase.behind().map(behind) {
+            self.behind.entry(place).or_default().insert(id);
+        }
         let ready = task.ready();
         if task.phase == Phase::Waiting {
             self.queue.remove(capability, &task.class(), ready);
@@ -229,11 +243,22 @@ impl Requester {
                     .is_some_and(|held| held.contains(id));
                 Violation::unless(known, "T7", || format!("task {id} is not with its worker"))?;
             }
+            if let Some(worker) = task.phase.behind() {
+                let place = (worker, record.capability.clone());
+                let known = self.behind.get(&place).is_some_and(|ids| ids.contains(id));
+                Violation::unless(known, "T7", || format!("task {id} waits at no worker"))?;
+            }
             indexed += usize::from(matches!(
                 task.phase,
                 Phase::Resting { .. } | Phase::Gathering { .. } | Phase::Over
             ));
         }
+        let behind: usize = self.behind.values().map(BTreeSet::len).sum();
+        let waits = |task: &&Task| task.phase.behind().is_some();
+        let waiting = self.tasks.values().filter(waits).count();
+        Violation::unless(behind == waiting, "T7", || {
+            format!("{waiting} tasks wait at workers, {behind} are known to")
+        })?;
         self.check_dead()?;
         self.check_counts()?;
         let held = self.at_worker.values().flat_map(BTreeMap::values);

@@ -12,6 +12,7 @@ mod counts;
 mod dead;
 mod events;
 mod files;
+mod handed;
 mod indices;
 mod pace;
 mod reports;
@@ -19,6 +20,7 @@ mod said;
 mod spending;
 mod submit;
 
+use self::handed::Handed;
 use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
 pub use counts::Counts;
@@ -111,11 +113,13 @@ enum Phase {
         worker: EntityId,
         lapses: Option<Mono>,
     },
-    /// `boot` is the worker's as it last told; none after our own restart.
+    /// `boot` is the worker's as it last told; none after our own restart. `waits`: it has no slot
+    /// there yet, as far as the worker told.
     Leased {
         worker: EntityId,
         boot: Option<BootId>,
         until: Mono,
+        waits: bool,
     },
     /// A part whose worker has committed.
     Promised {
@@ -159,6 +163,14 @@ impl Phase {
         }
     }
 
+    /// Where it waits for a slot.
+    fn behind(self) -> Option<EntityId> {
+        match self {
+            Phase::Leased { worker, waits, .. } => Some(worker).filter(|_| waits),
+            _ => None,
+        }
+    }
+
     /// Who has something of it.
     fn worker(self) -> Option<EntityId> {
         match self {
@@ -183,6 +195,8 @@ struct Task {
     events: Log,
     /// When its newest attempt was accepted, if that was in this life.
     begun: Option<Mono>,
+    /// What workers said that handed it over.
+    handed: Handed,
 }
 
 impl Task {
@@ -217,6 +231,8 @@ pub struct Requester {
     queue: Queue,
     /// The tasks each worker has of us, offered or leased.
     at_worker: BTreeMap<EntityId, BTreeMap<Capability, BTreeSet<TaskId>>>,
+    /// Those of them that wait for a slot there: it has none free.
+    behind: BTreeMap<(EntityId, Capability), BTreeSet<TaskId>>,
     /// The parts that each worker has committed to.
     promised: BTreeMap<EntityId, BTreeSet<TaskId>>,
     /// Tasks by what their submitter calls them.
@@ -273,6 +289,7 @@ impl Requester {
             tasks: BTreeMap::new(),
             queue: Queue::default(),
             at_worker: BTreeMap::new(),
+            behind: BTreeMap::new(),
             promised: BTreeMap::new(),
             by_key: BTreeMap::new(),
             counts: Counts::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::assign::state_at;
 use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::types::limits::{PAYLOAD_MAX_BYTES, REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
@@ -47,13 +48,15 @@ impl Requester {
                 continue;
             }
             let until = step.now.mono + self.config.lease_ms;
-            self.set_outcome(item.task_id, "working", false, step);
+            let waits = item.waiting;
+            self.set_outcome(item.task_id, state_at(waits), false, step);
             self.enter(
                 item.task_id,
                 Phase::Leased {
                     worker,
                     boot: Some(boot),
                     until,
+                    waits,
                 },
             );
             answers.push(RenewAnswer::Renewed {
@@ -212,16 +215,22 @@ impl Requester {
             TaskOutcome::Failed { reason, .. } => self.fail(id, &reason, step),
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
-                self.dismiss(id);
-                let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
-                record.releases += 1;
-                let releases = record.releases;
-                self.come_back(id, releases, RELEASES_MAX, "workers gave it back", step);
+                self.given_back(id, step);
             }
+            TaskOutcome::HandedOver { suggest } => self.handed_over(id, suggest, step),
             TaskOutcome::Committed { .. } | TaskOutcome::Revealed { .. } => {
                 unreachable!("fenced before")
             }
         }
+    }
+
+    /// A worker gave it back, and nobody has failed at it.
+    pub(super) fn given_back(&mut self, id: TaskId, step: &mut Step<'_>) {
+        self.dismiss(id);
+        let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
+        record.releases += 1;
+        let releases = record.releases;
+        self.come_back(id, releases, RELEASES_MAX, "workers gave it back", step);
     }
 
     pub(super) fn fail(&mut self, id: TaskId, reason: &str, step: &mut Step<'_>) {

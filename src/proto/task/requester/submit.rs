@@ -5,7 +5,7 @@ use serde_bytes::ByteArray;
 
 use super::super::budget::Delegation;
 use super::super::record::{Agreement, AgreementRecord, Fresh, HeldKey, TaskRecord};
-use super::{Log, Phase, Requester, Task};
+use super::{Handed, Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
@@ -220,6 +220,7 @@ impl Requester {
             events: Log::default(),
             counted: None,
             begun: None,
+            handed: Handed::default(),
         };
         self.tasks.insert(new.id, task);
         let phase = match start_at {

@@ -59,6 +59,31 @@ impl World {
         self.theirs(at, |core, _| core.requester_is_back(US, mono));
     }
 
+    /// A worker hears who is idle, and may hand over what waits.
+    pub(super) fn hand_over(&mut self, at: usize, idle: [bool; WORKERS]) {
+        let others = (0..WORKERS).filter(|other| *other != at && idle[*other]);
+        let idle = others.map(|other| Idle {
+            worker: worker_entity(other),
+            free: 1,
+            price: 0,
+        });
+        let idle: Vec<Idle> = idle.collect();
+        self.theirs(at, |core, step| {
+            core.look_again();
+            for capability in core.overdue(step.now.mono) {
+                core.hand_over(&capability, idle.clone(), step);
+            }
+        });
+    }
+
+    pub(super) fn drain(&mut self, at: usize, on: bool) {
+        let until = self.clock(Party::Worker(at)).mono + 10_000;
+        self.theirs(at, |core, _| match on {
+            true => core.drain(until),
+            false => core.undrain(),
+        });
+    }
+
     /// One of a worker's runs ends.
     pub(super) fn finish_run(&mut self, at: usize, nth: usize, well: bool) {
         let Some((run, key)) = nth_of(&self.running[at], nth) else {

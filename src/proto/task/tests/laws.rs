@@ -247,7 +247,8 @@ impl World {
                     .zip(answers)
                     .try_for_each(|((task, token), answer)| {
                         let held = self.held_row(at, *task).map(|held| held.token);
-                        let kept = *answer != AcceptAnswer::Accepted || held >= Some(*token);
+                        let kept =
+                            matches!(answer, AcceptAnswer::Refused(_)) || held >= Some(*token);
                         Violation::unless(kept, "T5", || {
                             format!("worker {at} accepts {task} under {token}, on disk is {held:?}")
                         })

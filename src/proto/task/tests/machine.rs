@@ -29,6 +29,12 @@ enum Command {
     },
     Reach([bool; WORKERS]),
     SessionUp(usize),
+    /// A worker hears that these are idle.
+    HandOver {
+        worker: usize,
+        idle: [bool; WORKERS],
+    },
+    Drain(usize, bool),
     Crash(Party),
 }
 
@@ -61,6 +67,9 @@ fn command() -> impl Strategy<Value = Command> {
             .prop_map(|(worker, nth, well)| Command::FinishRun { worker, nth, well }),
         2 => any::<[bool; WORKERS]>().prop_map(Command::Reach),
         1 => (0..WORKERS).prop_map(Command::SessionUp),
+        2 => (0..WORKERS, any::<[bool; WORKERS]>())
+            .prop_map(|(worker, idle)| Command::HandOver { worker, idle }),
+        1 => (0..WORKERS, any::<bool>()).prop_map(|(at, on)| Command::Drain(at, on)),
         2 => party().prop_map(Command::Crash),
     ]
 }
@@ -86,6 +95,8 @@ impl World {
             Command::FinishRun { worker, nth, well } => self.finish_run(worker, nth, well),
             Command::Reach(reachable) => self.reach(reachable),
             Command::SessionUp(at) => self.session_up(at),
+            Command::HandOver { worker, idle } => self.hand_over(worker, idle),
+            Command::Drain(at, on) => self.drain(at, on),
             Command::Crash(party) => self.crash(party),
         }
     }
@@ -135,6 +146,7 @@ fn obeys_the_laws(planted: Option<Planted>, commands: &[Command]) -> TestCaseRes
         lawful(&mut world, command)?;
     }
     world.reach([true; WORKERS]);
+    (0..WORKERS).for_each(|at| world.drain(at, false));
     for _ in 0..300 {
         world.heal_for_a_second();
         lawful(&mut world, &"the faults ended")?;
@@ -177,6 +189,12 @@ fn taking_results_under_any_token_is_seen() {
     let seen = found(Planted::SkipFencing);
     let by_law = |law| seen.contains(&format!("invariant: \"{law}\""));
     assert!(["T2", "T4", "failures"].into_iter().any(by_law), "{seen}");
+}
+
+#[test]
+fn beginning_what_was_handed_over_is_seen() {
+    let seen = found(Planted::BeginHandedOver);
+    assert!(seen.contains("invariant: \"B2\""), "{seen}");
 }
 
 #[test]

@@ -10,6 +10,8 @@ mod shell;
 mod worker;
 mod world;
 
+use std::collections::BTreeMap;
+
 use self::shell::Side;
 use super::*;
 use crate::types::{BootId, Capability, EntityId, FencingToken, Marks, Priority, TaskId};
@@ -82,6 +84,7 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
         entity: entity(1),
         payload_max_bytes: 1 << 30,
         capabilities,
+        serving: BTreeMap::new(),
         renew_ms: 5_000,
         first_run,
     }

@@ -18,6 +18,7 @@ use crate::wire::{
 
 pub(super) const WORKERS: usize = 3;
 const SLOTS: u32 = 2;
+const QUEUE: u32 = 2;
 const EPOCH: Wall = Wall(1_700_000_000_000);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,7 +124,11 @@ pub(super) fn requester(planted: Option<Planted>) -> Requester {
 
 pub(super) fn worker(at: usize, life: u64, planted: Option<Planted>) -> Worker {
     let first_run = 1_000_000 * at as u64 + 1_000 * life;
-    let mut core = Worker::new(worker_config(SLOTS, first_run));
+    let serving = BTreeMap::from([(wc(), Serving { queue: QUEUE })]);
+    let mut core = Worker::new(WorkerConfig {
+        serving,
+        ..worker_config(SLOTS, first_run)
+    });
     core.planted = planted;
     core
 }
@@ -177,7 +182,10 @@ impl World {
     pub(super) fn ours<T>(&mut self, cause: impl FnOnce(&mut Requester, &mut Step<'_>) -> T) -> T {
         self.ours.side.now = self.clock(Party::Requester);
         let up = |at: &usize| self.reachable[*at];
-        let candidate = |at| Candidate::new(worker_entity(at), SLOTS);
+        let candidate = |at| Candidate {
+            queue: QUEUE,
+            ..Candidate::new(worker_entity(at), SLOTS)
+        };
         let free: Arc<[Candidate]> = (0..WORKERS).filter(up).map(candidate).collect();
         let (out, effects) = self.ours.side.step(|core, step| {
             let out = cause(core, step);
@@ -236,6 +244,7 @@ impl World {
             budget: record.budget,
             spent: 0,
             agree: None,
+            stay: core.stays(id),
         }
     }
 

@@ -4,7 +4,7 @@
 //! What was given back is an outcome like any other: stored, handed over until it is
 //! acknowledged, and so never lost and never run by two. A restart ends the draining.
 
-use super::{HeldKey, Worker, WorkerEffect};
+use super::{HeldKey, Worker};
 use crate::proto::Step;
 use crate::types::{Mono, RunId};
 use crate::wire::TaskOutcome;
@@ -55,8 +55,8 @@ impl Worker {
         let running: Vec<(RunId, HeldKey)> =
             self.runs.iter().map(|(run, key)| (*run, *key)).collect();
         for (run, key) in running {
-            self.runs.remove(&run);
-            self.effects.push(WorkerEffect::Kill { run });
+            debug_assert_eq!(self.runs.get(&run), Some(&key), "just looked");
+            self.halt(key);
             self.end(key, TaskOutcome::Released, step);
         }
     }

@@ -9,11 +9,11 @@ use crate::wire::{Purpose, TaskOutcome};
 const NOT_TAKEN_MS: u64 = 10_000;
 
 impl Worker {
-    /// The file that is the input of a task that is to run.
+    /// The file that is the input of a task that runs, or is to.
     pub fn input_file(&self, key: HeldKey) -> Option<FileRef> {
         let held = self.held.get(&key)?;
-        let runs = matches!(held.phase, Phase::Running { .. });
-        held.record.input_file.filter(|_| runs)
+        let goes_on = matches!(held.phase, Phase::Running { .. } | Phase::Waiting { .. });
+        held.record.input_file.filter(|_| goes_on)
     }
 
     /// The same, as its requester names it.

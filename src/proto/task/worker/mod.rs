@@ -10,6 +10,9 @@ mod handover;
 mod offers;
 mod orphan;
 mod poison;
+mod waiting;
+
+pub use waiting::{Idle, Serving};
 
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
 use super::{RowError, forget_at};
@@ -26,6 +29,8 @@ pub struct WorkerConfig {
     /// Who we are.
     pub entity: EntityId,
     pub capabilities: Vec<Offer>,
+    /// What else is to be known of them; what is not named has the default.
+    pub serving: BTreeMap<Capability, Serving>,
     pub renew_ms: u64,
     /// The largest input that comes as a file.
     pub payload_max_bytes: u64,
@@ -68,6 +73,10 @@ pub enum WorkerEffect {
 /// Where a held task is. Not stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// For a slot.
+    Waiting {
+        since: Mono,
+    },
     Running {
         run: RunId,
     },
@@ -104,6 +113,7 @@ pub struct Worker {
     /// Those that are no tombstones, which may be many more.
     live: BTreeMap<EntityId, BTreeSet<TaskId>>,
     runs: BTreeMap<RunId, HeldKey>,
+    waiting: waiting::Waiting,
     next_run: u64,
     /// When each requester is next told what we hold.
     renew_at: BTreeMap<EntityId, Mono>,
@@ -133,6 +143,7 @@ impl Worker {
             held: BTreeMap::new(),
             live: BTreeMap::new(),
             runs: BTreeMap::new(),
+            waiting: waiting::Waiting::default(),
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
             orphans: BTreeSet::new(),
@@ -203,6 +214,7 @@ impl Worker {
                 (_, false) if self.slots(&held.record.capability).is_none() => {
                     self.end(key, TaskOutcome::Released, step);
                 }
+                (_, false) if held.record.place.is_some() => self.wait(key, step.now.mono),
                 (_, false) => self.run_again(key, step),
             }
             if self.held[&key].phase != Phase::Tombstone {
@@ -257,12 +269,14 @@ impl Worker {
     /// A run ended by itself.
     pub fn run_ended(&mut self, run: RunId, outcome: TaskOutcome, step: &mut Step<'_>) {
         if let Some(key) = self.runs.remove(&run) {
+            self.waiting.stirs = true;
             self.end(key, outcome, step);
         }
     }
 
     fn end(&mut self, key: HeldKey, outcome: TaskOutcome, step: &mut Step<'_>) {
         self.unwatch_lease(key);
+        self.unwait(key);
         let outcome = self.promised(key, outcome, step);
         let held = self.held.get_mut(&key).expect("the caller holds it");
         held.record.state = HeldState::Ended;
@@ -307,7 +321,7 @@ impl Worker {
                 RenewAnswer::Renewed { lease_ms } => {
                     held.lease_until = Some(sent + orphan::sure(*lease_ms));
                     held.word.heard(item.spent);
-                    if matches!(held.phase, Phase::Running { .. }) {
+                    if matches!(held.phase, Phase::Running { .. } | Phase::Waiting { .. }) {
                         self.watch_lease(key, sent);
                     }
                 }
@@ -335,12 +349,10 @@ impl Worker {
     /// Nothing more is to be done with it; what remains knows late duplicates.
     fn bury(&mut self, key: HeldKey, step: &mut Step<'_>) {
         self.unwatch_lease(key);
+        self.halt(key);
         let held = self.held.get_mut(&key).expect("the caller holds it");
         match held.phase {
-            Phase::Running { run } => {
-                self.runs.remove(&run);
-                self.effects.push(WorkerEffect::Kill { run });
-            }
+            Phase::Running { .. } | Phase::Waiting { .. } => {}
             Phase::Ended { resend, .. } => {
                 self.resend.remove(&(resend, key));
             }
@@ -397,6 +409,7 @@ impl Worker {
                         task_id: key.task,
                         token: held.record.token,
                         spent: held.spent_or_asked(),
+                        waiting: matches!(held.phase, Phase::Waiting { .. }),
                     }
                 })
                 .collect();
@@ -412,7 +425,9 @@ impl Worker {
             });
         }
         self.give_back(step);
+        self.give_back_waiting(step);
         self.stop_orphans(step);
+        self.begin_waiting(step);
         self.send_results(step);
         self.prune(step);
     }
@@ -450,7 +465,10 @@ impl Worker {
         let resend = self.resend.first().map(|(at, _)| *at);
         let give_back = self.give_back_at();
         let orphans = self.stop_orphans_at();
-        [renew, resend, give_back, orphans]
+        // Something of this step is still to be seen to.
+        let begin = self.waiting.stirs && self.waiting() > 0;
+        let begin = begin.then(Mono::default);
+        [renew, resend, give_back, orphans, begin, self.overdue_at()]
             .into_iter()
             .flatten()
             .min()
@@ -481,25 +499,23 @@ impl Worker {
 
     /// Every capability with its slots, and how many of them are free.
     pub fn free_slots(&self) -> Vec<FreeSlots> {
-        let mut running: BTreeMap<&Capability, u32> = BTreeMap::new();
-        for key in self.runs.values() {
-            let capability = &self.held[key].record.capability;
-            *running.entry(capability).or_default() += 1;
-        }
-        let offers = self.config.capabilities.iter();
-        offers
-            .map(|offer| FreeSlots {
+        let running = self.running_by_capability();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let free_slots = |offer: &Offer| {
+            let waiting = number(self.waiting.count(&offer.name));
+            let running = number(running.get(&offer.name).copied().unwrap_or(0));
+            FreeSlots {
                 name: offer.name.clone(),
                 slots: offer.slots,
-                waiting: 0,
+                waiting,
+                queue: self.queue(&offer.name),
                 free: match self.is_draining() {
                     true => 0,
-                    false => offer
-                        .slots
-                        .saturating_sub(running.get(&offer.name).copied().unwrap_or(0)),
+                    false => offer.slots.saturating_sub(running.saturating_add(waiting)),
                 },
-            })
-            .collect()
+            }
+        };
+        self.config.capabilities.iter().map(free_slots).collect()
     }
 
     /// The requesters we hold tasks of.
@@ -520,8 +536,13 @@ impl Worker {
     /// # Errors
     /// The first violation.
     pub fn check(&self) -> Result<(), Violation> {
+        for key in self.runs.values() {
+            let open = self.held[key].outcome.is_none();
+            Violation::unless(open, "B2", || format!("{} runs, and has ended", key.task))?;
+        }
         for (key, held) in &self.held {
             let holds = match held.phase {
+                Phase::Waiting { .. } => held.outcome.is_none(),
                 Phase::Running { run } => {
                     self.runs.get(&run) == Some(key) && held.outcome.is_none()
                 }
@@ -537,7 +558,9 @@ impl Worker {
                 )
             })?;
             let watched = match (held.phase, held.stops_at) {
-                (Phase::Running { .. }, at) => at.is_some() == held.record.stops_after_ms.is_some(),
+                (Phase::Running { .. } | Phase::Waiting { .. }, at) => {
+                    at.is_some() == held.record.stops_after_ms.is_some()
+                }
                 (_, at) => at.is_none(),
             };
             let watched = watched
@@ -558,7 +581,7 @@ impl Worker {
             let told = held.phase == Phase::Tombstone || self.renew_at.contains_key(&key.requester);
             Violation::unless(told, "T7", || format!("task {} is never renewed", key.task))?;
         }
-        Ok(())
+        self.check_waiting()
     }
 }
 
@@ -569,6 +592,7 @@ fn outcome_bytes(outcome: &TaskOutcome) -> usize {
         TaskOutcome::Revealed { result, .. } => result.len(),
         TaskOutcome::Failed { reason, .. } => reason.len(),
         TaskOutcome::Released
+        | TaskOutcome::HandedOver { .. }
         | TaskOutcome::Committed { .. }
         | TaskOutcome::CompletedFile { .. } => 0,
     }

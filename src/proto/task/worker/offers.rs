@@ -35,24 +35,22 @@ impl Worker {
                 };
                 let answer = match self.judge(key, &item, &room) {
                     Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
-                    Judgement::Known => AcceptAnswer::Accepted,
+                    Judgement::Known => self.accepted(key),
                     Judgement::Adopt => {
                         self.adopt(key, &item, step);
-                        AcceptAnswer::Accepted
+                        self.accepted(key)
                     }
                     Judgement::Take => {
-                        room.take(&item.capability);
-                        self.take(key, item, step);
-                        AcceptAnswer::Accepted
+                        self.take(key, item, &mut room, step);
+                        self.accepted(key)
                     }
                     Judgement::Anew => {
                         self.bury(key, step);
                         match self.judge_new(&item, &room) {
                             Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                             _ => {
-                                room.take(&item.capability);
-                                self.take(key, item, step);
-                                AcceptAnswer::Accepted
+                                self.take(key, item, &mut room, step);
+                                self.accepted(key)
                             }
                         }
                     }
@@ -73,14 +71,14 @@ impl Worker {
 
     /// One look at all that is held serves a whole list of offers.
     fn room(&self, requester: EntityId) -> Room {
-        let mut running: BTreeMap<Capability, usize> = BTreeMap::new();
-        for key in self.runs.values() {
-            let capability = self.held[key].record.capability.clone();
-            *running.entry(capability).or_default() += 1;
+        let mut taken = self.running_by_capability();
+        for key in self.waiting.keys() {
+            let capability = self.held[&key].record.capability.clone();
+            *taken.entry(capability).or_default() += 1;
         }
         let of_requester = self.live.get(&requester).map_or(0, BTreeSet::len);
         Room {
-            running,
+            taken,
             of_requester,
         }
     }
@@ -130,9 +128,10 @@ impl Worker {
         if item.input.len() > INPUT_MAX_BYTES || item.input_file.is_some_and(too_large) {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
-        let taken = room.running.get(&item.capability).copied().unwrap_or(0);
+        let taken = room.taken.get(&item.capability).copied().unwrap_or(0);
         let live = self.held.len() - self.tombstones.len();
-        if taken >= slots as usize
+        let places = slots.saturating_add(self.queue(&item.capability));
+        if taken >= places as usize
             || live >= WORKER_MAX_TASKS
             || room.of_requester >= LIST_MAX_ITEMS
             || self.bytes + item.input.len() > WORKER_MAX_BYTES
@@ -150,7 +149,17 @@ impl Worker {
         price.is_some_and(|offer| reward > 0 && reward < offer.price)
     }
 
-    fn take(&mut self, key: HeldKey, item: DelegateItem, step: &mut Step<'_>) {
+    /// What is said of a task that is held.
+    fn accepted(&self, key: HeldKey) -> AcceptAnswer {
+        match self.held.get(&key).map(|held| held.phase) {
+            Some(Phase::Waiting { .. }) => AcceptAnswer::Queued,
+            _ => AcceptAnswer::Accepted,
+        }
+    }
+
+    fn take(&mut self, key: HeldKey, item: DelegateItem, room: &mut Room, step: &mut Step<'_>) {
+        let slots = self.slots(&item.capability).unwrap_or(0);
+        let runs = room.take(&item.capability) < slots as usize;
         let remaining_ms = item.remaining_ms.min(REMAINING_MAX_MS);
         let deadline = step.now.wall + remaining_ms;
         let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
@@ -164,6 +173,8 @@ impl Worker {
         record.stream = item.stream && item.agree.is_none();
         // A run that waits for its input does not count if the node goes down.
         record.stopped = item.input_file.is_some();
+        record.stay = item.stay;
+        record.place = (!runs).then(|| self.last_place());
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
         let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
         let held = Held {
@@ -184,7 +195,10 @@ impl Worker {
         if let Some(old) = self.held.insert(key, held) {
             self.tombstones.remove(&(old.keep_until, key));
         }
-        self.run(key, step.now.mono);
+        match runs {
+            true => self.run(key, step.now.mono),
+            false => self.wait(key, step.now.mono),
+        }
         self.renew_at
             .entry(key.requester)
             .or_insert(step.now.mono + self.config.renew_ms);
@@ -196,12 +210,15 @@ impl Worker {
         let held = self.held.get_mut(&key).expect("judged as held");
         held.record.token = item.token;
         held.record.budget = item.budget;
+        held.record.stay = item.stay;
         held.word = Word::default();
         held.lease_until = None;
         held.promise = Promise::default();
         held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         match held.phase {
-            Phase::Running { .. } => self.watch_lease(key, step.now.mono),
+            Phase::Running { .. } | Phase::Waiting { .. } => {
+                self.watch_lease(key, step.now.mono);
+            }
             Phase::Ended { .. } => self.await_ack(key, step.now.mono, 0),
             Phase::Tombstone => {}
         }
@@ -245,13 +262,17 @@ enum Judgement {
 
 /// What is taken already.
 struct Room {
-    running: BTreeMap<Capability, usize>,
+    /// Slots, and places behind them.
+    taken: BTreeMap<Capability, usize>,
     of_requester: usize,
 }
 
 impl Room {
-    fn take(&mut self, capability: &Capability) {
-        *self.running.entry(capability.clone()).or_default() += 1;
+    /// Returns how many were taken before.
+    fn take(&mut self, capability: &Capability) -> usize {
         self.of_requester += 1;
+        let taken = self.taken.entry(capability.clone()).or_default();
+        *taken += 1;
+        *taken - 1
     }
 }

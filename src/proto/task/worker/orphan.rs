@@ -3,7 +3,7 @@
 //! The worker counts nine tenths of a lease from when it surely ran, so such a run is over before
 //! the requester gives its task to anybody else, unless this machine stood still meanwhile.
 
-use super::{HeldKey, Phase, Worker, WorkerEffect};
+use super::{HeldKey, Worker};
 use crate::proto::Step;
 use crate::types::Mono;
 use crate::wire::TaskOutcome;
@@ -41,11 +41,7 @@ impl Worker {
             if at > step.now.mono {
                 break;
             }
-            let Phase::Running { run } = self.held[&key].phase else {
-                unreachable!("only runs are watched")
-            };
-            self.runs.remove(&run);
-            self.effects.push(WorkerEffect::Kill { run });
+            self.halt(key);
             self.end(key, TaskOutcome::Released, step);
         }
     }

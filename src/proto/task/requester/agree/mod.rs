@@ -22,7 +22,7 @@ mod told;
 
 use serde_bytes::{ByteArray, ByteBuf};
 
-use super::{AttemptEnd, Class, Log, Phase, Requester, RequesterEffect, Task};
+use super::{AttemptEnd, Class, Handed, Log, Phase, Requester, RequesterEffect, Task};
 use crate::crypto::hash;
 use crate::proto::task::events::EventKind;
 use crate::proto::task::record::{
@@ -319,6 +319,7 @@ impl Requester {
             due: None,
             events: Log::default(),
             begun: None,
+            handed: Handed::default(),
             counted: None,
         };
         self.tasks.insert(part, task);

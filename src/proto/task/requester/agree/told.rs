@@ -61,7 +61,9 @@ impl Requester {
                     self.fail(id, "it told its result before it was asked", step);
                     AckAnswer::Kept
                 }
-                outcome @ (TaskOutcome::Failed { .. } | TaskOutcome::Released) => {
+                outcome @ (TaskOutcome::Failed { .. }
+                | TaskOutcome::Released
+                | TaskOutcome::HandedOver { .. }) => {
                     self.take(id, token, outcome, step);
                     AckAnswer::Kept
                 }

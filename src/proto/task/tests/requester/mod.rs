@@ -7,6 +7,7 @@ mod choice;
 mod dead;
 mod events;
 mod files;
+mod handed;
 mod leases;
 mod queue;
 mod said;
@@ -78,6 +79,7 @@ impl Side<Requester> {
             task_id: *task_id,
             token: *token,
             spent: 0,
+            waiting: false,
         };
         let items: Vec<RenewItem> = held.iter().map(item).collect();
         self.kept(|core, step| core.renewed(worker, boot, &items, step))

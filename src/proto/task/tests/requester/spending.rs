@@ -28,6 +28,7 @@ impl Side<Requester> {
             task_id,
             token,
             spent,
+            waiting: false,
         };
         let (answers, after) = self.kept(|core, step| core.renewed(worker, boot(1), &[item], step));
         assert!(self.disk.is_durable(after), "answered behind the flush");

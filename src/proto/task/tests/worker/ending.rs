@@ -105,6 +105,7 @@ fn worker_restart_reclaims_its_tasks() {
         task_id: task_id(n),
         token: token(t),
         spent: 0,
+        waiting: false,
     });
     assert_eq!(items[..], claimed);
     assert_eq!(

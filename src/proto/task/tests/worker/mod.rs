@@ -8,6 +8,7 @@ mod files;
 mod offers;
 mod orphans;
 mod poison;
+mod waiting;
 
 use super::*;
 use crate::types::limits::{INPUT_MAX_BYTES, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
@@ -44,6 +45,7 @@ fn offer(n: u64, under: u64) -> DelegateItem {
         budget: None,
         spent: 0,
         agree: None,
+        stay: false,
     }
 }
 
@@ -91,6 +93,7 @@ impl Side<Worker> {
             task_id: task_id(n),
             token: token(under),
             spent: 0,
+            waiting: false,
         };
         self.kept(|core, step| core.renewed(US, &[item], &[answer], sent, step));
     }

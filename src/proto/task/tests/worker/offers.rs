@@ -156,6 +156,7 @@ fn what_is_held_is_renewed_every_five_seconds_and_nothing_else_is() {
             task_id: task_id(1),
             token: token(1),
             spent: 0,
+            waiting: false,
         }];
         let renew = WorkerEffect::Renew {
             requester: US,

@@ -1,0 +1,66 @@
+//! Work that waits here for a slot, offered to others who have slots free.
+//!
+//! Who offers a capability stands in the registry, how free they are they say when they are asked.
+//! A worker with a task that has waited too long asks some of them, and gives back as much as those
+//! have slots for that said so since it last did that. The requester moves the task, or does not.
+
+use rand::seq::IteratorRandom as _;
+
+use super::Node;
+use crate::proto::Step;
+use crate::proto::health::HealthState;
+use crate::proto::task::Idle;
+use crate::types::{Capability, Mono, PeerId};
+
+/// Nobody is asked more often than that what it can take on.
+const ASK_EVERY_MS: u64 = 2_000;
+/// How many are asked in one look.
+const ASKED_MAX: usize = 8;
+/// What somebody said of its slots counts for so long.
+const FRESH_MS: u64 = 5_000;
+
+impl Node {
+    /// Hands over what has waited here too long, if others could begin it at once.
+    pub(super) fn offer_to_idle(&mut self, step: &mut Step<'_>) {
+        for capability in self.worker.overdue(step.now.mono) {
+            let idle = self.idle(&capability, step.now.mono);
+            self.worker.hand_over(&capability, idle, step);
+            if self.worker.has_overdue(&capability, step.now.mono) {
+                self.ask_around(&capability, step);
+            }
+        }
+    }
+
+    /// Who else said lately that it has slots free for `capability`.
+    fn idle(&self, capability: &Capability, now: Mono) -> Vec<Idle> {
+        let handed = self.worker.handed_at();
+        let idle = self.registry.offering(capability).filter_map(|(entry, _)| {
+            let known = self.health.of(&entry.body.peer_id())?;
+            let said = known.slots(capability)?;
+            let fresh = now.since(known.slots_at) < FRESH_MS
+                && handed.is_none_or(|handed| known.slots_at > handed);
+            let draining = known.status.is_some_and(|(status, _)| status.load.draining);
+            let able = known.state == HealthState::Healthy && !draining && fresh;
+            let one = Idle {
+                worker: entry.body.entity_id,
+                free: said.free,
+                price: entry.body.price(capability),
+            };
+            (able && one.free > 0).then_some(one)
+        });
+        idle.collect()
+    }
+
+    fn ask_around(&mut self, capability: &Capability, step: &mut Step<'_>) {
+        let offering = self.registry.offering(capability);
+        let peers = offering.map(|(entry, _)| entry.body.peer_id());
+        let near =
+            peers.filter(|peer| self.peers.is_up(peer) && self.sessions.with(peer).is_some());
+        let asked: Vec<PeerId> = near.sample(step.rng, ASKED_MAX);
+        for peer in asked {
+            if self.health.may_ask(&peer, ASK_EVERY_MS, step.now.mono) {
+                self.ask_capabilities(peer, step);
+            }
+        }
+    }
+}

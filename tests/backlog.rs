@@ -1,0 +1,128 @@
+//! A worker with a queue, and one that is idle: nodes that are processes of their own.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use support::eventually;
+use support::node::Node;
+
+const LONG: Duration = Duration::from_secs(90);
+
+/// Settings of a worker whose runs are written down in `runs`, each with its task.
+fn serving(runs: &Path, slots: u32, queue: u32, seconds: u32) -> String {
+    let runs = runs.display();
+    format!(
+        "[serve.job]\ncommand = 'echo $JUNTO_TASK_ID >> {runs}; sleep {seconds}; cat'\n\
+         slots = {slots}\nqueue = {queue}\n"
+    )
+}
+
+fn lines(runs: &Path) -> Vec<String> {
+    let text = fs::read_to_string(runs).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
+impl Node {
+    fn hand_over(&self, times: usize) -> Vec<String> {
+        let submit = |_| {
+            let task = self.json(&["task", "submit", "job", "--text", "x"]);
+            task["id"].as_str().unwrap().to_owned()
+        };
+        (0..times).map(submit).collect()
+    }
+
+    fn task(&self, id: &str) -> Value {
+        self.json(&["task", "show", id])
+    }
+
+    /// How many of these tasks stand so with their newest worker.
+    fn stand(&self, ids: &[String], outcome: &str) -> usize {
+        let newest = |id: &String| self.task(id)["attempts"].as_array()?.last().cloned();
+        let newest = ids.iter().filter_map(newest);
+        newest.filter(|of| of["outcome"] == outcome).count()
+    }
+
+    fn await_all(&self, ids: &[String]) {
+        for id in ids {
+            eventually("the task is completed", LONG, || {
+                let task = self.task(id);
+                assert_ne!(task["state"], "failed", "{task}");
+                (task["state"] == "completed").then_some(())
+            });
+        }
+    }
+}
+
+#[test]
+fn what_waits_at_a_full_worker_moves_to_one_that_comes_up_idle() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = [dir.path().join("full.runs"), dir.path().join("idle.runs")];
+    let full = Node::new("full").settings(&serving(&runs[0], 1, 8, 4)).up();
+    let asks = Node::new("asks").knows(Some(&full)).up();
+    asks.await_peer("full");
+    let ids = asks.hand_over(6);
+    eventually("five wait there", LONG, || {
+        (asks.stand(&ids, "waiting") == 5).then_some(())
+    });
+    let (_, status) = asks.call(Method::GET, "/v1/peers/full/status", None);
+    let status: Value = serde_json::from_str(&status).unwrap();
+    assert_eq!(status["load"]["waiting"], 5, "{status}");
+    let idle = Node::new("idle")
+        .knows(Some(&full))
+        .settings(&serving(&runs[1], 4, 0, 1))
+        .up();
+    asks.await_peer("idle");
+    asks.await_all(&ids);
+
+    let mut run = [lines(&runs[0]), lines(&runs[1])].concat();
+    assert!(
+        lines(&runs[1]).len() >= 3,
+        "{:?} ran where it was idle",
+        lines(&runs[1])
+    );
+    run.sort();
+    let mut all = ids.clone();
+    all.sort();
+    assert_eq!(run, all, "each ran once");
+    let moved = ids.iter().find_map(|id| {
+        let task = asks.task(id);
+        let attempts = task["attempts"].as_array().unwrap().clone();
+        (attempts.len() > 1).then_some(attempts)
+    });
+    let said = moved.unwrap()[0]["outcome"].as_str().unwrap().to_owned();
+    let entity = idle.entity();
+    let expected = format!("handed over: its queue is full while {entity} is idle");
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn what_waits_at_a_worker_survives_its_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs");
+    let mut full = Node::new("full").settings(&serving(&runs, 1, 8, 1)).up();
+    let asks = Node::new("asks").knows(Some(&full)).up();
+    asks.await_peer("full");
+    let ids = asks.hand_over(6);
+    eventually("some wait there", LONG, || {
+        (asks.stand(&ids, "waiting") >= 3).then_some(())
+    });
+    full.kill();
+    let begun = lines(&runs).len();
+    full.start_again();
+    asks.await_all(&ids);
+    let run = lines(&runs);
+    // Only what was running may have run twice.
+    assert!(run.len() <= ids.len() + 1, "{begun} before, {run:?}");
+    let attempts = |id: &String| asks.task(id)["attempts"].as_array().unwrap().len();
+    assert!(
+        ids.iter().all(|id| attempts(id) == 1),
+        "nobody else was tried"
+    );
+}
