@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
+use uuid::Uuid;
 
 use support::{Testnet, junto};
 
@@ -178,6 +179,12 @@ fn a_file_that_fails_is_named_and_makes_the_status_1() {
     );
     let dir = tempfile::tempdir().unwrap();
     let files = texts(dir.path(), 2);
+    let stranger = Uuid::now_v7().to_string();
+    let unknown = map(&net, &["odd", "--resume", &stranger], &files);
+    let unknown = { unknown }.output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&unknown.stderr);
+    assert!(said.contains("no task of the map"), "{said}");
     let args = ["odd", "--deadline", "2s"];
     let failed = map(&net, &args, &files).output().unwrap();
     let said = String::from_utf8_lossy(&failed.stderr);

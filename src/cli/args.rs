@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 
-use crate::api::body::OrphanRule;
+use crate::api::body::{OrphanRule, TALK_TIMEOUT_MAX_MS};
 use crate::config::parse_duration_ms;
 use crate::proto::node::Priority;
 use crate::types::limits::WAKE_REASON_MAX_BYTES;
@@ -46,6 +46,15 @@ pub(super) fn span_ms(text: &str) -> Result<u64, String> {
     match parse_duration_ms(text) {
         Ok(ms) if (MIN_MS..=MAX_MS).contains(&ms) => Ok(ms),
         Ok(_) => Err(String::from("use 1s to 7d")),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How long an agent is waited for, in milliseconds: a second to a minute.
+pub(super) fn talk_ms(text: &str) -> Result<u64, String> {
+    match parse_duration_ms(text) {
+        Ok(ms) if (1_000..=TALK_TIMEOUT_MAX_MS).contains(&ms) => Ok(ms),
+        Ok(_) => Err(format!("use 1s to {}s", TALK_TIMEOUT_MAX_MS / 1_000)),
         Err(error) => Err(error.to_string()),
     }
 }

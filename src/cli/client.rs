@@ -33,7 +33,7 @@ pub(super) fn connect(home: &Home) -> Result<ApiClient, Failure> {
     let node = home.running()?;
     let api = node
         .and_then(|node| node.api)
-        .ok_or_else(Failure::not_running)?;
+        .ok_or_else(|| Failure::not_running(Some(home.path())))?;
     let token = ApiToken::load(&home.token_file())?;
     Ok(ApiClient::new(api, token.reveal())?)
 }

@@ -207,7 +207,7 @@ impl From<io::Error> for Failure {
 impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Failure {
         match error {
-            ClientError::NotRunning => Failure::not_running(),
+            ClientError::NotRunning => Failure::not_running(None),
             ClientError::Timeout => {
                 Failure::new(Exit::Unreachable, "the node did not answer in time")
                     .hint("`junto doctor` looks for the reason")
@@ -236,8 +236,9 @@ impl Failure {
             .hint("make one with `junto init` or `junto up`")
     }
 
-    pub(super) fn not_running() -> Failure {
-        Failure::new(Exit::NotRunning, "no node is running at this home")
+    pub(super) fn not_running(home: Option<&Path>) -> Failure {
+        let home = home.map_or("this home".into(), |home| home.display().to_string());
+        Failure::new(Exit::NotRunning, format!("no node is running at {home}"))
             .hint("start one with `junto up`, or name another home with --home DIR")
     }
 }
@@ -245,7 +246,7 @@ impl Failure {
 /// The API's stable codes, as exit statuses.
 fn exit_of(code: &str) -> Exit {
     match code {
-        "unreachable" => Exit::Unreachable,
+        "unreachable" | "circuit_open" => Exit::Unreachable,
         "stopping" => Exit::NotRunning,
         _ => Exit::Failed,
     }

@@ -113,14 +113,21 @@ pub(super) async fn run(home: &Home, command: InboxCommand, json: bool) -> Outco
                 data: None,
             };
             connect(home)?.reply(id, &reply).await?;
+            if json {
+                output::json(&serde_json::json!({ "id": id.to_string() }))?;
+            }
             Ok(Exit::Done)
         }
         InboxCommand::Proof { id, out } => proof(home, id, out.as_deref()).await,
         InboxCommand::Verify { file, from, to } => verify(&file, from, to, json),
         InboxCommand::Ack { id } => {
             let client = connect(home)?;
-            for id in id {
-                client.acknowledge(id).await?;
+            for id in &id {
+                client.acknowledge(*id).await?;
+            }
+            if json {
+                let ids: Vec<String> = id.iter().map(ToString::to_string).collect();
+                output::json(&serde_json::json!({ "acknowledged": ids }))?;
             }
             Ok(Exit::Done)
         }

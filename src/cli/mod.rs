@@ -157,7 +157,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Ping(args) => client::block_on(reach::ping(&home, args, json)),
         Command::Wake(args) => client::block_on(reach::wake(&home, args, json)),
         Command::Talk(args) => client::block_on(talk::talk(&home, args, json)),
-        Command::Report(args) => client::block_on(talk::report(&home, args)),
+        Command::Report(args) => client::block_on(talk::report(&home, args, json)),
         Command::Alive(args) => client::block_on(reach::alive(&home, args, json)),
         Command::Restart(args) => client::block_on(reach::restart(&home, args, json)),
         Command::Inbox(command) => client::block_on(inbox::run(&home, command, json)),

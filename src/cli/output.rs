@@ -5,7 +5,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use comfy_table::{Cell, Color, Table, presets};
+use comfy_table::{Cell, Color, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 /// Writes one JSON document.
@@ -61,38 +61,46 @@ pub(super) fn watched() -> bool {
     io::stderr().is_terminal()
 }
 
+/// The columns whose words may be coloured.
+const STATES: [&str; 5] = ["STATE", "HEALTH", "BREAKER", "CHECK", ""];
+
 /// A listing: framed on a terminal, plain columns elsewhere.
 pub(super) struct Listing {
     table: Table,
+    /// Which columns hold states.
+    states: Vec<bool>,
     coloured: bool,
 }
 
 impl Listing {
     pub(super) fn new(headers: &[&str]) -> Listing {
         let mut table = Table::new();
-        let style = if io::stdout().is_terminal() {
-            presets::UTF8_FULL_CONDENSED
+        if io::stdout().is_terminal() {
+            table.load_style(presets::UTF8_FULL_CONDENSED);
+            // Long cells are folded where the terminal is narrow; a program gets each on one line.
+            table.set_content_arrangement(ContentArrangement::Dynamic);
         } else {
-            presets::NOTHING
-        };
-        table.load_style(style);
+            table.load_style(presets::NOTHING);
+        }
         table.set_header(headers.iter().copied());
+        let is_state = |header: &&str| STATES.contains(header);
         Listing {
             table,
+            states: headers.iter().map(|header| is_state(header)).collect(),
             coloured: coloured(),
         }
     }
 
     /// Adds a row; a cell that is a state gets its colour.
     pub(super) fn row(&mut self, cells: &[&str]) {
-        let cell = |text: &&str| {
+        let cell = |(text, is_state): (&&str, &bool)| {
             let cell = Cell::new(clean(text).replace(['\n', '\t'], " "));
             match colour_of(text) {
-                Some(colour) if self.coloured => cell.fg(colour),
+                Some(colour) if self.coloured && *is_state => cell.fg(colour),
                 _ => cell,
             }
         };
-        let cells: Vec<Cell> = cells.iter().map(cell).collect();
+        let cells: Vec<Cell> = cells.iter().zip(&self.states).map(cell).collect();
         self.table.add_row(cells);
     }
 

@@ -66,7 +66,7 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
                 tasks.submitted, tasks.working, tasks.completed, tasks.failed, tasks.canceled
             ),
         ),
-        ("for others", format!("{} tasks held", status.held)),
+        ("for others", for_others(status)),
         (
             "health",
             format!(
@@ -97,6 +97,14 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
         ("storage", status.storage.clone()),
     ]);
     lines
+}
+
+fn for_others(status: &StatusView) -> String {
+    let held = format!("{} tasks held", status.held);
+    match status.draining {
+        true => format!("{held}; draining: no more are taken until `junto drain --undo`"),
+        false => held,
+    }
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::io::Read;
 use clap::Args;
 use data_encoding::BASE64;
 
-use super::args::{priority, span_ms};
+use super::args::{priority, talk_ms};
 use super::client::connect;
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
@@ -19,8 +19,8 @@ use crate::types::limits::TALK_MAX_BYTES;
 pub(super) struct TalkArgs {
     #[command(flatten)]
     said: SaidArgs,
-    /// How long to wait for the reply.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span_ms)]
+    /// How long to wait for the reply, at most 60s; what may take longer is a task.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = talk_ms)]
     timeout: u64,
 }
 
@@ -35,8 +35,8 @@ pub(super) struct ReportArgs {
     /// Do not wait until it was received: the node here sends it when it can.
     #[arg(long)]
     no_confirm: bool,
-    /// How long to try.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = span_ms)]
+    /// How long to try, at most 60s.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = talk_ms)]
     timeout: u64,
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn talk(home: &Home, args: TalkArgs, json: bool) -> Outcome {
 }
 
 /// Tells something.
-pub(super) async fn report(home: &Home, args: ReportArgs) -> Outcome {
+pub(super) async fn report(home: &Home, args: ReportArgs, json: bool) -> Outcome {
     let body = ReportBody {
         peer: args.said.peer.to_string(),
         text: None,
@@ -105,5 +105,8 @@ pub(super) async fn report(home: &Home, args: ReportArgs) -> Outcome {
         confirm: !args.no_confirm,
     };
     connect(home)?.report(&body).await?;
+    if json {
+        output::json(&serde_json::json!({ "peer": body.peer, "received": body.confirm }))?;
+    }
     Ok(Exit::Done)
 }

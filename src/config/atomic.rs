@@ -33,7 +33,7 @@ pub(super) fn write_watched(
     replace: bool,
     watch: &mut dyn FnMut(Moment) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     // Made with mode 0600, and removed again unless it gets its name.
     let mut file = tempfile::Builder::new()
         .prefix(&unfinished(path))
@@ -56,7 +56,7 @@ pub(super) fn write_watched(
 /// Removes what processes that were killed left of their attempts at `path`. The caller is the
 /// only one who writes it. Nobody relies on success.
 pub(super) fn remove_unfinished(path: &Path) {
-    let Some(Ok(folder)) = path.parent().map(fs::read_dir) else {
+    let Ok(folder) = fs::read_dir(folder_of(path)) else {
         return;
     };
     let begin = unfinished(path);
@@ -67,6 +67,12 @@ pub(super) fn remove_unfinished(path: &Path) {
             let _ = fs::remove_file(entry.path());
         }
     }
+}
+
+/// The folder it is in; a name alone is in the current one.
+fn folder_of(path: &Path) -> &Path {
+    let named = |folder: &&Path| !folder.as_os_str().is_empty();
+    path.parent().filter(named).unwrap_or(Path::new("."))
 }
 
 /// How the names of attempts at `path` begin.
@@ -92,6 +98,13 @@ mod tests {
         assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
         write_atomically(&path, b"3", true).expect("replaced");
         assert_eq!(fs::read(&path).expect("there"), b"3");
+    }
+
+    #[test]
+    fn a_name_alone_is_in_the_current_folder() {
+        for (path, folder) in [("x", "."), ("./x", "."), ("a/x", "a"), ("/x", "/")] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder), "{path}");
+        }
     }
 
     #[test]

@@ -192,7 +192,35 @@ fn describe_syntax(text: &str, error: &::config::ConfigError) -> (usize, String)
             .filter(|byte| **byte == b'\n')
             .count()
             + 1;
-        return (line, error.message().replace('\n', ", "));
+        let what = error.message().replace('\n', ", ");
+        let twice = error.span().and_then(|span| stated_twice(text, span.start));
+        return (
+            line,
+            twice.filter(|_| what == "duplicate key").unwrap_or(what),
+        );
     }
     (1, error.to_string())
+}
+
+/// Of a name that stands twice: where it stood before, and what to do.
+fn stated_twice(text: &str, at: usize) -> Option<String> {
+    let line = |at: usize| text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let second = text.get(line(at)..)?.lines().next()?.trim();
+    let section = second.starts_with('[');
+    let name = match section {
+        true => second.split(']').next()?.trim_start_matches('[').trim(),
+        false => second.split('=').next()?.trim(),
+    };
+    let is_it = |line: &str| match section {
+        true => line.trim().trim_start_matches('[').split(']').next() == Some(name),
+        false => line.split('=').next().map(str::trim) == Some(name),
+    };
+    let before: Vec<&str> = text[..line(at)].lines().collect();
+    let first = before.iter().rposition(|line| is_it(line))? + 1;
+    Some(match section {
+        true => {
+            format!("the section [{name}] stands at line {first} already: put its settings there")
+        }
+        false => format!("{name} is set at line {first} already: keep one of the two"),
+    })
 }

@@ -280,6 +280,19 @@ fn ranges_are_checked_and_blamed_on_who_set_them() {
 }
 
 #[test]
+fn what_is_set_twice_is_told_with_both_places() {
+    let told = |text: &str| refusal(text, &[]);
+    assert_eq!(
+        told("[net]\nlisten = []\n[task]\n\n[net]\n"),
+        "/h/junto.toml, line 5: the section [net] stands at line 1 already: put its settings there"
+    );
+    assert_eq!(
+        told("[task]\nlease = '1s'\nlease = '2s'\n"),
+        "/h/junto.toml, line 3: lease is set at line 2 already: keep one of the two"
+    );
+}
+
+#[test]
 fn a_syntax_error_names_file_and_line() {
     let error = refusal("[net]\nmdns = tru\n", &[]);
     assert!(error.starts_with("/h/junto.toml, line 2: "), "{error}");

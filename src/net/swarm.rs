@@ -11,10 +11,11 @@ use std::time::Duration;
 use futures::StreamExt;
 use libp2p::core::transport::ListenerId;
 use libp2p::gossipsub::{IdentTopic, MessageId};
+use libp2p::multiaddr::Protocol;
 use libp2p::request_response::{OutboundRequestId, ResponseChannel};
 use libp2p::swarm::{self, Swarm, SwarmEvent};
 use libp2p::{TransportError, identity};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::behaviour::{Behaviour, network_version, registry_topic};
 use super::dht::ProviderQuota;
@@ -30,6 +31,8 @@ const DIALS_AT_ONCE: NonZeroU8 = NonZeroU8::new(8).expect("8 is not 0");
 const NEGOTIATING_MAX: usize = 256;
 /// How long the listeners have to report their addresses.
 const LISTEN_PATIENCE: Duration = Duration::from_secs(10);
+/// When no further interface has told its address for so long, all have.
+const INTERFACES_APART: Duration = Duration::from_millis(150);
 /// How often messages that nobody could be told are tried again.
 const TICK: Duration = Duration::from_secs(2);
 
@@ -124,6 +127,7 @@ impl Net {
             silent.insert(listener, addr);
         }
         let asked = silent.len();
+        let everywhere = silent.values().any(is_unspecified);
         let patience_ends = Instant::now() + LISTEN_PATIENCE;
         while !silent.is_empty() {
             let Ok(event) = timeout_at(patience_ends, self.swarm.select_next_some()).await else {
@@ -151,6 +155,14 @@ impl Net {
             return Err(NetError::NoAddress {
                 waited_s: LISTEN_PATIENCE.as_secs(),
             });
+        }
+        // Each interface has its say; nobody tells when that was the last.
+        while everywhere && Instant::now() < patience_ends {
+            let more = timeout(INTERFACES_APART, self.swarm.select_next_some());
+            let Ok(event) = more.await else {
+                break;
+            };
+            self.on_swarm_event(event);
         }
         for addr in silent.values() {
             tracing::warn!(%addr, "no interface has given this listener an address yet");
@@ -190,6 +202,15 @@ impl Net {
     pub fn local_addrs(&self) -> &[Multiaddr] {
         &self.listen_addrs
     }
+}
+
+/// Whether it stands for all interfaces.
+fn is_unspecified(addr: &Multiaddr) -> bool {
+    addr.iter().any(|part| match part {
+        Protocol::Ip4(ip) => ip.is_unspecified(),
+        Protocol::Ip6(ip) => ip.is_unspecified(),
+        _ => false,
+    })
 }
 
 fn peer_id(keypair: &identity::Keypair) -> PeerId {

@@ -233,6 +233,7 @@ mod tests {
                 ..TaskCounts::default()
             },
             held: 0,
+            draining: false,
             storage: "ok".to_owned(),
             guard: Default::default(),
             health: Default::default(),

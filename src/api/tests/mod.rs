@@ -307,6 +307,7 @@ fn status_view() -> StatusView {
             ..TaskCounts::default()
         },
         held: 1,
+        draining: false,
         storage: "ok".into(),
         guard: Default::default(),
         health: Default::default(),

@@ -393,10 +393,14 @@ impl Remote {
                 return Err(Failure::usage(what).hint("run `junto bench connect` without --peer"));
             }
         };
-        let running = home.running()?.ok_or_else(Failure::not_running)?;
+        let running = home
+            .running()?
+            .ok_or_else(|| Failure::not_running(Some(home.path())))?;
         Ok(Remote {
             client: connect(home)?,
-            pid: running.pid.ok_or_else(Failure::not_running)?,
+            pid: running
+                .pid
+                .ok_or_else(|| Failure::not_running(Some(home.path())))?,
             peer: peer.clone(),
             traffic,
         })

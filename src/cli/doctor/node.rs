@@ -56,7 +56,9 @@ async fn answers(home: &Home) -> Vec<Check> {
     match tokio::time::timeout(ANSWER_TIMEOUT, client.status()).await {
         Ok(Ok(status)) => {
             let up = format!("answers, up for {}", show_uptime(status.uptime_ms));
-            vec![Check::ok(NAME, up), storage(&status), company(&status)]
+            let mut checks = vec![Check::ok(NAME, up), storage(&status), company(&status)];
+            checks.extend(draining(&status));
+            checks
         }
         Ok(Err(error)) => silent(error.to_string()),
         Err(_) => silent(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
@@ -69,6 +71,12 @@ fn storage(status: &StatusView) -> Check {
     }
     let advice = "make room or mend the disk: the node goes on by itself then";
     Check::fail("storage", status.storage.clone(), advice)
+}
+
+fn draining(status: &StatusView) -> Option<Check> {
+    let advice = "`junto drain --undo` has it take work again, a restart as well";
+    let warning = Check::warn("work", "draining: it takes no tasks of others", advice);
+    status.draining.then_some(warning)
 }
 
 fn company(status: &StatusView) -> Check {
@@ -122,6 +130,7 @@ mod tests {
             registry: 1,
             tasks: Default::default(),
             held: 0,
+            draining: false,
             storage: storage.to_owned(),
             guard: Default::default(),
             health: Default::default(),

@@ -9,7 +9,7 @@ use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use crate::api::client::ApiClient;
 use crate::config::Home;
-use crate::proto::node::{Priority, TaskState, TaskView};
+use crate::proto::node::{Priority, TaskState};
 use crate::types::TaskId;
 
 mod agree;
@@ -46,7 +46,7 @@ not_named     the task names another (--to)\n  \
 label, tier   lacks what the task needs (--need, --min-tier)\n  \
 price         asks for more than the reward (--reward)\n  \
 apart         does another part of the same work\n  \
-draining, unreachable, circuit_open, banned\n                as `junto peers` and `junto peer` tell\n  \
+draining, unreachable, circuit_open, banned\n                as `junto peers` tells\n  \
 free          may have it at any moment";
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::super::client::connect;
 use super::super::exit::{Exit, Failure, Outcome};
+use super::super::output;
 use crate::api::body::WebhookBody;
 use crate::config::Home;
 use crate::types::TaskId;
@@ -42,7 +43,9 @@ pub(super) async fn run(home: &Home, args: NotifyArgs, json: bool) -> Outcome {
         secret: secret.transpose()?,
     };
     connect(home)?.webhook(args.id, &webhook).await?;
-    if !json {
+    if json {
+        output::json(&serde_json::json!({ "id": args.id.to_string(), "url": webhook.url }))?;
+    } else {
         eprintln!("It is told when the task has ended.");
     }
     Ok(Exit::Done)

@@ -3,7 +3,11 @@
 //! A submission is repeated under the id chosen here until the node has said that it keeps the
 //! task, so a lost answer makes no second task. Waiting survives a restart of the node.
 
+use std::cell::{Cell, RefCell};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -137,9 +141,21 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
     let view = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
     if args.wait {
         let limit = left_until(&view.deadline) + DEADLINE_GRACE;
-        let view = match args.stream {
-            true => await_streaming(home, view, limit).await?,
-            false => await_end(home, view, limit).await?,
+        let id = view.id.clone();
+        let ended = async {
+            match args.stream {
+                true => await_streaming(home, view, limit).await,
+                false => await_end(home, view, limit).await,
+            }
+        };
+        let view = tokio::select! {
+            ended = ended => ended?,
+            _ = tokio::signal::ctrl_c() => {
+                let text = format!("nobody waits for the task {id} any more; it goes on");
+                return Err(Failure::failed(text).hint(format!(
+                    "`junto task watch {id}` follows it, `junto task cancel {id}` gives it up"
+                )));
+            }
         };
         return report_end(home, &view, json).await;
     }
@@ -166,15 +182,29 @@ fn read_input(args: &SubmitArgs) -> Result<Input, Failure> {
     match (&args.input, &args.text) {
         (Some(path), _) if path == Path::new("-") => Input::of_stream(io::stdin().lock(), "stdin"),
         (Some(path), _) => Input::of_file(path),
-        (None, text) => Ok(Input::Small(text.clone().unwrap_or_default().into_bytes())),
+        (None, Some(text)) => Ok(Input::Small(text.clone().into_bytes())),
+        (None, None) if is_fed() => Err(Failure::usage(
+            "something is on stdin, and nothing says what it is for",
+        )
+        .hint("--input - hands it over; --text '' hands over an empty input")),
+        (None, None) => Ok(Input::Small(Vec::new())),
     }
+}
+
+/// Whether stdin is a pipe or a file. It is not read unasked: within a loop it may be the loop's.
+fn is_fed() -> bool {
+    let stdin = io::stdin().as_fd().try_clone_to_owned();
+    let about = stdin.and_then(|stdin| File::from(stdin).metadata());
+    about.is_ok_and(|about| about.file_type().is_fifo() || about.is_file())
 }
 
 /// The task once it has ended.
 async fn await_end(home: &Home, view: TaskView, limit: Duration) -> Result<TaskView, Failure> {
     let spinner = spinner();
+    let waits = Waits::default();
     let ended = end_of(home, view, limit, |view| {
-        spinner.set_message(progress(view))
+        spinner.set_message(progress(view));
+        waits.seen(view);
     })
     .await;
     spinner.finish_and_clear();
@@ -193,6 +223,29 @@ async fn await_streaming(
     ended
 }
 
+/// Says on stderr, where nobody sees the spinner, what a task waits for that nobody has taken.
+#[derive(Default)]
+pub(super) struct Waits {
+    looks: Cell<usize>,
+    told: RefCell<Option<String>>,
+}
+
+impl Waits {
+    /// At the first look it may be about to be given out.
+    pub(super) fn seen(&self, view: &TaskView) {
+        self.looks.set(self.looks.get() + 1);
+        let reason = view.reason.as_ref().filter(|_| view.attempts.is_empty());
+        let Some(reason) = reason.filter(|_| self.looks.get() > 1 && !output::watched()) else {
+            return;
+        };
+        if self.told.borrow().as_ref() != Some(reason) {
+            let reason = output::clean(reason);
+            eprintln!("the task {} waits: {reason}", view.id);
+            self.told.replace(Some(reason));
+        }
+    }
+}
+
 /// The task once it has ended, over restarts of the node; `seen` is shown how it goes.
 pub(super) async fn end_of(
     home: &Home,
@@ -201,6 +254,7 @@ pub(super) async fn end_of(
     seen: impl Fn(&TaskView),
 ) -> Result<TaskView, Failure> {
     let end = Instant::now() + limit;
+    let mut wait = WATCHED_WAIT_MAX;
     while !view.state.is_terminal() {
         seen(&view);
         let left = end.saturating_duration_since(Instant::now());
@@ -211,16 +265,12 @@ pub(super) async fn end_of(
             );
             return Err(Failure::new(Exit::Unreachable, text));
         }
-        let (id, wait) = (
-            view.id.clone(),
-            left.min(if output::watched() {
-                WATCHED_WAIT_MAX
-            } else {
-                END_WAIT_MAX
-            }),
-        );
-        let id = id.as_str();
-        let ask = |client: ApiClient| async move { client.await_task(id, wait).await };
+        let id = view.id.clone();
+        let (id, wait_now) = (id.as_str(), left.min(wait));
+        if !output::watched() {
+            wait = END_WAIT_MAX;
+        }
+        let ask = |client: ApiClient| async move { client.await_task(id, wait_now).await };
         view = keep_asking(home, &WAIT_PAUSES_MS, ask)
             .await
             .map_err(|failure| {
@@ -251,11 +301,11 @@ fn progress(view: &TaskView) -> String {
             output::clean(&attempt.outcome),
             short(&attempt.worker)
         ),
-        None => format!(
-            "{} {}: waiting for a worker",
-            view.capability,
-            view.state.as_str()
-        ),
+        None => {
+            let reason = view.reason.as_deref().unwrap_or("waiting for a worker");
+            let (capability, state) = (&view.capability, view.state.as_str());
+            format!("{capability} {state}: {}", output::clean(reason))
+        }
     }
 }
 

@@ -59,15 +59,15 @@ async fn follow(
 ) -> Result<TaskView, Failure> {
     loop {
         let ask = |client: ApiClient| async move { client.task_events(id, after, NEWS_WAIT).await };
-        let told = keep_asking(home, &WAIT_PAUSES_MS, ask)
-            .await
-            .map_err(|failure| {
-                let hint = match after {
-                    Some(number) => format!("`junto task watch {id} --from {number}` goes on"),
-                    None => format!("`junto task watch {id}` begins anew"),
-                };
-                failure.hint(hint)
-            })?;
+        let told =
+            keep_asking(home, &WAIT_PAUSES_MS, ask)
+                .await
+                .map_err(|failure| match after {
+                    Some(number) => {
+                        failure.hint(format!("`junto task watch {id} --from {number}` goes on"))
+                    }
+                    None => failure,
+                })?;
         line.show(&told)?;
         if told.over {
             line.close(&told.task);

@@ -185,6 +185,7 @@ impl Node {
             registry: self.registry.len(),
             tasks,
             held: self.worker.len(),
+            draining: self.worker.is_draining(),
             storage: "ok".into(),
             guard: self.guard_view(step.now.mono),
             health: self.health_counts(),

@@ -65,7 +65,7 @@ pub(super) async fn all(map: &Map<'_>, progress: &Progress, json: bool) -> Outco
                 bounded(held)?;
                 report.push(part(map, one, result.as_deref()));
             } else if let Some(result) = result {
-                output::bytes(&result)?;
+                progress.beside(|| output::bytes(&result))?;
             }
             next += 1;
         }
@@ -181,7 +181,7 @@ fn destinations(map: &Map<'_>) -> Result<Option<Vec<PathBuf>>, Failure> {
         let mut name = path.file_name().unwrap_or_default().to_owned();
         name.push(".out");
         if !names.insert(name.clone()) {
-            let text = format!("two files are called {}", path.display());
+            let text = format!("two results would be called {}", name.display());
             return Err(Failure::usage(text).hint("with --into the names must differ"));
         }
         files.push(dir.join(name));

@@ -31,7 +31,7 @@ use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Failure, Outcome};
 use super::super::output::show_bytes;
 use super::submit::{DEADLINE_GRACE, end_of};
-use crate::api::body::SubmitBody;
+use crate::api::body::{SubmitBody, TaskListParams};
 use crate::api::client::{ApiClient, ClientError};
 use crate::config::Home;
 use crate::crypto::hash;
@@ -132,6 +132,9 @@ pub(super) async fn run(home: &Home, args: MapArgs, json: bool) -> Outcome {
         desk: Desk::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
     };
+    if args.resume.is_some() {
+        map.is_known().await?;
+    }
     let progress = Progress::new(args.files.len());
     progress.begin(&map.id);
     let gathering = async {
@@ -195,6 +198,25 @@ struct Map<'a> {
 }
 
 impl Map<'_> {
+    /// A map that goes on has tasks here.
+    async fn is_known(&self) -> Result<(), Failure> {
+        let params = TaskListParams {
+            label: Some(self.label()),
+            limit: Some(1),
+            ..TaskListParams::default()
+        };
+        let (found, _) = connect(self.home)?.tasks(&params).await?;
+        if found.is_empty() {
+            let text = format!("no task of the map {} is known here", self.id);
+            return Err(Failure::failed(text).hint("leave --resume out to begin a new one"));
+        }
+        Ok(())
+    }
+
+    fn label(&self) -> String {
+        format!("map={}", self.id)
+    }
+
     /// The tasks as they end.
     fn tasks(&self) -> impl Stream<Item = Result<Ended, Failure>> {
         stream::iter(0..self.args.files.len())
@@ -242,7 +264,7 @@ impl Map<'_> {
             id: Some(task_id(self.id, &digest)),
             needs: args.need.iter().map(ToString::to_string).collect(),
             min_tier: args.min_tier,
-            labels: vec![format!("map={}", self.id)],
+            labels: vec![self.label()],
             priority: args.priority,
             deadline_ms: args.deadline,
             input: Some(BASE64.encode(input)),

@@ -23,7 +23,7 @@ pub(super) struct Progress {
 
 impl Progress {
     pub(super) fn new(total: usize) -> Progress {
-        let template = "{bar:30} {pos}/{len}  {msg}  {elapsed}, {eta} left";
+        let template = "{bar:30} {pos}/{len}  {msg}  {elapsed}";
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = output::watched().then(|| {
@@ -75,6 +75,14 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.println(text),
             None => eprintln!("{text}"),
+        }
+    }
+
+    /// Writes something while the bar is out of the way.
+    pub(super) fn beside<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
         }
     }
 

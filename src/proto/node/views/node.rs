@@ -28,6 +28,9 @@ pub struct StatusView {
     pub tasks: TaskCounts,
     /// Tasks of others that we hold: running, or done and not yet acknowledged.
     pub held: usize,
+    /// Whether it was told to take no more of them.
+    #[serde(default)]
+    pub draining: bool,
     /// `ok`, or why nothing new is accepted: what the disk said when it refused a write.
     pub storage: String,
     #[serde(default)]
