@@ -86,7 +86,7 @@ impl Listing {
         let is_state = |header: &&str| STATES.contains(header);
         Listing {
             table,
-            states: headers.iter().map(|header| is_state(header)).collect(),
+            states: headers.iter().map(is_state).collect(),
             coloured: coloured(),
         }
     }
