@@ -8,7 +8,7 @@ use super::{Manifest, STREAMS_PER_PEER_MAX, cut, idle_at, transfer_key};
 use crate::proto::{RowError, Step};
 use crate::types::limits::{BULK_STREAMS_MAX, TRANSFER_IDLE_MS, TRANSFERS_MAX};
 use crate::types::{BatchId, EntityId, Keyspace, Mono, Now, Row, TransferId, Wall};
-use crate::wire::{ChunkOffer, OfferAnswer, Purpose, cbor};
+use crate::wire::{ChunkOffer, OfferAnswer, Purpose, RefusedFile, cbor};
 
 const RETRY_MS: u64 = 500;
 const RETRY_MAX_MS: u64 = 15_000;
@@ -344,6 +344,13 @@ impl Sends {
             }
             OfferAnswer::Refused(why) if why.is_passing() => {
                 self.again(id, Phase::Offering, step);
+            }
+            // Who does not wait for its input has ended its run, or never had it: what becomes of the
+            // task its result says, or its lease.
+            OfferAnswer::Refused(RefusedFile::Unexpected)
+                if matches!(sent.record.purpose, Some(Purpose::TaskInput { .. })) =>
+            {
+                self.end(id, SentState::Completed, None, step);
             }
             OfferAnswer::Refused(why) => {
                 self.end(id, SentState::Failed, Some(why.as_str().into()), step);

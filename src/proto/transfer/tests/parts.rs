@@ -170,7 +170,7 @@ fn a_sender_hears_what_became_of_a_part_and_keeps_nothing_of_it() {
     bench.send(|s, step| s.answered(id(1), OfferAnswer::Complete, step));
     assert_eq!(bench.brought(), [true]);
     bench.submit(2, 8);
-    let refused = OfferAnswer::Refused(RefusedFile::Unexpected);
+    let refused = OfferAnswer::Refused(RefusedFile::TooLarge);
     bench.send(|s, step| s.answered(id(2), refused, step));
     assert_eq!(bench.brought(), [false]);
     assert_eq!(bench.rows(), 0);
@@ -183,4 +183,18 @@ fn the_same_content_for_two_tasks_is_two_parts_for_their_sender() {
     bench.submit(2, 8);
     assert!(bench.brought().is_empty(), "neither took the other's place");
     assert_eq!(bench.sends.files().count(), 2);
+}
+
+#[test]
+fn an_input_that_its_worker_does_not_wait_for_any_more_is_no_loss() {
+    for (why, arrived) in [
+        (RefusedFile::Unexpected, true),
+        (RefusedFile::TooLarge, false),
+    ] {
+        let mut bench = bench();
+        bench.submit(1, 7);
+        bench.send(|s, step| s.answered(id(1), OfferAnswer::Refused(why), step));
+        assert_eq!(bench.brought(), [arrived], "{why:?}");
+        assert!(bench.sends.file(id(1)).is_none());
+    }
 }
