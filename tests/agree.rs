@@ -12,8 +12,8 @@ use std::time::Duration;
 use junto::types::FencingToken;
 use junto::wire::{
     AcceptAnswer, DelegateItem, Heartbeat, HeartbeatAck, MsgType, Offer, Pong, Promised,
-    RegistryEntries, ResultItem, RevealAnswer, TaskAccept, TaskDelegate, TaskOutcome, TaskResult,
-    TaskReveal, TaskRevealAck, cbor,
+    RegistryEntries, ResultItem, ResultParties, RevealAnswer, TaskAccept, TaskDelegate,
+    TaskOutcome, TaskResult, TaskReveal, TaskRevealAck, cbor,
 };
 use serde_json::Value;
 
@@ -266,15 +266,16 @@ async fn commit_and_lie(liar: &mut Liar, requester: junto::types::EntityId) {
             continue;
         };
         let outcome = |item: &DelegateItem| {
+            let agree = item.agree.unwrap();
             let promised = Promised {
                 requester,
                 worker: liar.identity.entity_id,
                 task: item.task_id,
                 token: item.token,
-                agree: item.agree.unwrap(),
+                agree,
             };
             let commitment = promised.commitment(&salt, b"144\n");
-            TaskOutcome::Committed { commitment }
+            TaskOutcome::Committed { commitment, agree }
         };
         let (task_id, token, outcome): (_, FencingToken, _) = match msg_type {
             MsgType::TaskDelegate => {
@@ -289,14 +290,17 @@ async fn commit_and_lie(liar: &mut Liar, requester: junto::types::EntityId) {
             }
             _ => continue,
         };
-        let result = TaskResult {
-            items: vec![ResultItem {
-                task_id,
-                token,
-                outcome,
-                spent: 0,
-            }],
+        let items = vec![ResultItem {
+            task_id,
+            token,
+            outcome,
+            spent: 0,
+        }];
+        let parties = ResultParties {
+            requester,
+            worker: liar.identity.entity_id,
         };
+        let result = TaskResult::sign(items, &parties, liar.identity.key(), [9; 32]);
         let said = liar.say(MsgType::TaskResult, &cbor::encode(&result)).await;
         assert_eq!(said, Ok(MsgType::TaskResultAck));
         if msg_type == MsgType::TaskReveal {
@@ -343,4 +347,21 @@ async fn who_tells_another_result_than_it_committed_to_is_named() {
     assert_eq!(verdict_of(&view, &cheat)["verdict"], "false_reveal");
     let output = run_at(victim.home(), &["task", "result", id]);
     assert_eq!(output.stdout, b"144\n");
+    // Whoever reads this file sees it too, by the cheat's own signatures.
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("task.proof");
+    let path = file.to_str().unwrap();
+    run_at(victim.home(), &["task", "result", id, "--proof", path]);
+    let shown = json_at(dir.path(), &["inbox", "verify", path]).unwrap();
+    let of_cheat = |of: &&Value| of["from"] == cheat.as_str();
+    let outcomes = shown["outcomes"].as_array().unwrap();
+    let fits: Vec<&Value> = outcomes
+        .iter()
+        .filter(of_cheat)
+        .map(|of| &of["fits"])
+        .collect();
+    assert_eq!(fits, [&Value::Null, &Value::Bool(false)], "{shown}");
+    assert_eq!(outcomes[0]["part_of"], id, "{shown}");
+    let honest = outcomes.iter().filter(|of| of["fits"] == true);
+    assert_eq!(honest.count(), 2, "{shown}");
 }

@@ -912,9 +912,83 @@ def commitments(check):
             part("task"),
             vector["token"].to_bytes(8, "big"),
             part("salt"),
-            H("task result", part("result")),
+            hashlib.sha256(part("result")).digest(),
         )
         check.same("commitment.json", vector, "commitment", computed)
+
+
+def stated(outcome):
+    """What of an outcome is signed, as a proof has it, and its hash."""
+    if outcome == "released":
+        return outcome, H("task outcome", b"released")
+    ((kind, of),) = outcome.items()
+    if kind in ("completed", "revealed"):
+        result = of["result"]
+        said = {"size": len(result), "hash": hashlib.sha256(result).digest()}
+        if kind == "revealed":
+            said["salt"] = of["salt"]
+        parts = [said[name] for name in ("salt", "size", "hash") if name in said]
+    elif kind == "completed_file":
+        said, parts = of, [of["file"]["size"], of["file"]["root"]]
+    elif kind == "handed_over":
+        said = {"suggest": hashlib.sha256(b"".join(of["suggest"])).digest()}
+        parts = [said["suggest"]]
+    elif kind == "failed":
+        said = {
+            "reason": hashlib.sha256(of["reason"].encode()).digest(),
+            "poison": of.get("poison", False),
+        }
+        parts = [said["reason"], bytes([said["poison"]])]
+    else:
+        said, agree = of, of["agree"]
+        parts = [of["commitment"], agree["parent"], agree["round"].to_bytes(4, "big")]
+    parts = [part.to_bytes(8, "big") if isinstance(part, int) else part for part in parts]
+    return {kind: said}, H("task outcome", kind.encode(), *parts)
+
+
+def results(check):
+    """A list of results under one signature, and the proof of each."""
+    vector = check.file("results.json")
+    part = lambda name: bytes.fromhex(vector[name])
+    requester, worker, seed = part("requester"), part("worker"), part("seed")
+    key = ed25519.Ed25519PrivateKey.from_private_bytes(part("key_seed"))
+    body = decode(part("body"))
+    said, leaves = [], []
+    for place, item in enumerate(body["items"]):
+        salt = H("task outcome salt", seed, place.to_bytes(4, "big"))
+        outcome, digest = stated(item["outcome"])
+        said.append((item, outcome, salt))
+        numbers = [n.to_bytes(8, "big") for n in (item["token"], item.get("spent", 0))]
+        leaves.append(
+            H("task outcome leaf", requester, worker, item["task_id"], *numbers, digest, salt)
+        )
+    root, count = root_of(leaves), len(leaves)
+    digest = H("task results", root, count.to_bytes(4, "big"))
+    signature = key.sign(signed("task results", digest))
+    public = raw(key.public_key())
+    check.same("results.json", vector, "signature", signature)
+    proof = {"key": public, "seed": seed, "signature": signature}
+    check.true("a list of results", body["proof"] == proof)
+    check.same("results.json", vector, "leaves", [leaf.hex() for leaf in leaves])
+    for vector in vector["proofs"]:
+        index = vector["index"]
+        item, outcome, salt = said[index]
+        proof = {
+            "requester": requester,
+            "worker": worker,
+            "task": item["task_id"],
+            "token": item["token"],
+            "outcome": outcome,
+            "salt": salt,
+            "index": index,
+            "count": count,
+            "path": path_of(leaves, index),
+            "key": public,
+            "signature": signature,
+        }
+        if "spent" in item:
+            proof["spent"] = item["spent"]
+        check.same("results.json", vector, "proof", encode(proof))
 
 
 def cbor(check):
@@ -952,6 +1026,7 @@ def main():
     json_forms(check)
     transfers(check)
     commitments(check)
+    results(check)
     bodies(check)
     if check.fill:
         check.save()

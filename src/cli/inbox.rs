@@ -1,7 +1,5 @@
 //! `inbox`: what came for the agent of this node.
 
-use std::fs::OpenOptions;
-use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -10,12 +8,13 @@ use serde::Serialize;
 
 use super::client::connect;
 use super::exit::{Exit, Failure, Outcome};
-use super::output;
+use super::proof::Expected;
+use super::{output, proof};
 use crate::api::body::{InboxParams, InboxState, ReplyBody};
 use crate::config::Home;
 use crate::proto::node::{MessageKind, PeerRef};
 use crate::types::{EntityId, MessageId};
-use crate::wire::{EVIDENCE_MAX_CHARS, Evidence, Proven};
+use crate::wire::{Evidence, Proven, TaskEvidence};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboxCommand {
@@ -48,17 +47,23 @@ pub(super) enum InboxCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Check a proof, with nothing but the file. Needs no running node.
-    #[command(after_help = "Example:\n  junto inbox verify order.proof --from ent1...")]
+    /// Check a proof of a message or a task, with nothing but the file. Needs no running node.
+    #[command(
+        after_help = "Examples:\n  junto inbox verify order.proof --from ent1...\n  \
+        junto inbox verify task.proof --result result.txt"
+    )]
     Verify {
         /// The file, or `-` for stdin.
         file: PathBuf,
-        /// It must have been sent by this entity.
+        /// It must have been sent, or signed as a worker, by this entity.
         #[arg(long, value_name = "ENTITY")]
         from: Option<EntityId>,
-        /// It must have been sent to this entity.
+        /// It must have been sent to this entity, or be of a task of this entity's.
         #[arg(long, value_name = "ENTITY")]
         to: Option<EntityId>,
+        /// This file must be the result that a task's proof is of.
+        #[arg(long, value_name = "FILE")]
+        result: Option<PathBuf>,
     },
     /// Be done with messages: they are removed.
     #[command(after_help = "Example:\n  junto inbox ack 0199f3c2-8a51-7e33-b2b5-5d2f2a1f8f10")]
@@ -118,8 +123,16 @@ pub(super) async fn run(home: &Home, command: InboxCommand, json: bool) -> Outco
             }
             Ok(Exit::Done)
         }
-        InboxCommand::Proof { id, out } => proof(home, id, out.as_deref()).await,
-        InboxCommand::Verify { file, from, to } => verify(&file, from, to, json),
+        InboxCommand::Proof { id, out } => show_message(home, id, out.as_deref()).await,
+        InboxCommand::Verify {
+            file,
+            from,
+            to,
+            result,
+        } => {
+            let result = result.as_deref();
+            verify(&file, &Expected { from, to, result }, json)
+        }
         InboxCommand::Ack { id } => {
             let client = connect(home)?;
             for id in &id {
@@ -196,21 +209,9 @@ async fn show(home: &Home, id: MessageId, json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-async fn proof(home: &Home, id: MessageId, out: Option<&Path>) -> Outcome {
+async fn show_message(home: &Home, id: MessageId, out: Option<&Path>) -> Outcome {
     let text = connect(home)?.proof(id).await?;
-    let Some(path) = out else {
-        output::bytes(text.as_bytes())?;
-        return Ok(Exit::Done);
-    };
-    let failed = |error| Failure::failed(format!("{} cannot be written: {error}", path.display()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)
-        .map_err(failed)?;
-    file.write_all(text.as_bytes()).map_err(failed)?;
-    eprintln!("Wrote the proof to {}.", path.display());
-    Ok(Exit::Done)
+    proof::save(&text, out)
 }
 
 /// The document of `inbox verify --json`.
@@ -227,12 +228,20 @@ struct ProvenReport<'a> {
     text: Option<&'a str>,
 }
 
-fn verify(file: &Path, from: Option<EntityId>, to: Option<EntityId>, json: bool) -> Outcome {
-    let text = read_bounded(file)
-        .map_err(|error| Failure::failed(format!("{} does not read: {error}", file.display())))?;
+fn verify(file: &Path, expected: &Expected<'_>, json: bool) -> Outcome {
+    let text = proof::read(file)?;
+    if TaskEvidence::is_in(&text) {
+        return proof::verify_task(&text, expected, json);
+    }
     let proven = Evidence::from_text(&text)
         .and_then(|evidence| evidence.verify())
         .map_err(|error| Failure::failed(error.to_string()))?;
+    if expected.result.is_some() {
+        return Err(Failure::failed(
+            "the proof is of a message: it has no --result",
+        ));
+    }
+    let (from, to) = (expected.from, expected.to);
     for (whose, expected, found) in [("from", from, proven.from), ("to", to, proven.to)] {
         if expected.is_some_and(|expected| expected != found) {
             let text = format!("the message is genuine, but it went {whose} {found}");
@@ -266,20 +275,4 @@ fn show_proven(proven: &Proven, json: bool) -> std::io::Result<()> {
     );
     eprintln!("  id    {} ({})", proven.id, proven.kind.as_str());
     output::payload(&proven.body)
-}
-
-fn read_bounded(file: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    let max = EVIDENCE_MAX_CHARS as u64 + 1;
-    let read = if file == Path::new("-") {
-        std::io::stdin().take(max).read_to_string(&mut text)?
-    } else {
-        std::fs::File::open(file)?
-            .take(max)
-            .read_to_string(&mut text)?
-    };
-    if read > EVIDENCE_MAX_CHARS {
-        return Err(std::io::Error::other("it is too long for a proof"));
-    }
-    Ok(text)
 }

@@ -23,6 +23,7 @@ mod inbox;
 mod init;
 mod key;
 mod output;
+mod proof;
 mod reach;
 mod send;
 mod status;

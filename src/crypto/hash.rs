@@ -22,6 +22,11 @@ pub fn hash(purpose: &str, parts: &[&[u8]]) -> Digest {
     hasher.finalize().into()
 }
 
+/// SHA-256 as every other program computes it, of what people have as a file.
+pub fn sha256(bytes: &[u8]) -> Digest {
+    Sha256::digest(bytes).into()
+}
+
 /// HMAC-SHA-256 of `message` under `key`.
 pub fn hmac(key: &[u8; 32], message: &[u8]) -> Digest {
     mac(key, message).finalize().into_bytes().into()

@@ -1,5 +1,5 @@
-//! Merkle trees over the messages of one record (the shape of RFC 6962): one signature of the
-//! root signs them all, and a path of siblings shows one of them without the others.
+//! Merkle trees over the messages of one record, or the results of one list (the shape of
+//! RFC 6962): one signature of the root signs them all, and a path of siblings shows one of them without the others.
 
 use super::hash::{Digest, hash};
 
@@ -30,21 +30,50 @@ pub fn merkle_root(leaves: &[Digest]) -> Digest {
     level.first().copied().unwrap_or_default()
 }
 
-/// The siblings from leaf `index` up to the root; none for a leaf that is not there.
-pub fn merkle_path(leaves: &[Digest], mut index: usize) -> Option<Vec<Digest>> {
-    if index >= leaves.len() {
-        return None;
-    }
-    let mut level = leaves.to_vec();
-    let mut path = Vec::new();
-    while level.len() > 1 {
-        if let Some(sibling) = level.get(index ^ 1) {
-            path.push(*sibling);
+/// All levels of a tree: for who wants the root and many paths.
+#[derive(Debug, Clone)]
+pub struct MerkleTree {
+    /// The leaves first; the last is the root alone.
+    levels: Vec<Vec<Digest>>,
+}
+
+impl MerkleTree {
+    /// The tree over `leaves`.
+    pub fn over(leaves: Vec<Digest>) -> MerkleTree {
+        let mut levels = vec![leaves];
+        while let Some(level) = levels.last()
+            && level.len() > 1
+        {
+            let mut above = level.clone();
+            rise(&mut above);
+            levels.push(above);
         }
-        rise(&mut level);
-        index /= 2;
+        MerkleTree { levels }
     }
-    Some(path)
+
+    /// As [`merkle_root`].
+    pub fn root(&self) -> Digest {
+        let top = self.levels.last().and_then(|level| level.first());
+        top.copied().unwrap_or_default()
+    }
+
+    /// As [`merkle_path`].
+    pub fn path(&self, mut index: usize) -> Option<Vec<Digest>> {
+        if index >= self.levels[0].len() {
+            return None;
+        }
+        let mut path = Vec::new();
+        for level in &self.levels {
+            path.extend(level.get(index ^ 1));
+            index /= 2;
+        }
+        Some(path)
+    }
+}
+
+/// The siblings from leaf `index` up to the root; none for a leaf that is not there.
+pub fn merkle_path(leaves: &[Digest], index: usize) -> Option<Vec<Digest>> {
+    MerkleTree::over(leaves.to_vec()).path(index)
 }
 
 /// The root that `leaf` at `index` of `count` leads to by `path`; none if the path has not exactly
@@ -98,6 +127,7 @@ mod tests {
         #[test]
         fn the_root_is_that_of_rfc_6962(count in 0_usize..130) {
             prop_assert_eq!(merkle_root(&leaves(count)), by_the_book(&leaves(count)));
+            prop_assert_eq!(MerkleTree::over(leaves(count)).root(), by_the_book(&leaves(count)));
         }
 
         #[test]

@@ -24,7 +24,7 @@ pub use aead::{AeadError, AeadKey, Cipher, TAG_BYTES};
 pub use backup::{Backup, BackupContent, BackupError};
 pub use chain::{Chain, ChainError, ChainHead, ROTATION_BYTES, Rotation, Standing, next_key_hash};
 pub use chunks::{CHUNK_ALIGN_BYTES, ChunkHash, ChunkHasher, ContentHasher, root_of};
-pub use hash::{Digest, hash, hmac, hmac_text, hmac_verify};
+pub use hash::{Digest, hash, hmac, hmac_text, hmac_verify, sha256};
 pub use identity::{Identity, Inception, InceptionError, Keys, Seeds, binding_bytes};
 pub use jitter::{
     JITTER_MAX_US, Jitter, JitterRange, JitterScope, batch_verify_with_jitter, verify_with_jitter,
@@ -32,7 +32,7 @@ pub use jitter::{
 };
 pub use kdf::{EphemeralSecret, Prk, WeakSharedSecret};
 pub use keyfile::{KeyFile, KeyFileError};
-pub use merkle::{merkle_climb, merkle_path, merkle_root};
+pub use merkle::{MerkleTree, merkle_climb, merkle_path, merkle_root};
 pub use passphrase::KdfCost;
 pub use protected::{Protected, lock_refused, scrub_stack};
 pub use sign::{KeyPair, PreparedKey, PublicKey, SigCheck, Signature};

@@ -55,6 +55,11 @@ fn a_requester_that_forgets_what_a_task_demands_is_caught() {
 }
 
 #[test]
+fn a_requester_that_keeps_nothing_that_shows_a_result_is_caught() {
+    assert!(is_caught(Planted::ForgetProof, "T11", 3));
+}
+
+#[test]
 fn a_requester_that_asks_for_results_in_an_open_round_is_caught() {
     assert!(is_caught(Planted::RevealBeforeClose, "A1", 100));
 }

@@ -45,6 +45,8 @@ pub enum Keyspace {
     Webhook = 25,
     /// A payload that is here, by the hash of its content.
     Payload = 26,
+    /// The entry of a worker that signed an outcome of a task of ours, by entity id.
+    TaskWorker = 18,
     /// A file we send, by transfer id.
     SentFile = 40,
     /// The hashes of its chunks.
@@ -59,7 +61,7 @@ pub enum Keyspace {
 
 impl Keyspace {
     /// Every table, for scans.
-    pub const ALL: [Keyspace; 21] = [
+    pub const ALL: [Keyspace; 22] = [
         Keyspace::Meta,
         Keyspace::Task,
         Keyspace::TaskInput,
@@ -81,6 +83,7 @@ impl Keyspace {
         Keyspace::ReceivedFile,
         Keyspace::ReceivedChunks,
         Keyspace::Head,
+        Keyspace::TaskWorker,
     ];
 
     /// The table whose byte this is.

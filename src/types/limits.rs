@@ -216,6 +216,8 @@ pub const BATCH_MAX_MESSAGES: usize = 64;
 pub const BATCH_SOFT_MAX_BYTES: usize = 60 * 1024;
 /// What shows one message to a third party.
 pub const PROOF_MAX_BYTES: usize = TALK_MAX_BYTES + 4 * 1024;
+/// What shows one outcome of a task to a third party.
+pub const RESULT_PROOF_MAX_BYTES: usize = 700;
 /// Messages of a channel that are sent and not acknowledged.
 pub const UNACKED_MAX_MESSAGES: usize = 4_096;
 /// Their bytes: what a message of high priority may have to wait behind.

@@ -1,7 +1,7 @@
 //! What a worker says of its result before it says the result.
 
 use super::AgreePart;
-use crate::crypto::{Digest, hash};
+use crate::crypto::{Digest, hash, sha256};
 use crate::types::{EntityId, FencingToken, TaskId};
 
 /// Whose result a commitment is of, in which attempt at which part of which agreement.
@@ -17,6 +17,11 @@ pub struct Promised {
 impl Promised {
     /// The commitment to `result`, blinded by `salt`: it fits no other result, and nobody else's.
     pub fn commitment(&self, salt: &[u8; 32], result: &[u8]) -> Digest {
+        self.commitment_to(salt, &sha256(result))
+    }
+
+    /// The same of a result with this SHA-256.
+    pub fn commitment_to(&self, salt: &[u8; 32], result: &Digest) -> Digest {
         hash(
             "task commitment",
             &[
@@ -27,7 +32,7 @@ impl Promised {
                 self.task.0.as_bytes(),
                 &self.token.0.to_be_bytes(),
                 salt,
-                &hash("task result", &[result]),
+                result,
             ],
         )
     }

@@ -6,22 +6,24 @@
 //! was (the time is the sender's word), nor that the message arrived. Whoever has stolen a key
 //! can sign with it.
 
-use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::armor::Armor;
 use super::proof::{MessageProof, ProofError};
-use super::{ChannelType, EntryError, SignedEntry, cbor};
+use super::{ChannelType, EntryBody, EntryError, SignedEntry};
 use crate::crypto::PublicKey;
 use crate::types::limits::{ENTRY_MAX_BYTES, PROOF_MAX_BYTES};
 use crate::types::{EntityId, MessageId, Wall};
 
-const BEGIN: &str = "-----BEGIN JUNTO MESSAGE PROOF-----";
-const END: &str = "-----END JUNTO MESSAGE PROOF-----";
-const LINE_CHARS: usize = 64;
 /// Both parts and their frame.
 const EVIDENCE_MAX_BYTES: usize = ENTRY_MAX_BYTES + PROOF_MAX_BYTES + 64;
-/// The same as text, with line ends of any kind and a little around it.
-pub const EVIDENCE_MAX_CHARS: usize = EVIDENCE_MAX_BYTES * 2;
+const ARMOR: Armor = Armor {
+    begin: "-----BEGIN JUNTO MESSAGE PROOF-----",
+    end: "-----END JUNTO MESSAGE PROOF-----",
+    max_bytes: EVIDENCE_MAX_BYTES,
+};
+/// The same as text.
+pub const EVIDENCE_MAX_CHARS: usize = ARMOR.max_chars();
 
 /// A message's proof and its sender's entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,37 +56,33 @@ pub struct Proven {
 /// Why a text shows nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EvidenceError {
-    #[error("this is not a message proof: it begins with {BEGIN}")]
-    NotOne,
+    #[error("this is no proof of that kind: one begins with {0}")]
+    NotOne(&'static str),
     #[error("the proof is cut or altered: it does not read")]
     Unreadable,
-    #[error("the sender's entry is not sound: {0}")]
+    #[error("the signer's entry is not sound: {0}")]
     Entry(#[from] EntryError),
-    #[error("a signature in the sender's entry does not hold: it was altered")]
+    #[error("a signature in the signer's entry does not hold: it was altered")]
     EntrySignature,
-    #[error("the entry is not that of the sender named in the message")]
+    #[error("the entry of who is said to have signed is not there")]
     OtherSender,
-    #[error("the message was signed by a key that is not the sender's")]
+    #[error("it was signed by a key that is not the signer's")]
     OtherKey,
     #[error(transparent)]
     Proof(#[from] ProofError),
 }
 
+/// An entry whose signatures hold.
+pub(super) fn checked_entry(bytes: &[u8]) -> Result<EntryBody, EvidenceError> {
+    let (body, checks) = SignedEntry::parse(bytes)?;
+    let holds = checks.iter().all(crate::crypto::SigCheck::verify);
+    holds.then_some(body).ok_or(EvidenceError::EntrySignature)
+}
+
 impl Evidence {
     /// The text form.
     pub fn to_text(&self) -> String {
-        let encoded = BASE64.encode(&cbor::encode(self));
-        let mut text = format!("{BEGIN}\n");
-        let mut rest = encoded.as_str();
-        while !rest.is_empty() {
-            let (line, after) = rest.split_at(rest.len().min(LINE_CHARS));
-            text.push_str(line);
-            text.push('\n');
-            rest = after;
-        }
-        text.push_str(END);
-        text.push('\n');
-        text
+        ARMOR.write(self)
     }
 
     /// Reads the text form; what stands before and behind it is ignored.
@@ -92,16 +90,7 @@ impl Evidence {
     /// # Errors
     /// [`EvidenceError::NotOne`], [`EvidenceError::Unreadable`].
     pub fn from_text(text: &str) -> Result<Evidence, EvidenceError> {
-        let (_, rest) = text.split_once(BEGIN).ok_or(EvidenceError::NotOne)?;
-        let (encoded, _) = rest.split_once(END).ok_or(EvidenceError::Unreadable)?;
-        if encoded.len() > EVIDENCE_MAX_CHARS {
-            return Err(EvidenceError::Unreadable);
-        }
-        let packed: String = encoded.split_ascii_whitespace().collect();
-        let bytes = BASE64
-            .decode(packed.as_bytes())
-            .map_err(|_| EvidenceError::Unreadable)?;
-        cbor::decode(&bytes, EVIDENCE_MAX_BYTES).map_err(|_| EvidenceError::Unreadable)
+        ARMOR.read(text)
     }
 
     /// Checks everything, with nothing but what is here.
@@ -111,10 +100,7 @@ impl Evidence {
     pub fn verify(&self) -> Result<Proven, EvidenceError> {
         let proof =
             MessageProof::from_bytes(&self.message).map_err(|_| EvidenceError::Unreadable)?;
-        let (body, checks) = SignedEntry::parse(&self.entry)?;
-        if !checks.iter().all(crate::crypto::SigCheck::verify) {
-            return Err(EvidenceError::EntrySignature);
-        }
+        let body = checked_entry(&self.entry)?;
         if body.entity_id != proof.sender_id {
             return Err(EvidenceError::OtherSender);
         }
@@ -146,8 +132,8 @@ mod tests {
     use crate::crypto::{KeyPair, Keys, Rng, Seeds};
     use crate::types::{Priority, SessionId};
     use crate::wire::{
-        BatchContext, BatchHead, ChannelMessage, EntryBody, PeerBinding, ProofParties,
-        decode_batch, encode_batch,
+        BatchContext, BatchHead, ChannelMessage, PeerBinding, ProofParties, decode_batch,
+        encode_batch,
     };
 
     fn keys(seed: u64) -> Keys {

@@ -1,6 +1,7 @@
 //! L1: what travels. The envelope, the bodies of its messages, the error codes, and the one
 //! encoding: deterministic CBOR (RFC 8949 §4.2), checked on the way in.
 
+mod armor;
 mod batch;
 mod bulk;
 pub mod cbor;
@@ -14,8 +15,10 @@ mod json;
 mod left_out;
 mod proof;
 mod registry;
+mod result_proof;
 mod status;
 mod task;
+mod task_evidence;
 mod transfer;
 mod wake;
 
@@ -35,6 +38,7 @@ pub use handshake::{
 pub use json::{JsonError, JsonMessage, JsonPayload};
 pub use proof::{MessageProof, ProofError, ProofParties};
 pub use registry::{Ping, Pong, RegistryEntries, RegistryHave, RegistrySync};
+pub use result_proof::{ListProof, ResultParties, ResultProof, SignedItem, Stated};
 pub use status::{
     AgentPresence, CapabilityQuery, CapabilityResponse, Discovery, FreeSlots, Heartbeat,
     HeartbeatAck, Load, NodeStatus, StatusReport,
@@ -45,6 +49,7 @@ pub use task::{
     RevealItem, TaskAccept, TaskCancel, TaskCancelAck, TaskDelegate, TaskOutcome, TaskProgress,
     TaskProgressAck, TaskRenew, TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck,
 };
+pub use task_evidence::{ProvenOutcome, TASK_EVIDENCE_MAX_CHARS, TaskEvidence};
 pub use transfer::{
     ChunkAnswer, ChunkCancel, ChunkCancelAck, ChunkOffer, OfferAnswer, Purpose, RefusedFile,
 };

@@ -51,9 +51,9 @@ pub struct ProofParties {
 pub enum ProofError {
     #[error("the proof is for another version of the protocol")]
     Version,
-    #[error("the proof's path does not fit its place in the batch")]
+    #[error("the proof's path does not fit its place")]
     Path,
-    #[error("the signature does not hold: the message or the proof was altered")]
+    #[error("the signature does not hold: what was signed or the proof was altered")]
     Signature,
 }
 

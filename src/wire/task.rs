@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::left_out;
+use super::{ListProof, left_out};
 use crate::types::{BootId, Capability, EntityId, FencingToken, FileRef, TaskId};
 
 /// Requester to worker: run these.
@@ -175,11 +175,12 @@ pub enum RenewAnswer {
     Fenced,
 }
 
-/// Worker to requester: these ended.
+/// Worker to requester: these ended, and the worker signs that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskResult {
     pub items: Vec<ResultItem>,
+    pub proof: ListProof,
 }
 
 /// One ended run.
@@ -226,10 +227,11 @@ pub enum TaskOutcome {
         /// Some of them, at most [`SUGGESTED_MAX`](crate::types::limits::SUGGESTED_MAX).
         suggest: Vec<EntityId>,
     },
-    /// The result is fixed and not told yet: a commitment to it.
+    /// The result is fixed and not told yet: a commitment to it, as part of that agreement.
     Committed {
         #[serde(with = "serde_bytes")]
         commitment: [u8; 32],
+        agree: AgreePart,
     },
     /// What was committed to.
     Revealed {

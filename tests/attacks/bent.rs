@@ -1,11 +1,11 @@
 //! Every message with every field bent, as it is and signed or sealed again.
 
 use junto::proto::session::parse;
-use junto::types::{FencingToken, Nonce, TaskId};
+use junto::types::{EntityId, FencingToken, Nonce, TaskId};
 use junto::wire::{
     CancelItem, DelegateItem, MsgType, OutputPart, ProgressItem, RegistryHave, RegistrySync,
-    RenewItem, ResultItem, RevealItem, TaskCancel, TaskDelegate, TaskOutcome, TaskProgress,
-    TaskRenew, TaskResult, TaskReveal, WakeStatus, WakeUp, WakeUpdate, cbor,
+    RenewItem, ResultItem, ResultParties, RevealItem, TaskCancel, TaskDelegate, TaskOutcome,
+    TaskProgress, TaskRenew, TaskResult, TaskReveal, WakeStatus, WakeUp, WakeUpdate, cbor,
 };
 
 use super::liar::{Answer, Liar, Victim};
@@ -245,14 +245,20 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
         ),
         (
             MsgType::TaskResult,
-            cbor::encode(&TaskResult {
-                items: vec![ResultItem {
+            cbor::encode(&TaskResult::sign(
+                vec![ResultItem {
                     task_id,
                     token,
                     outcome,
                     spent: 0,
                 }],
-            }),
+                &ResultParties {
+                    requester: EntityId([7; 32]),
+                    worker: id,
+                },
+                liar.identity.key(),
+                [9; 32],
+            )),
         ),
         (
             MsgType::TaskCancel,

@@ -1,5 +1,6 @@
 //! One body of each kind (section 7).
 
+use junto::crypto::KeyPair;
 use junto::types::{
     BootId, Capability, EntityId, FencingToken, FileRef, Nonce, TaskId, TransferId,
 };
@@ -8,10 +9,10 @@ use junto::wire::{
     CapabilityResponse, ChunkAnswer, ChunkOffer, DelegateItem, Discovery, FreeSlots, Heartbeat,
     HeartbeatAck, Load, NodeStatus, OfferAnswer, Orphan, OutputPart, Ping, ProgressAnswer,
     ProgressItem, Purpose, RefuseReason, RefusedFile, RegistryEntries, RegistryHave, RegistrySync,
-    RenewAnswer, RenewItem, ResultItem, RevealAnswer, RevealItem, StatusReport, TaskAccept,
-    TaskCancel, TaskDelegate, TaskOutcome, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
-    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeStatus, WakeUp, WakeUpAck,
-    WakeUpdate, cbor,
+    RenewAnswer, RenewItem, ResultItem, ResultParties, RevealAnswer, RevealItem, StatusReport,
+    TaskAccept, TaskCancel, TaskDelegate, TaskOutcome, TaskProgress, TaskProgressAck, TaskRenew,
+    TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeStatus, WakeUp,
+    WakeUpAck, WakeUpdate, cbor,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -134,6 +135,10 @@ fn bodies() -> Vec<Value> {
         }),
         ended(TaskOutcome::Committed {
             commitment: [0x57; 32],
+            agree: AgreePart {
+                parent: task_id,
+                round: 1,
+            },
         }),
         ended(TaskOutcome::Revealed {
             salt: [0x58; 32],
@@ -210,7 +215,7 @@ fn bodies() -> Vec<Value> {
         body("task-accept", &refusing),
         body("task-renew", &renew),
         body("task-renew-ack", &renewed),
-        body("task-result", &TaskResult { items: results }),
+        body("task-result", &signed(results)),
         body("task-result-ack", &kept),
         body("task-cancel", &cancel),
     ]
@@ -245,6 +250,19 @@ fn offers_of_files() -> [Value; 3] {
         ),
         body("chunk-answer", &unexpected),
     ]
+}
+
+fn signed(items: Vec<ResultItem>) -> TaskResult {
+    let parties = ResultParties {
+        requester: EntityId([0x11; 32]),
+        worker: EntityId([0x22; 32]),
+    };
+    TaskResult::sign(
+        items,
+        &parties,
+        &KeyPair::from_seed(&[0x44; 32]),
+        [0x66; 32],
+    )
 }
 
 fn reveals_and_progress() -> [Value; 4] {

@@ -5,6 +5,7 @@ mod bodies;
 pub mod files;
 mod identities;
 mod judged;
+mod results;
 mod sessions;
 mod sides;
 mod streams;

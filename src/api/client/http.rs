@@ -80,6 +80,12 @@ impl ApiClient {
         accepted(self.got(self.url(path, &[]), ANSWER_TIMEOUT).await?).await
     }
 
+    /// What is text.
+    pub(super) async fn text(&self, path: &[&str]) -> Result<String, ClientError> {
+        String::from_utf8(read(self.fetch_raw(path).await?).await?)
+            .map_err(|_| ClientError::Other("the node gave a text that is none".into()))
+    }
+
     pub(super) async fn got(&self, url: Url, limit: Duration) -> Result<Response, ClientError> {
         send(self.http.request(Method::GET, url), limit).await
     }

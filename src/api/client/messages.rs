@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::http::{ANSWER_TIMEOUT, WAIT_SLACK, json, read};
+use super::http::{ANSWER_TIMEOUT, WAIT_SLACK, json};
 use super::{ApiClient, ClientError};
 use crate::api::body::{
     InboxParams, MessageBody, ReplyBody, ReportBody, SpokenBody, TalkBody, WAIT_MAX_MS,
@@ -71,9 +71,6 @@ impl ApiClient {
     /// # Errors
     /// See [`ClientError`].
     pub async fn proof(&self, id: impl Display) -> Result<String, ClientError> {
-        let path = ["v1", "inbox", &id.to_string(), "proof"];
-        let response = self.fetch_raw(&path).await?;
-        String::from_utf8(read(response).await?)
-            .map_err(|_| ClientError::Other("the node gave a proof that is no text".into()))
+        self.text(&["v1", "inbox", &id.to_string(), "proof"]).await
     }
 }

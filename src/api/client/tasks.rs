@@ -131,6 +131,14 @@ impl ApiClient {
         self.tell(&path, Some(webhook), ANSWER_TIMEOUT).await
     }
 
+    /// What shows a task's outcome to a third party.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn task_proof(&self, id: impl Display) -> Result<String, ClientError> {
+        self.text(&["v1", "tasks", &id.to_string(), "proof"]).await
+    }
+
     /// Gives a task up.
     ///
     /// # Errors

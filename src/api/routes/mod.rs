@@ -113,6 +113,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(tasks::submit, tasks::list))
         .routes(routes!(tasks::submit_many))
         .routes(routes!(tasks::result))
+        .routes(routes!(tasks::proof))
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::resubmit))
         .routes(routes!(tasks::drop_input))

@@ -214,6 +214,30 @@ pub(super) async fn result(
     Ok((headers, result))
 }
 
+/// What shows a completed task's result to a third party
+///
+/// A text with who ran it for whom under which token, the hash of the result, the worker's
+/// signature and its identity; of work that several did with what each committed to and told.
+/// `junto inbox verify` checks it with nothing else.
+#[utoipa::path(get, path = "/v1/tasks/{id}/proof", tag = "tasks",
+    params(("id" = Uuid, Path, description = "The task's id")),
+    responses(
+        (status = 200, description = "The proof", body = String, content_type = "text/plain"),
+        (status = 404, description = "No such task (`not_found`)",
+            body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "Nothing shows it: it is not completed (`conflict`)",
+            body = Problem, content_type = PROBLEM_JSON),
+    ))]
+pub(super) async fn proof(
+    State(state): State<ApiState>,
+    PathId(id): PathId<TaskId>,
+) -> Result<String, Refused> {
+    match state.call(Command::TaskProof(id)).await? {
+        Reply::TaskProof(evidence) => Ok(evidence.to_text()),
+        _ => Err(Refused::unexpected_reply("task proof")),
+    }
+}
+
 /// Give a task up
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
     params(("id" = Uuid, Path, description = "The task's id")),

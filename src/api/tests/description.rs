@@ -51,6 +51,7 @@ async fn the_description_lists_every_route() {
             "GET /v1/tasks/{id}",
             "GET /v1/tasks/{id}/events",
             "GET /v1/tasks/{id}/input",
+            "GET /v1/tasks/{id}/proof",
             "GET /v1/tasks/{id}/result",
             "GET /v1/transfers",
             "GET /v1/transfers/{id}",

@@ -28,7 +28,7 @@ use crate::proto::node::{
 };
 use crate::runtime::Handle;
 use crate::types::{EntityId, FileRef, PeerId, TaskId};
-use crate::wire::Evidence;
+use crate::wire::{Evidence, TaskEvidence};
 
 /// Nothing here takes longer.
 const SOON: Duration = Duration::from_secs(10);
@@ -223,6 +223,10 @@ fn answer(command: Command) -> CommandResult {
             view: Box::new(message_view(id.0)),
             body: b"hello".to_vec(),
         },
+        Command::TaskProof(_) => Reply::TaskProof(Box::new(TaskEvidence {
+            entries: vec![serde_bytes::ByteBuf::from(*b"an entry")],
+            outcomes: vec![serde_bytes::ByteBuf::from(*b"an outcome")],
+        })),
         Command::MessageProof(_) => Reply::Proof(Box::new(Evidence {
             entry: vec![1],
             message: vec![2],

@@ -1,12 +1,14 @@
 //! `task`: hand over work, follow it, fetch what it came to.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use data_encoding::BASE64;
 use serde::Serialize;
 
 use super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::exit::{Exit, Failure, Outcome};
-use super::output;
+use super::{output, proof};
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{Priority, TaskState};
@@ -49,6 +51,13 @@ apart         does another part of the same work\n  \
 draining, unreachable, circuit_open, banned\n                as `junto peers` tells\n  \
 free          may have it at any moment";
 
+const RESULT_HELP: &str = "\
+Examples:\n  junto task result 01980000-0000-7000-8000-000000000000 > result.txt\n  \
+junto task result 01980000-0000-7000-8000-000000000000 --proof task.proof > result.txt\n  \
+junto inbox verify task.proof --result result.txt\n\n\
+A proof shows which worker signed what result of which task for whom; it does not show that the \
+result is right. `inbox verify` checks it without a node.";
+
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
     /// Hand over a task; prints its id, or with --wait its result.
@@ -78,10 +87,14 @@ pub(super) enum TaskCommand {
         01980000-0000-7000-8000-000000000000\n  junto task drop --all --capability wc")]
     Drop(WhichArgs),
     /// Write a completed task's result to stdout.
-    #[command(
-        after_help = "Example:\n  junto task result 01980000-0000-7000-8000-000000000000 > result.txt"
-    )]
-    Result { id: TaskId },
+    #[command(after_help = RESULT_HELP)]
+    Result {
+        id: TaskId,
+        /// Write what shows to others who signed the result to a file that is not there yet;
+        /// without one to stdout, in place of the result.
+        #[arg(long, value_name = "FILE", num_args = 0..=1)]
+        proof: Option<Option<PathBuf>>,
+    },
 }
 
 /// The document of `task submit --json` and `task result --json`.
@@ -115,11 +128,18 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::Dead(args) => dead::list(home, &args, json).await,
         TaskCommand::Resubmit(args) => dead::resubmit(home, &args, json).await,
         TaskCommand::Drop(args) => dead::drop_all(home, &args, json).await,
-        TaskCommand::Result { id } => result(home, id, json).await,
+        TaskCommand::Result { id, proof } => result(home, id, proof, json).await,
     }
 }
 
-async fn result(home: &Home, id: TaskId, json: bool) -> Outcome {
+async fn result(home: &Home, id: TaskId, proof: Option<Option<PathBuf>>, json: bool) -> Outcome {
+    if let Some(out) = proof {
+        let text = connect(home)?.task_proof(id).await?;
+        proof::save(&text, out.as_deref())?;
+        if out.is_none() {
+            return Ok(Exit::Done);
+        }
+    }
     let view = connect(home)?.task(id).await?;
     if view.state == TaskState::Completed {
         return write_result(home, &view.id, json).await;

@@ -18,7 +18,7 @@ use crate::types::{
     TaskId, TaskKey, TextError, TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
-use crate::wire::{Evidence, WakeStatus, WireError};
+use crate::wire::{Evidence, TaskEvidence, WakeStatus, WireError};
 pub use crate::wire::{Orphan, WakeRequest};
 
 /// A peer as a person names it.
@@ -188,6 +188,8 @@ pub enum Command {
         target: Target,
     },
     TaskResult(TaskId),
+    /// What shows a task's outcome to a third party.
+    TaskProof(TaskId),
     /// A payload that the runtime has written to a file of ours and flushed.
     KeepPayload {
         content: FileRef,
@@ -323,6 +325,7 @@ pub enum Reply {
         body: Vec<u8>,
     },
     Proof(Box<Evidence>),
+    TaskProof(Box<TaskEvidence>),
     Envelope(Vec<u8>),
     Identity(Box<IdentityView>),
     Transfer(Box<TransferView>),

@@ -55,6 +55,7 @@ impl Node {
             }
             Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
+            Command::TaskProof(task) => self.proof_reply(task),
             Command::KeepPayload { content, file } => self.keep_payload(content, file, step),
             Command::Payload(root) => self.payload(&root),
             Command::CancelTask(task) => self.cancel_task(task, step),

@@ -243,9 +243,9 @@ impl Node {
                 ))
             }
             MsgType::TaskResult => {
-                let TaskResult { items } = read(body)?;
-                bounded(items.len())?;
-                let (answers, after) = self.take_results(from, items, step);
+                let list: TaskResult = read(body)?;
+                bounded(list.items.len())?;
+                let (answers, after) = self.take_results(from, list, step)?;
                 Ok((
                     MsgType::TaskResultAck,
                     cbor::encode(&TaskResultAck { answers }),

@@ -36,6 +36,7 @@ mod notify;
 mod outbox;
 mod payloads;
 mod pledges;
+mod proofs;
 mod reach;
 mod saying;
 mod stats;

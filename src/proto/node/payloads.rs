@@ -19,7 +19,7 @@ use crate::types::limits::PAYLOADS_MAX;
 use crate::types::{
     BatchId, EntityId, FencingToken, FileRef, Mono, PayloadFile, RunId, TaskId, TransferId,
 };
-use crate::wire::{AckAnswer, Purpose, RefusedFile, ResultItem, TaskOutcome, cbor};
+use crate::wire::{AckAnswer, Purpose, RefusedFile, TaskOutcome, TaskResult, WireError, cbor};
 
 /// How often is looked at what is to be brought, and what nobody names any more.
 const LOOK_MS: u64 = 250;
@@ -336,16 +336,22 @@ impl Node {
 
     /// Takes what ended. A result whose file is not here is asked for, and taken when it is said
     /// again.
+    ///
+    /// # Errors
+    /// See [`Node::open_results`].
     pub(super) fn take_results(
         &mut self,
         from: EntityId,
-        items: Vec<ResultItem>,
+        list: TaskResult,
         step: &mut Step<'_>,
-    ) -> (Vec<AckAnswer>, BatchId) {
+    ) -> Result<(Vec<AckAnswer>, BatchId), WireError> {
+        let (told, entry) = self.open_results(from, list)?;
+        let entry = entry.to_vec();
         let max = self.config.task.payload_max_bytes;
         let mut pending = Vec::new();
         let (mut taken, mut rests) = (Vec::new(), BatchId::NONE);
-        for (at, item) in items.into_iter().enumerate() {
+        for (at, told) in told.into_iter().enumerate() {
+            let item = &told.item;
             if let TaskOutcome::CompletedFile { file } = &item.outcome
                 && file.size <= max
                 && self.requester.awaits_result(from, item.task_id, item.token)
@@ -362,13 +368,13 @@ impl Node {
                 let written = self.parts.payloads.file(&file.root);
                 rests = rests.max(written.map_or(BatchId::NONE, |(_, written)| written));
             }
-            taken.push(item);
+            taken.push(told);
         }
-        let (mut answers, after) = self.requester.ended(from, taken, step);
+        let (mut answers, after) = self.requester.ended(from, taken, &entry, step);
         for at in pending {
             answers.insert(at, AckAnswer::Pending);
         }
-        (answers, after.max(rests))
+        Ok((answers, after.max(rests)))
     }
 
     /// Brings what tasks need to where they need it, and lets go what none of them names.

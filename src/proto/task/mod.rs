@@ -79,6 +79,8 @@ pub enum Planted {
     AckBeforeFlush,
     /// The requester lets the input of a failed task go.
     ForgetInput,
+    /// The requester keeps nothing that shows a result.
+    ForgetProof,
     /// The worker does not count what its tasks hand on.
     ForgetSpending,
     /// The worker begins parts that its requester has not heard of.

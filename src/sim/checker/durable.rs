@@ -124,6 +124,15 @@ impl Checker {
                         .insert(read_task_id(key)?, value.clone());
                 }
                 WriteOp::Put {
+                    space: Keyspace::TaskWorker,
+                    key,
+                    value,
+                } => self.take_worker(host, key, Some(value))?,
+                WriteOp::Delete {
+                    space: Keyspace::TaskWorker,
+                    key,
+                } => self.take_worker(host, key, None)?,
+                WriteOp::Put {
                     space: Keyspace::Held,
                     key,
                     value,
@@ -168,6 +177,7 @@ impl Checker {
         changed.into_iter().try_for_each(|(id, was)| {
             self.check_terminal(host, id)?;
             self.check_agreement(host, id)?;
+            self.check_proof(host, id, was.as_ref())?;
             self.check_dead(host, id, was.as_ref())
         })
     }
@@ -242,7 +252,7 @@ impl Checker {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> Violation {
+pub(super) fn unreadable(error: impl std::fmt::Display) -> Violation {
     Violation {
         invariant: "T0",
         detail: format!("a row that does not read was written: {error}"),

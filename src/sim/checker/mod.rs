@@ -21,6 +21,8 @@
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
 //! - **B2** What a worker has handed over does not begin there under the token it had.
+//! - **T11** What completed is shown by its worker's signature over this very result, on the disk of
+//!   its requester, with the worker's entry.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
@@ -29,6 +31,7 @@ mod dead;
 mod demands;
 mod durable;
 mod handed;
+mod proofs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -47,6 +50,8 @@ struct Durable {
     /// The sizes of their inputs.
     inputs: BTreeMap<TaskId, u64>,
     results: BTreeMap<TaskId, Vec<u8>>,
+    /// The entries of workers.
+    workers: BTreeMap<EntityId, Vec<u8>>,
     held: BTreeMap<HeldKey, HeldRecord>,
     outcomes: BTreeMap<HeldKey, bool>,
 }

@@ -1,4 +1,4 @@
-//! What is text: a message as JSON, and a message's proof as text.
+//! What is text: a message as JSON, and the proof of a message or a task as text.
 //!
 //! The first byte says which of these the others are.
 //!
@@ -7,12 +7,21 @@
 //!   way it was first written; what one side signs, the other checks.
 //! - A proof that is read is the same after it was written again.
 
-use junto::wire::{Envelope, Evidence, JsonMessage, JsonPayload};
+use junto::crypto::KeyPair;
+use junto::types::{EntityId, FencingToken, TaskId};
+use junto::wire::{
+    Envelope, Evidence, JsonMessage, JsonPayload, ResultItem, ResultParties, ResultProof,
+    TaskEvidence, TaskOutcome, TaskResult,
+};
 
 use super::wire::{self, Reader};
 
 /// The rules of the specification that are read here.
-pub const MESSAGES: &[(&str, Reader)] = &[("evidence", wire::agree::<Evidence>)];
+pub const MESSAGES: &[(&str, Reader)] = &[
+    ("evidence", wire::agree::<Evidence>),
+    ("task-evidence", wire::agree::<TaskEvidence>),
+    ("result-proof", wire::agree::<ResultProof>),
+];
 
 /// Runs one input.
 pub fn run(data: &[u8]) {
@@ -86,6 +95,25 @@ fn envelope(bytes: &[u8]) -> bool {
 const SENDER: &str = "ent1ewychtkegt73b2hfwkvnfjcnjpho4ydlz6jjfeed7xyzkfho2o6q";
 const SESSION: &str = "54e23bc1-eca8-4766-a61c-eaa8c60ddc65";
 
+/// What shows two results of a task, as text.
+fn task_proof() -> String {
+    let parties = ResultParties {
+        requester: EntityId([1; 32]),
+        worker: EntityId([2; 32]),
+    };
+    let item = |n: u8| ResultItem {
+        task_id: TaskId(uuid::Uuid::from_bytes([n; 16])),
+        token: FencingToken(n.into()),
+        outcome: TaskOutcome::Completed { result: vec![n] },
+        spent: 0,
+    };
+    let key = KeyPair::from_seed(&[3; 32]);
+    let list = TaskResult::sign(vec![item(1), item(2)], &parties, &key, [4; 32]);
+    let items = list.open(&parties).expect("it is signed");
+    let proofs = items.into_iter().map(|of| (of.proof, &b"an entry"[..]));
+    TaskEvidence::new(proofs).to_text()
+}
+
 /// One input of each kind that gets far.
 pub fn samples() -> Vec<Vec<u8>> {
     let signature = "07".repeat(64);
@@ -112,11 +140,14 @@ pub fn samples() -> Vec<Vec<u8>> {
         evidence.to_text().replace('\n', "\r\n")
     );
     assert!(wire::evidence(mail.as_bytes()));
+    let task = task_proof();
+    assert!(wire::evidence(task.as_bytes()));
     let mut samples: Vec<Vec<u8>> = lines
         .iter()
         .map(|line| [&[1][..], line.as_bytes()].concat())
         .collect();
     samples.push([&[2][..], mail.as_bytes()].concat());
+    samples.push([&[2][..], task.as_bytes()].concat());
     let mut others = wire::samples().into_iter();
     let error = others.next().expect("an error in clear");
     assert!(envelope(&error));

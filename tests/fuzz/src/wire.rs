@@ -20,8 +20,9 @@ use junto::wire::{
     Confirm, Discovery, EntryBody, Envelope, ErrorBody, Evidence, Handshake, HandshakeAck, Header,
     Heartbeat, HeartbeatAck, JsonMessage, MessageProof, PeerBinding, Ping, Pong, Ready,
     RegistryEntries, RegistrySync, SealedPlain, SignedEntry, StatusReport, TaskAccept, TaskCancel,
-    TaskCancelAck, TaskDelegate, TaskProgress, TaskProgressAck, TaskRenew, TaskRenewAck,
-    TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeUp, WakeUpAck, WakeUpdate, WireError,
+    TaskCancelAck, TaskDelegate, TaskEvidence, TaskProgress, TaskProgressAck, TaskRenew,
+    TaskRenewAck, TaskResult, TaskResultAck, TaskReveal, TaskRevealAck, WakeUp, WakeUpAck,
+    WakeUpdate, WireError,
 };
 use rand::SeedableRng as _;
 use serde::Serialize;
@@ -236,11 +237,17 @@ pub(super) fn json_form(bytes: &[u8]) -> bool {
     true
 }
 
-/// A message's proof as text.
+/// The proof of a message or a task as text.
 pub(super) fn evidence(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return false;
     };
+    if let Ok(evidence) = TaskEvidence::from_text(text) {
+        let again = TaskEvidence::from_text(&evidence.to_text());
+        assert_eq!(again.as_ref(), Ok(&evidence));
+        let _ = evidence.verify();
+        return true;
+    }
     let Ok(evidence) = Evidence::from_text(text) else {
         return false;
     };

@@ -364,5 +364,8 @@ fn an_altered_proof_or_anothers_entry_shows_nothing() {
         ..good
     };
     assert_eq!(other.verify(), Err(EvidenceError::OtherSender));
-    assert_eq!(Evidence::from_text("a letter"), Err(EvidenceError::NotOne));
+    assert_eq!(
+        Evidence::from_text("a letter"),
+        Err(EvidenceError::NotOne("-----BEGIN JUNTO MESSAGE PROOF-----"))
+    );
 }

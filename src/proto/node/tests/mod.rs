@@ -13,6 +13,7 @@ mod meeting;
 mod messages;
 mod parts;
 mod payloads;
+mod proofs;
 mod restarts;
 mod saying;
 mod scores;

@@ -10,7 +10,9 @@ use crate::proto::node::io::Note;
 use crate::proto::task::HeldKey;
 use crate::types::limits::LIST_MAX_ITEMS;
 use crate::types::{BatchId, EntityId, FencingToken, TaskId};
-use crate::wire::{MsgType, RenewItem, ResultItem, TaskOutcome, TaskRenew, TaskResult, cbor};
+use crate::wire::{
+    MsgType, RenewItem, ResultItem, ResultParties, TaskOutcome, TaskRenew, TaskResult, cbor,
+};
 
 impl Node {
     pub(super) fn send_renewal(
@@ -86,7 +88,12 @@ impl Node {
             .iter()
             .map(|item| (item.task_id, item.token))
             .collect();
-        let body = cbor::encode(&TaskResult { items });
+        let parties = ResultParties {
+            requester,
+            worker: self.identity.entity_id,
+        };
+        let list = TaskResult::sign(items, &parties, self.identity.key(), step.nonce().0);
+        let body = cbor::encode(&list);
         let kind = Kind::Results {
             requester,
             tasks: tasks.clone(),

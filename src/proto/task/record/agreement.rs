@@ -87,6 +87,9 @@ pub struct PartRecord {
     /// The networks that the newest attempt's worker is in.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub networks: Vec<ByteBuf>,
+    /// What shows its worker's commitment to others: a `ResultProof`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<ByteBuf>,
 }
 
 impl AgreementRecord {

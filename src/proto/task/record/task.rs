@@ -3,7 +3,7 @@
 use std::ops::Not;
 
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
+use serde_bytes::{ByteArray, ByteBuf};
 
 use super::{
     AgreementRecord, Considered, HeldKey, PartRecord, RowError, SpentRecord, VERSION, read_version,
@@ -104,6 +104,9 @@ pub struct TaskRecord {
     /// The token under which the result came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_token: Option<FencingToken>,
+    /// What shows its result to others: a `ResultProof`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ByteBuf>,
     /// Several workers do it: what their parts have come to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<Box<AgreementRecord>>,
@@ -232,6 +235,7 @@ impl TaskRecord {
             stream,
             result_bytes: None,
             result_token: None,
+            proof: None,
             agreement: None,
             part: None,
         }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::record::TaskRecord;
 use super::super::{RowError, forget_at};
+use super::witness::witness_of;
 use super::{Handed, Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
-use crate::types::{BatchId, Keyspace, Now, Row, TaskId, TaskState};
+use crate::types::{BatchId, EntityId, Keyspace, Now, Row, TaskId, TaskState};
 
 impl Requester {
     /// Takes one stored row back; rows of other keyspaces are left alone. Call
@@ -34,6 +35,9 @@ impl Requester {
                 }
                 if record.result_file.is_some() {
                     self.files.results.insert(record.id);
+                }
+                if let Some(worker) = witness_of(&record) {
+                    self.witnesses.took(worker);
                 }
                 let left_ms = record.deadline.0.saturating_sub(now.wall.0);
                 let task = Task {
@@ -69,6 +73,13 @@ impl Requester {
                         }
                     }
                 }
+            }
+            Keyspace::TaskWorker => {
+                let worker = row.key.as_slice().try_into().map_err(|_| RowError {
+                    what: "task's worker",
+                    why: "its key has another length".into(),
+                })?;
+                self.witnesses.load(EntityId(worker), &row.value);
             }
             _ => {}
         }
@@ -210,7 +221,7 @@ impl Requester {
         task.phase = phase;
     }
 
-    /// Checks T4, T7 and T9 on this log.
+    /// Checks T4, T7, T9 and T11 on this log.
     ///
     /// # Errors
     /// The first violation.
@@ -265,6 +276,7 @@ impl Requester {
         let promised = self.promised.values();
         let at_workers: usize = held.chain(promised).map(BTreeSet::len).sum();
         self.check_agreements()?;
+        self.check_witnesses()?;
         Violation::unless(indexed + at_workers == self.tasks.len(), "T7", || {
             format!(
                 "{indexed} waiting or over and {at_workers} at workers of {}",

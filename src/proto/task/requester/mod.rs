@@ -19,6 +19,7 @@ mod reports;
 mod said;
 mod spending;
 mod submit;
+mod witness;
 
 use self::handed::Handed;
 use self::pace::Pace;
@@ -266,6 +267,7 @@ pub struct Requester {
     /// Of the results kept.
     result_bytes: usize,
     files: files::Files,
+    witnesses: witness::Witnesses,
     /// Of what runs said, kept for who watches.
     said_bytes: usize,
     effects: Vec<RequesterEffect>,
@@ -308,6 +310,7 @@ impl Requester {
             input_bytes: 0,
             result_bytes: 0,
             files: files::Files::default(),
+            witnesses: witness::Witnesses::default(),
             said_bytes: 0,
             effects: Vec::new(),
             ends: Vec::new(),
@@ -461,6 +464,7 @@ impl Requester {
                 self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
                 self.uncount(task.counted);
                 self.files.results.remove(&id);
+                self.drop_proof(&task.record, step);
                 if let Some(key) = &task.record.key {
                     self.by_key.remove(key);
                 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::assign::state_at;
+use super::witness::Signed;
 use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
 use crate::types::limits::{PAYLOAD_MAX_BYTES, REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
-use crate::wire::{AckAnswer, RenewAnswer, RenewItem, ResultItem, TaskOutcome};
+use crate::wire::{AckAnswer, RenewAnswer, RenewItem, SignedItem, TaskOutcome};
 
 /// Workers whose boot ids are remembered, and how many of each.
 const LIVES_MAX: usize = 4_096;
@@ -124,16 +125,22 @@ impl Requester {
         }
     }
 
-    /// A run ended. Returns the answers, and what they rest on.
+    /// Runs ended, as `worker` says under its signature; `entry` says that the signature is its
+    /// own. Returns the answers, and what they rest on.
     pub fn ended(
         &mut self,
         worker: EntityId,
-        items: Vec<ResultItem>,
+        told: Vec<SignedItem>,
+        entry: &[u8],
         step: &mut Step<'_>,
     ) -> (Vec<AckAnswer>, BatchId) {
         let mut after = BatchId::NONE;
-        let mut answers = Vec::with_capacity(items.len());
-        for item in items {
+        let mut answers = Vec::with_capacity(told.len());
+        for SignedItem { item, proof } in told {
+            let signed = Signed {
+                proof: &proof,
+                entry,
+            };
             let (id, token) = (item.task_id, item.token);
             let Some(task) = self.tasks.get(&id) else {
                 answers.push(AckAnswer::Fenced);
@@ -141,7 +148,7 @@ impl Requester {
             };
             if let Some(part) = &task.record.part {
                 let whole = part.parent;
-                answers.push(self.part_ended(worker, item, step));
+                answers.push(self.part_ended(worker, item, signed, step));
                 let rows = [id, whole].into_iter().filter_map(|id| self.tasks.get(&id));
                 after = rows.map(|task| task.written).fold(after, BatchId::max);
                 continue;
@@ -159,7 +166,7 @@ impl Requester {
                 AckAnswer::Fenced
             } else if self.is_current(id, token, worker) || self.skips_fencing(id) {
                 self.settle_spending(id, worker, item.spent, step);
-                self.take(id, token, outcome, step);
+                self.take(id, token, outcome, signed, step);
                 AckAnswer::Kept
             } else {
                 self.settle_late(id, token, worker, item.spent, step);
@@ -176,6 +183,7 @@ impl Requester {
         id: TaskId,
         token: FencingToken,
         outcome: TaskOutcome,
+        signed: Signed<'_>,
         step: &mut Step<'_>,
     ) {
         let record = &mut self.tasks.get_mut(&id).expect("the caller found it").record;
@@ -195,6 +203,7 @@ impl Requester {
                     result.clone(),
                 );
                 task.result = Some(result);
+                self.keep_proof(id, signed, step);
                 self.judge(id, AttemptEnd::Completed, step);
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);
@@ -205,6 +214,7 @@ impl Requester {
                 task.record.result_token = Some(token);
                 task.record.result_file = Some(file);
                 self.files.results.insert(id);
+                self.keep_proof(id, signed, step);
                 self.judge(id, AttemptEnd::Completed, step);
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);

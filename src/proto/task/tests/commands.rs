@@ -160,9 +160,10 @@ impl World {
                 });
             }
             Message::Results(items) => {
-                let told = items.clone();
-                let (answers, after) = self.ours(|core, step| core.ended(from, items, step));
-                self.tell_worker(at, after, Message::Kept(told, answers));
+                let sent = items.clone();
+                let (said, entry) = (told(from, items), entry_of(from));
+                let (answers, after) = self.ours(|core, step| core.ended(from, said, &entry, step));
+                self.tell_worker(at, after, Message::Kept(sent, answers));
             }
             Message::Kept(items, answers) => self.acknowledged(at, &items, Some(&answers)),
             Message::Cancel(items) => {

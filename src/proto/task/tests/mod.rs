@@ -14,8 +14,9 @@ use std::collections::BTreeMap;
 
 use self::shell::Side;
 use super::*;
+use crate::crypto::KeyPair;
 use crate::types::{BootId, Capability, EntityId, FencingToken, Marks, Priority, TaskId};
-use crate::wire::{Offer, TaskOutcome};
+use crate::wire::{Offer, ResultItem, ResultParties, SignedItem, TaskOutcome, TaskResult};
 
 /// The requester of every test.
 const US: EntityId = EntityId([0; 32]);
@@ -88,6 +89,25 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
         renew_ms: 5_000,
         first_run,
     }
+}
+
+/// What `worker` says under its signature.
+fn told(worker: EntityId, items: Vec<ResultItem>) -> Vec<SignedItem> {
+    let parties = ResultParties {
+        requester: US,
+        worker,
+    };
+    let list = TaskResult::sign(items, &parties, &key_of(worker), [0; 32]);
+    list.open(&parties).expect("it is signed")
+}
+
+fn key_of(worker: EntityId) -> KeyPair {
+    KeyPair::from_seed(&worker.0)
+}
+
+/// What stands for the entry of `worker`: the core looks at no more of it than its key.
+fn entry_of(worker: EntityId) -> Vec<u8> {
+    [&b"entry of "[..], &worker.0].concat()
 }
 
 fn completed() -> TaskOutcome {

@@ -3,6 +3,7 @@
 use data_encoding::HEXLOWER;
 
 use super::*;
+use crate::proto::task::record::PartRecord;
 use crate::types::{Keyspace, Mono, Now, Row, TaskState, Wall};
 use crate::wire::cbor;
 
@@ -90,6 +91,28 @@ fn a_task_row_of_version_1_keeps_reading() {
     assert_eq!(record.attempts[0].outcome, "lost: its lease ran out");
     assert_eq!(record.attempts[0].ended, Some(NOW.wall + 20_000));
     assert_eq!(record.to_row(), raised(TASK_ROW), "and is written as 2");
+}
+
+/// What shows results stands in rows of version 2 as bytes that are read when they are asked for.
+const PROOF_ROW_FIELDS: &str = "6570726f6f664470726f6f";
+const COMMITMENT_FIELDS: &str = "6a636f6d6d69746d656e744470726f6f";
+
+#[test]
+fn what_shows_a_result_stands_in_the_tasks_row_where_it_always_did() {
+    let mut record = TaskRecord::from_row(&bytes(TASK_ROW)).expect("version 1");
+    record.proof = Some(serde_bytes::ByteBuf::from(*b"proo"));
+    record.part = Some(Box::new(PartRecord {
+        parent: task_id(2),
+        round: 1,
+        networks: Vec::new(),
+        commitment: record.proof.clone(),
+    }));
+    let row = record.to_row();
+    for fields in [PROOF_ROW_FIELDS, COMMITMENT_FIELDS] {
+        let fields = bytes(fields);
+        assert!(row.windows(fields.len()).any(|at| at == fields));
+    }
+    assert_eq!(TaskRecord::from_row(&row).expect("its own"), record);
 }
 
 #[test]

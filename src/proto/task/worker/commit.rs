@@ -73,7 +73,7 @@ impl Worker {
             agree,
         };
         let commitment = promised.commitment(salt, result);
-        Some(TaskOutcome::Committed { commitment })
+        Some(TaskOutcome::Committed { commitment, agree })
     }
 
     #[cfg(test)]

@@ -308,6 +308,7 @@ impl Requester {
             parent: whole,
             round,
             networks: Vec::new(),
+            commitment: None,
         }));
         let task = Task {
             record: part_record,

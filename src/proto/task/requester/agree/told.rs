@@ -2,6 +2,7 @@
 
 use serde_bytes::ByteArray;
 
+use super::super::witness::Signed;
 use super::super::{Phase, Requester};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
@@ -25,6 +26,7 @@ impl Requester {
         &mut self,
         worker: EntityId,
         item: ResultItem,
+        signed: Signed<'_>,
         step: &mut Step<'_>,
     ) -> AckAnswer {
         let ResultItem {
@@ -45,7 +47,12 @@ impl Requester {
         let Some(promise) = promise else {
             return match outcome {
                 _ if !self.is_current(id, token, worker) => AckAnswer::Fenced,
-                TaskOutcome::Committed { commitment } => {
+                TaskOutcome::Committed { agree, .. } if Some(agree) != self.agree_part(id) => {
+                    self.fail(id, "it committed to a part of something else", step);
+                    AckAnswer::Kept
+                }
+                TaskOutcome::Committed { commitment, .. } => {
+                    self.keep_proof(id, signed, step);
                     let commitment = ByteArray::new(commitment);
                     let promise = PromiseRecord {
                         worker,
@@ -64,7 +71,7 @@ impl Requester {
                 outcome @ (TaskOutcome::Failed { .. }
                 | TaskOutcome::Released
                 | TaskOutcome::HandedOver { .. }) => {
-                    self.take(id, token, outcome, step);
+                    self.take(id, token, outcome, signed, step);
                     AckAnswer::Kept
                 }
             };
@@ -73,13 +80,14 @@ impl Requester {
             return AckAnswer::Fenced;
         }
         match (outcome, verdict) {
-            (TaskOutcome::Committed { commitment }, Verdict::Committed)
+            (TaskOutcome::Committed { commitment, .. }, Verdict::Committed)
                 if promise.commitment == ByteArray::new(commitment) =>
             {
                 AckAnswer::Kept
             }
             (TaskOutcome::Revealed { .. }, Verdict::Revealed) => AckAnswer::Kept,
             (TaskOutcome::Revealed { salt, result }, Verdict::Committed) if closed && open => {
+                self.keep_proof(id, signed, step);
                 self.revealed(whole, id, asked.compare, &promise, &salt, result, step);
                 AckAnswer::Kept
             }

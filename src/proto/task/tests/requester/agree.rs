@@ -31,6 +31,13 @@ fn salt(part: Part) -> [u8; 32] {
     part.of.0.0
 }
 
+fn agree(part: Part) -> AgreePart {
+    AgreePart {
+        parent: task_id(1),
+        round: part.round,
+    }
+}
+
 fn commitment(part: Part, result: &[u8]) -> [u8; 32] {
     let (worker, task, token) = part.of;
     let promised = Promised {
@@ -38,10 +45,7 @@ fn commitment(part: Part, result: &[u8]) -> [u8; 32] {
         worker,
         task,
         token,
-        agree: AgreePart {
-            parent: task_id(1),
-            round: part.round,
-        },
+        agree: agree(part),
     };
     promised.commitment(&salt(part), result)
 }
@@ -69,8 +73,8 @@ impl Side<Requester> {
     }
 
     fn commits(&mut self, part: Part, result: &[u8]) -> AckAnswer {
-        let commitment = commitment(part, result);
-        let answer = self.result(part.of, TaskOutcome::Committed { commitment });
+        let (commitment, agree) = (commitment(part, result), agree(part));
+        let answer = self.result(part.of, TaskOutcome::Committed { commitment, agree });
         self.kept(Requester::tick);
         answer
     }
@@ -167,11 +171,15 @@ fn a_result_is_asked_for_behind_the_close_and_no_sooner() {
     let item = ResultItem {
         task_id: parts[1].of.1,
         token: parts[1].of.2,
-        outcome: TaskOutcome::Committed { commitment },
+        outcome: TaskOutcome::Committed {
+            commitment,
+            agree: agree(parts[1]),
+        },
         spent: 0,
     };
+    let (said, entry) = (told(entity(2), vec![item]), entry_of(entity(2)));
     let (_, kept) = ours.step(|core, step| {
-        let answered = core.ended(entity(2), vec![item], step);
+        let answered = core.ended(entity(2), said, &entry, step);
         core.tick(step);
         answered
     });

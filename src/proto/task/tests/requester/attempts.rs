@@ -1,6 +1,7 @@
 //! Attempts: what ends one, what it costs, and whose word is taken.
 
 use super::*;
+use crate::wire::AgreePart;
 
 #[test]
 fn an_offer_leaves_only_after_its_token_is_stored() {
@@ -114,7 +115,13 @@ fn a_commitment_that_nobody_asked_for_is_fenced_and_the_run_goes_on() {
     ours.answer(offer, boot(1), AcceptAnswer::Accepted);
     let commitment = [7; 32];
     for unasked in [
-        TaskOutcome::Committed { commitment },
+        TaskOutcome::Committed {
+            commitment,
+            agree: AgreePart {
+                parent: id,
+                round: 1,
+            },
+        },
         TaskOutcome::Revealed {
             salt: [8; 32],
             result: b"2".to_vec(),

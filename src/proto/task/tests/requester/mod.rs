@@ -9,6 +9,7 @@ mod events;
 mod files;
 mod handed;
 mod leases;
+mod proofs;
 mod queue;
 mod said;
 mod spending;
@@ -16,9 +17,7 @@ mod spending;
 use super::*;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, RESULT_MAX_BYTES, TERMINAL_KEEP_MS};
 use crate::types::{BatchId, Keyspace, TaskState, Wall};
-use crate::wire::{
-    AcceptAnswer, AckAnswer, CancelItem, RefuseReason, RenewAnswer, RenewItem, ResultItem,
-};
+use crate::wire::{AcceptAnswer, AckAnswer, CancelItem, RefuseReason, RenewAnswer, RenewItem};
 
 type Offered = (EntityId, TaskId, FencingToken);
 
@@ -94,7 +93,9 @@ impl Side<Requester> {
             outcome,
             spent: 0,
         }];
-        self.kept(|core, step| core.ended(worker, items, step)).0[0]
+        let (said, entry) = (told(worker, items), entry_of(worker));
+        self.kept(|core, step| core.ended(worker, said, &entry, step))
+            .0[0]
     }
 
     fn wait(&mut self, ms: u64) {

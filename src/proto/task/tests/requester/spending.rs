@@ -45,8 +45,9 @@ impl Side<Requester> {
             outcome: failed(),
             spent,
         };
+        let (said, entry) = (told(worker, vec![item]), entry_of(worker));
         let answer = self
-            .kept(|core, step| core.ended(worker, vec![item], step))
+            .kept(|core, step| core.ended(worker, said, &entry, step))
             .0[0];
         self.core.check().expect("T7");
         answer

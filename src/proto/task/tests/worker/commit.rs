@@ -29,7 +29,7 @@ impl Side<Worker> {
         };
         self.ended(run, completed());
         match self.core.outcome(key(1)) {
-            Some(TaskOutcome::Committed { commitment }) => commitment,
+            Some(TaskOutcome::Committed { commitment, .. }) => commitment,
             other => panic!("{other:?}"),
         }
     }
@@ -103,7 +103,9 @@ fn a_restart_forgets_that_it_was_asked_and_nothing_else() {
     theirs.asked(1);
     theirs.restart(worker_config(1, FIRST_RUN + 100));
     let again = theirs.core.outcome(key(1));
-    assert_eq!(again, Some(TaskOutcome::Committed { commitment }));
+    let same =
+        matches!(again, Some(TaskOutcome::Committed { commitment: c, .. }) if c == commitment);
+    assert!(same, "{again:?}");
     assert_eq!(
         theirs.handed_over(0),
         [(task_id(1), token(1))],
@@ -142,7 +144,7 @@ fn a_part_given_again_under_a_new_token_is_committed_to_anew() {
     theirs.asked(1);
     assert_eq!(theirs.offered(part(1, 2)), AcceptAnswer::Accepted);
     match theirs.core.outcome(key(1)) {
-        Some(TaskOutcome::Committed { commitment }) => assert_ne!(commitment, first),
+        Some(TaskOutcome::Committed { commitment, .. }) => assert_ne!(commitment, first),
         other => panic!("not asked for under this token: {other:?}"),
     }
     assert_eq!(theirs.handed_over(0), [(task_id(1), token(2))]);

@@ -1,0 +1,73 @@
+//! **T11** on the disks: what completed can be shown to somebody else.
+
+use super::durable::unreadable;
+use super::{Checked, Checker};
+use crate::proto::Violation;
+use crate::proto::node::TaskState;
+use crate::proto::task::TaskRecord;
+use crate::types::{EntityId, TaskId};
+use crate::wire::{ResultProof, Stated, TaskEvidence, TaskOutcome};
+
+impl Checker {
+    /// The entry of a worker was written, or let go.
+    pub(super) fn take_worker(
+        &mut self,
+        host: usize,
+        key: &[u8],
+        entry: Option<&Vec<u8>>,
+    ) -> Checked {
+        let worker = EntityId(key.try_into().map_err(unreadable)?);
+        let workers = &mut self.durable[host].workers;
+        match entry {
+            Some(entry) => workers.insert(worker, entry.clone()),
+            None => workers.remove(&worker),
+        };
+        Ok(())
+    }
+
+    /// A batch wrote the task's row: how it was before, and how it is.
+    pub(super) fn check_proof(&self, host: usize, id: TaskId, was: Option<&TaskRecord>) -> Checked {
+        let durable = &self.durable[host];
+        let Some(record) = durable.tasks.get(&id) else {
+            return Ok(());
+        };
+        let before = was.is_some_and(|was| was.state == TaskState::Completed);
+        // What several agreed on is shown by its parts.
+        if record.state != TaskState::Completed || record.agreement.is_some() || before {
+            return Ok(());
+        }
+        let shown = self.shown(host, record);
+        Violation::unless(shown.is_some(), "T11", || {
+            format!("nothing on the disk of node {host} shows what {id} came to")
+        })
+    }
+
+    fn shown(&self, host: usize, record: &TaskRecord) -> Option<()> {
+        let durable = &self.durable[host];
+        let read =
+            |bytes: &Option<serde_bytes::ByteBuf>| ResultProof::from_bytes(bytes.as_ref()?).ok();
+        let proof = read(&record.proof)?;
+        let entry = durable.workers.get(&proof.worker)?;
+        let evidence = TaskEvidence::new([(proof.clone(), &entry[..])]);
+        evidence.verify().ok()?;
+        let result = durable.results.get(&record.id).cloned();
+        let right = match (record.result_file, result) {
+            (Some(file), _) => Some(Stated::CompletedFile { file }),
+            (None, Some(result)) if record.part.is_none() => {
+                Some(Stated::of(&TaskOutcome::Completed { result }))
+            }
+            // The result of a part that agrees is its whole's.
+            _ => None,
+        };
+        let fits = right.is_none_or(|right| right == proof.outcome)
+            && (proof.task, Some(proof.token)) == (record.id, record.result_token)
+            && proof.requester == self.entities[host]
+            && Some(proof.worker) == record.worker;
+        let part = record.part.as_deref();
+        let opens = match part {
+            Some(part) => proof.opens(&read(&part.commitment)?)?,
+            None => true,
+        };
+        (fits && opens).then_some(())
+    }
+}
