@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use support::eventually;
 use support::node::Node;
@@ -125,4 +125,86 @@ fn what_waits_at_a_worker_survives_its_kill() {
         ids.iter().all(|id| attempts(id) == 1),
         "nobody else was tried"
     );
+}
+
+#[test]
+fn a_capability_whose_agent_is_gone_takes_nothing_until_it_is_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs");
+    let pull = "[serve.job]\npull = true\nunattended_after = '3s'\n";
+    let gone = Node::new("gone").settings(pull).up();
+    let asks = Node::new("asks").knows(Some(&gone)).up();
+    asks.await_peer("gone");
+    // The agent is there for a moment, and takes nothing.
+    let (status, none) = gone.post("/v1/tasks/claim", &json!({}));
+    assert_eq!((status, none), (200, json!([])));
+    let first = asks.hand_over(1);
+    eventually("the node takes the task", LONG, || {
+        (asks.stand(&first, "working") == 1).then_some(())
+    });
+    std::thread::sleep(Duration::from_secs(3));
+    let second = asks.hand_over(1);
+    eventually("it takes no more", LONG, || {
+        let task = asks.task(&second[0]);
+        (task["considered"][0]["why"] == "unattended").then_some(())
+    });
+    assert_eq!(asks.stand(&first, "working"), 1, "there is nobody else");
+
+    let mut idle = Node::new("idle")
+        .knows(Some(&gone))
+        .settings(&serving(&runs, 4, 0, 0))
+        .up();
+    asks.await_all(&[&first[..], &second].concat());
+    assert_eq!(lines(&runs).len(), 2);
+    let said = asks.task(&first[0])["attempts"][0]["outcome"].clone();
+    let entity = idle.entity();
+    let expected = format!("handed over: no agent fetches it there while {entity} is idle");
+    assert_eq!(said, expected);
+
+    idle.kill();
+    let third = asks.hand_over(1);
+    let (status, claimed) = gone.post("/v1/tasks/claim", &json!({ "wait_ms": 50_000 }));
+    assert_eq!(
+        (status, &claimed[0]["id"]),
+        (200, &json!(third[0])),
+        "{claimed}"
+    );
+}
+
+#[test]
+fn an_agent_that_extends_its_claim_says_how_far_it_is() {
+    let agent = Node::new("agent")
+        .settings("[serve.job]\npull = true\n")
+        .up();
+    let asks = Node::new("asks").knows(Some(&agent)).up();
+    asks.await_peer("agent");
+    let task = asks.json(&["task", "submit", "job", "--text", "x", "--stream"]);
+    let id = task["id"].as_str().unwrap();
+    let (_, claimed) = agent.post("/v1/tasks/claim", &json!({ "wait_ms": 30_000 }));
+    let path = format!("/v1/tasks/{id}/extend");
+    let claim = claimed[0]["claim"].as_str().unwrap();
+    let say = |more: Value| {
+        let mut body = json!({ "claim": claim });
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        agent.post(&path, &body).0
+    };
+    assert_eq!(say(json!({ "percent": 101 })), 400);
+    assert_eq!(say(json!({ "note": "x".repeat(257) })), 400);
+    assert_eq!(
+        say(json!({ "percent": 40, "note": "half of it read" })),
+        204
+    );
+    eventually("the requester hears of it", LONG, || {
+        let (_, events) = asks.call(Method::GET, &format!("/v1/tasks/{id}/events"), None);
+        let events: Value = serde_json::from_str(&events).unwrap();
+        let events = events["events"].as_array().unwrap().clone();
+        let progress = events
+            .into_iter()
+            .find(|event| event["kind"] == "progress")?;
+        let told = (&progress["percent"], &progress["note"]);
+        assert_eq!(told, (&json!(40), &json!("half of it read")));
+        Some(())
+    });
 }

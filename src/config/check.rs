@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::duration::show_duration_ms;
 use super::error::Fault;
+use super::sections::UNATTENDED_MS;
 use super::size::show_size;
 use super::{
     AgentSection, Config, HealthSection, LimitsSection, ServeSection, TaskSection, TransferSection,
@@ -113,6 +114,12 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     check_count(&key("queue"), serve.queue, 0, SERVE_QUEUE_MAX)?;
     check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)?;
     check_size(&key("output"), serve.output_max_bytes, 1, PAYLOAD_MAX_BYTES)?;
+    let after_ms = serve.unattended_after_ms;
+    check_time(&key("unattended_after"), after_ms, 0, DAY_MS)?;
+    if after_ms != UNATTENDED_MS && !serve.pull {
+        let what = "is for pull only: leave it out here";
+        return Err(Fault::new(key("unattended_after"), what));
+    }
     let grace_max_ms = 60 * SECOND_MS;
     check_time(&key("stop_grace"), serve.stop_grace_ms, 0, grace_max_ms)?;
     if let Some(memory) = serve.memory_max_bytes {

@@ -8,6 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::Deserialize;
 
+pub(super) use serve::UNATTENDED_MS;
 pub use serve::{AgentSection, ServeSection};
 
 use super::value;

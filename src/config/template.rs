@@ -56,7 +56,8 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # that each run gets an empty folder of its own; delegate = true lets who does a task hand on parts of
 # it, with `junto task submit` or the API, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
 # posted there, the result is the body of the answer. Or pull = true: agents fetch the tasks with
-# POST /v1/tasks/claim.)
+# POST /v1/tasks/claim; unattended_after = "1m" is how long without one that does until no more are
+# taken, 0s: they are taken in any case.)
 
 [agent]
 # Who answers what others say to this node's agent; without anything: `junto inbox` keeps it.

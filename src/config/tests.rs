@@ -242,6 +242,16 @@ fn ranges_are_checked_and_blamed_on_who_set_them() {
             "500ms to 1d",
         ),
         (
+            "[serve.wc]\ncommand = 'wc'\nunattended_after = '5m'",
+            "`serve.wc.unattended_after`",
+            "for pull only",
+        ),
+        (
+            "[serve.wc]\npull = true\nunattended_after = '2d'",
+            "`serve.wc.unattended_after`",
+            "use 0ms to 1d",
+        ),
+        (
             "[serve.wc]\ncommand = 'wc'\nqueue = 257",
             "`serve.wc.queue`",
             "use 0 to 256",

@@ -411,6 +411,7 @@ impl Driver {
                 self.running.remove(&run);
                 self.executor.kill(run);
             }
+            Output::Recall { run } => self.executor.recall(run),
             Output::File(job) => self.files.run(job),
             Output::Webhook(call) => webhook::spawn(*call, self.exec_done.clone()),
             Output::Hook { hook, spec } => {

@@ -113,6 +113,13 @@ pub struct FreeSlots {
         deserialize_with = "left_out::number"
     )]
     pub queue: u32,
+    /// No agent has asked for tasks of it for long: it takes none.
+    #[serde(
+        default,
+        skip_serializing_if = "left_out::is_default",
+        deserialize_with = "left_out::yes"
+    )]
+    pub unattended: bool,
 }
 
 /// The answer: at most `CAPABILITIES_MAX`.

@@ -324,11 +324,13 @@ fn signs_of_life() -> [Value; 8] {
         free: 3,
         waiting: 0,
         queue: 0,
+        unattended: false,
     };
     let full = FreeSlots {
         free: 0,
         waiting: 5,
         queue: 8,
+        unattended: true,
         ..free.clone()
     };
     let capable = CapabilityResponse {

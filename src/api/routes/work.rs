@@ -13,10 +13,12 @@ use uuid::Uuid;
 
 use super::ApiState;
 use super::payloads::hash_of;
+use crate::api::body::WAIT_MAX_MS;
 use crate::api::extract::{JsonBody, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
-use crate::proto::node::{Command, CommandErrorCode, PayloadView, Reply, RunOutcome};
+use crate::proto::node::{Command, CommandErrorCode, PayloadView, Reply, RunOutcome, RunSaid};
 use crate::runtime::executor::{Ask, ClaimError, Claimed};
+use crate::types::limits::PROGRESS_NOTE_MAX_BYTES;
 use crate::types::{Capability, FileRef, TaskId};
 
 const MAX_DEFAULT: usize = 1;
@@ -86,6 +88,12 @@ pub(super) struct ExtendBody {
     /// How long the claim holds from now on: 1000 to 600000, 30000 by default.
     #[schema(minimum = 1_000, maximum = 600_000, default = 30_000)]
     lease_ms: Option<u64>,
+    /// How far the work is, for who watches the task, if its requester asked for that (`stream`).
+    #[schema(maximum = 100)]
+    percent: Option<u8>,
+    /// The same in words, up to 256 bytes.
+    #[schema(max_length = 256)]
+    note: Option<String>,
 }
 
 /// What a task came to.
@@ -132,6 +140,12 @@ pub(super) async fn claim(
         max,
         lease,
     };
+    // Before the look: what comes in now comes for this agent. A busy node hears it next time.
+    let attend = Command::Attend {
+        capabilities: ask.capabilities.clone(),
+        wait_ms: body.wait_ms.unwrap_or(0).min(WAIT_MAX_MS),
+    };
+    let _ = state.handle.call(attend).await;
     let desk = state.handle.desk();
     let claimed = match body.wait_ms.filter(|wait_ms| *wait_ms > 0) {
         None => desk.claim_now(&ask),
@@ -164,8 +178,27 @@ pub(super) async fn extend(
     JsonBody(body): JsonBody<ExtendBody>,
 ) -> Result<StatusCode, Refused> {
     let lease = lease(body.lease_ms)?;
+    let ExtendBody { percent, note, .. } = body;
+    if percent.is_some_and(|percent| percent > 100) {
+        return Err(Refused::invalid("percent", "it is over 100"));
+    }
+    if let Some(note) = &note
+        && note.len() > PROGRESS_NOTE_MAX_BYTES
+    {
+        let why = format!("it is over {PROGRESS_NOTE_MAX_BYTES} bytes");
+        return Err(Refused::invalid("note", why));
+    }
     let extended = state.handle.desk().extend(id, body.claim, lease);
-    extended.map_err(refused)?;
+    let run = extended.map_err(refused)?;
+    if percent.is_some() || note.is_some() {
+        let said = RunSaid {
+            percent,
+            note,
+            output: None,
+        };
+        // What a busy node does not hear is lost, as progress may be.
+        let _ = state.handle.call(Command::SayOfRun { run, said }).await;
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -264,7 +297,7 @@ async fn end(
         RunOutcome::CompletedFile { content, .. } => {
             usize::try_from(content.size).unwrap_or(usize::MAX)
         }
-        RunOutcome::Failed { .. } => 0,
+        RunOutcome::Failed { .. } | RunOutcome::Returned => 0,
     };
     let run = match state.handle.desk().begin_end(id, claim, bytes) {
         Ok(run) => run,

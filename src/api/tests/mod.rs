@@ -234,6 +234,8 @@ fn answer(command: Command) -> CommandResult {
         Command::AwaitInbox { .. }
         | Command::ReplyTo { .. }
         | Command::Acknowledge(_)
+        | Command::Attend { .. }
+        | Command::SayOfRun { .. }
         | Command::EndRun { .. } => Reply::Done,
         Command::Drain { .. } | Command::Undrain | Command::Drained => Reply::Drain(DrainView {
             draining: true,

@@ -48,6 +48,7 @@ not_named     the task names another (--to)\n  \
 label, tier   lacks what the task needs (--need, --min-tier)\n  \
 price         asks for more than the reward (--reward)\n  \
 apart         does another part of the same work\n  \
+unattended    has no agent at the moment that fetches tasks\n  \
 draining, unreachable, circuit_open, banned\n                as `junto peers` tells\n  \
 free          may have it at any moment";
 

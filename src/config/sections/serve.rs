@@ -11,6 +11,8 @@ use crate::runtime::channel::{AgentConfig, OutsideAction, OutsideAgent};
 use crate::runtime::{CommandSpec, ServeHow, ServeSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
 
+pub(in crate::config) const UNATTENDED_MS: u64 = 60_000;
+
 /// `[serve.CAPABILITY]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default, expecting = "a table with a command")]
@@ -24,6 +26,10 @@ pub struct ServeSection {
     /// In place of both: agents fetch the tasks over the API.
     #[serde(deserialize_with = "value::flag")]
     pub pull: bool,
+    /// After how long without an agent that asks for them it takes no tasks; 0: it takes them in
+    /// any case.
+    #[serde(rename = "unattended_after", deserialize_with = "value::duration_ms")]
+    pub unattended_after_ms: u64,
     /// How many run at once.
     #[serde(deserialize_with = "value::count")]
     pub slots: u32,
@@ -61,6 +67,7 @@ impl Default for ServeSection {
             command: None,
             url: None,
             pull: false,
+            unattended_after_ms: UNATTENDED_MS,
             slots: 4,
             queue: 0,
             price: 0,
@@ -77,7 +84,12 @@ impl Default for ServeSection {
 
 impl ServeSection {
     pub(in crate::config) fn to_core(&self) -> Serving {
-        Serving { queue: self.queue }
+        let unattended = Some(self.unattended_after_ms);
+        Serving {
+            queue: self.queue,
+            pull: self.pull,
+            unattended_ms: unattended.filter(|after_ms| self.pull && *after_ms > 0),
+        }
     }
 
     /// None where nobody is named who does it, which `check` refuses.

@@ -8,8 +8,9 @@ use crate::proto::session::Opened;
 use crate::types::PeerId;
 use crate::types::limits::BODY_MAX_BYTES;
 use crate::wire::{
-    CapabilityResponse, ChunkAnswer, HeartbeatAck, MsgType, RegistryEntries, StatusReport,
-    TaskAccept, TaskProgressAck, TaskRenewAck, TaskResultAck, TaskRevealAck, WakeUpAck, cbor,
+    AcceptAnswer, CapabilityResponse, ChunkAnswer, HeartbeatAck, MsgType, RefuseReason,
+    RegistryEntries, StatusReport, TaskAccept, TaskProgressAck, TaskRenewAck, TaskResultAck,
+    TaskRevealAck, WakeUpAck, cbor,
 };
 
 impl Node {
@@ -57,6 +58,10 @@ impl Node {
             Kind::Delegate { worker, offers } => {
                 let accept: TaskAccept = decode(read_as(MsgType::TaskAccept)?)?;
                 (accept.answers.len() == offers.len()).then_some(())?;
+                let busy = AcceptAnswer::Refused(RefuseReason::Busy);
+                if accept.answers.contains(&busy) {
+                    self.ask_refuser(*worker, step);
+                }
                 self.requester
                     .answered(*worker, accept.boot, offers, &accept.answers, step);
             }

@@ -95,7 +95,8 @@ impl Sources<'_> {
         } else {
             // It said that it would refuse.
             let draining = status.is_some_and(|(status, _)| status.load.draining);
-            draining.then_some(Bar::Draining)
+            let unattended = said.is_some_and(|said| said.unattended);
+            (draining.then_some(Bar::Draining)).or(unattended.then_some(Bar::Unattended))
         };
         let worker = &entry.body.entity_id;
         let addrs = self.peers.addrs(&peer);

@@ -1,9 +1,10 @@
 //! What the API can ask of a node, and the answers it gets.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use super::io::RunOutcome;
+use super::io::{RunOutcome, RunSaid};
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
     DrainView, EntryView, FingerprintView, IdentityView, MessageView, PayloadView, PeerView,
@@ -213,6 +214,17 @@ pub enum Command {
     Undrain,
     /// How far that is.
     Drained,
+    /// An agent asks for tasks of these, or of all that agents fetch, and waits so long for one.
+    Attend {
+        capabilities: Option<BTreeSet<Capability>>,
+        wait_ms: u64,
+    },
+    /// An agent that fetched a task says how far it is. Told to whoever watches, if that was asked
+    /// for.
+    SayOfRun {
+        run: RunId,
+        said: RunSaid,
+    },
     /// An agent that fetched a task says how it ended; answered once that is durable.
     EndRun {
         run: RunId,

@@ -70,6 +70,18 @@ impl Node {
                 (Ok(self.drain_reply()), BatchId::NONE)
             }
             Command::Drained => (Ok(self.drain_reply()), BatchId::NONE),
+            Command::Attend {
+                capabilities,
+                wait_ms,
+            } => {
+                let capabilities = capabilities.unwrap_or_else(|| self.worker.fetched());
+                self.worker.attend(&capabilities, wait_ms, step.now.mono);
+                (Ok(Reply::Done), BatchId::NONE)
+            }
+            Command::SayOfRun { run, said } => {
+                self.run_said(run, said, step.now.mono);
+                (Ok(Reply::Done), BatchId::NONE)
+            }
             Command::EndRun { run, outcome } => self.end_run(run, outcome, step),
             Command::Ping(peer) => match self.ping(id, &peer, step) {
                 Ok(()) => return,

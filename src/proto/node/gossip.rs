@@ -334,6 +334,7 @@ impl Node {
         let now = step.now.mono;
         self.sought.retain(|_, at| now.since(*at) < SEEK_MS);
         for capability in self.requester.wanted() {
+            self.ask_unattended(&capability, step);
             let known = self.registry.offering(&capability).next().is_some();
             if !known && !self.sought.contains_key(&capability) {
                 self.sought.insert(capability.clone(), now);

@@ -62,7 +62,7 @@ impl Node {
     /// How this node is.
     pub(super) fn own_status(&self, now: Mono) -> NodeStatus {
         let (mut slots, mut free) = (0, 0);
-        for capability in self.worker.free_slots() {
+        for capability in self.worker.free_slots(now) {
             slots += capability.slots;
             free += capability.free;
         }
@@ -95,6 +95,8 @@ impl Node {
                 | Command::Resubmit { .. }
                 | Command::DropTask(_)
                 | Command::EndRun { .. }
+                | Command::Attend { .. }
+                | Command::SayOfRun { .. }
                 | Command::Wake { .. }
                 | Command::Resumed { .. }
                 | Command::Message(_)
@@ -190,8 +192,8 @@ impl Node {
         cbor::encode(&StatusReport { status })
     }
 
-    pub(super) fn answer_capabilities(&self, query: &CapabilityQuery) -> Vec<u8> {
-        let mut capabilities = self.worker.free_slots();
+    pub(super) fn answer_capabilities(&self, query: &CapabilityQuery, now: Mono) -> Vec<u8> {
+        let mut capabilities = self.worker.free_slots(now);
         if let Some(wanted) = &query.capability {
             capabilities.retain(|capability| capability.name == *wanted);
         }

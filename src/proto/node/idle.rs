@@ -10,10 +10,11 @@ use super::Node;
 use crate::proto::Step;
 use crate::proto::health::HealthState;
 use crate::proto::task::Idle;
-use crate::types::{Capability, Mono, PeerId};
+use crate::types::{Capability, EntityId, Mono, PeerId};
 
 /// Nobody is asked more often than that what it can take on.
 const ASK_EVERY_MS: u64 = 2_000;
+const ASK_SELDOM_MS: u64 = 10_000;
 /// How many are asked in one look.
 const ASKED_MAX: usize = 8;
 /// What somebody said of its slots counts for so long.
@@ -26,7 +27,12 @@ impl Node {
             let idle = self.idle(&capability, step.now.mono);
             self.worker.hand_over(&capability, idle, step);
             if self.worker.has_overdue(&capability, step.now.mono) {
-                self.ask_around(&capability, step);
+                // What waits for an agent may do so for long.
+                let every_ms = match self.worker.waiting() {
+                    0 => ASK_SELDOM_MS,
+                    _ => ASK_EVERY_MS,
+                };
+                self.ask_around(&capability, every_ms, step);
             }
         }
     }
@@ -51,14 +57,39 @@ impl Node {
         idle.collect()
     }
 
-    fn ask_around(&mut self, capability: &Capability, step: &mut Step<'_>) {
+    /// Asks those who had no agent for `capability` whether they have one by now.
+    pub(super) fn ask_unattended(&mut self, capability: &Capability, step: &mut Step<'_>) {
+        let offering = self.registry.offering(capability);
+        let peers = offering.map(|(entry, _)| entry.body.peer_id());
+        let unattended = peers.filter(|peer| {
+            let said = self
+                .health
+                .of(peer)
+                .and_then(|known| known.slots(capability));
+            said.is_some_and(|said| said.unattended) && self.sessions.with(peer).is_some()
+        });
+        let asked: Vec<PeerId> = unattended.sample(step.rng, ASKED_MAX);
+        self.ask_each(asked, ASK_EVERY_MS, step);
+    }
+
+    /// A worker had no room where we thought that it had.
+    pub(super) fn ask_refuser(&mut self, worker: EntityId, step: &mut Step<'_>) {
+        let peer = self.peer_of_entity(&worker);
+        self.ask_each(peer.into_iter().collect(), ASK_EVERY_MS, step);
+    }
+
+    fn ask_around(&mut self, capability: &Capability, every_ms: u64, step: &mut Step<'_>) {
         let offering = self.registry.offering(capability);
         let peers = offering.map(|(entry, _)| entry.body.peer_id());
         let near =
             peers.filter(|peer| self.peers.is_up(peer) && self.sessions.with(peer).is_some());
         let asked: Vec<PeerId> = near.sample(step.rng, ASKED_MAX);
+        self.ask_each(asked, every_ms, step);
+    }
+
+    fn ask_each(&mut self, asked: Vec<PeerId>, every_ms: u64, step: &mut Step<'_>) {
         for peer in asked {
-            if self.health.may_ask(&peer, ASK_EVERY_MS, step.now.mono) {
+            if self.health.may_ask(&peer, every_ms, step.now.mono) {
                 self.ask_capabilities(peer, step);
             }
         }

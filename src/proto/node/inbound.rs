@@ -196,7 +196,7 @@ impl Node {
                 Ok((MsgType::StatusReport, body, BatchId::NONE))
             }
             MsgType::CapabilityQuery => {
-                let body = self.answer_capabilities(&read(body)?);
+                let body = self.answer_capabilities(&read(body)?, step.now.mono);
                 Ok((MsgType::CapabilityResponse, body, BatchId::NONE))
             }
             MsgType::Discovery => {

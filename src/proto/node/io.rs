@@ -127,6 +127,8 @@ pub enum RunOutcome {
     Failed {
         reason: String,
     },
+    /// Nobody had begun it when it was asked back.
+    Returned,
 }
 
 /// What a run says before it has ended.
@@ -134,6 +136,8 @@ pub enum RunOutcome {
 pub struct RunSaid {
     /// How far it is.
     pub percent: Option<u8>,
+    /// The same in words.
+    pub note: Option<String>,
     /// What it has written since.
     pub output: Option<OutputPart>,
 }
@@ -184,6 +188,9 @@ pub enum Output {
     Run { run: RunId, spec: RunSpec },
     /// End a run, its children too; no `RunEnded` is awaited any more.
     Kill { run: RunId },
+    /// Give back a run that no agent has fetched: it ends as [`RunOutcome::Returned`]. Of any other
+    /// nothing comes.
+    Recall { run: RunId },
     /// Run the wake hook.
     Hook { hook: HookId, spec: HookSpec },
     /// Tell an address that a task has ended; the answer is [`Input::WebhookCalled`].

@@ -38,6 +38,7 @@ impl Saying {
     fn hear(&mut self, run: RunId, said: RunSaid) {
         let known = self.runs.entry(run).or_default();
         known.percent = said.percent.or(known.percent);
+        known.note = said.note.or(known.note.take());
         let Some(part) = said.output else { return };
         match &mut known.output {
             None => known.output = Some(part),
@@ -91,7 +92,7 @@ impl Node {
                 task_id: key.task,
                 token,
                 percent: said.percent,
-                note: None,
+                note: said.note,
                 output: said.output,
             });
         }

@@ -70,6 +70,8 @@ pub(super) enum Ended {
     Completed(Vec<u8>),
     CompletedFile(Large),
     Failed(String),
+    /// Nobody had begun it when it was asked back.
+    Returned,
     /// We were told to.
     Killed,
 }

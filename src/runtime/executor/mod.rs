@@ -205,6 +205,7 @@ impl Executor {
                     Some(RunOutcome::CompletedFile { content, file })
                 }
                 Ended::Failed(reason) => Some(RunOutcome::Failed { reason }),
+                Ended::Returned => Some(RunOutcome::Returned),
                 Ended::Killed => None,
             };
             if let Some(outcome) = outcome {
@@ -246,7 +247,7 @@ impl Executor {
                     tracing::warn!(%hook, request, reason, "the hook failed");
                     false
                 }
-                Ended::Killed => return,
+                Ended::Killed | Ended::Returned => return,
             };
             tell(&done, ExecDone::Hook { hook, ok }, &stop).await;
         });
@@ -274,6 +275,11 @@ impl Executor {
     /// Ends a run, its children too. It reports nothing any more, unless it had ended before.
     pub fn kill(&self, run: RunId) {
         self.runs.kill(run);
+    }
+
+    /// Has a run end as returned if it waits for an agent and none has it.
+    pub fn recall(&self, run: RunId) {
+        self.desk.recall(run);
     }
 
     /// Kills every run, also those whose end was told and not kept.
@@ -512,7 +518,7 @@ impl AgentRunner {
             Ok(Ended::Completed(reply)) => Ok(reply),
             Ok(Ended::CompletedFile(_)) => Err(String::from("the reply is too large")),
             Ok(Ended::Failed(why)) => Err(why),
-            Ok(Ended::Killed) => Err(String::from("the node is stopping")),
+            Ok(Ended::Killed | Ended::Returned) => Err(String::from("the node is stopping")),
             Err(error) => Err(error.to_string()),
         }
     }

@@ -61,6 +61,8 @@ struct Open {
     passes: Option<Arc<Passes>>,
     claim: Option<Claim>,
     lapses: u32,
+    /// It was asked back while nobody had it.
+    recalled: bool,
     /// Tells who holds the run that its next moment is another.
     changed: Arc<Notify>,
 }
@@ -142,6 +144,7 @@ enum Look {
     Until(Instant),
     /// Its outcome is the core's by now.
     Taken,
+    Returned,
     Failed(String),
 }
 
@@ -172,6 +175,7 @@ impl Desk {
             let next = match self.look(run, limit) {
                 Look::Until(next) => next,
                 Look::Taken => return Ended::Killed,
+                Look::Returned => return Ended::Returned,
                 Look::Failed(reason) => return Ended::Failed(reason),
             };
             tokio::select! {
@@ -196,6 +200,7 @@ impl Desk {
             passes: terms.passes,
             claim: None,
             lapses: 0,
+            recalled: false,
             changed,
         };
         state.runs.insert(run, open);
@@ -210,6 +215,10 @@ impl Desk {
         let Some(open) = state.runs.get_mut(&run) else {
             return Look::Taken;
         };
+        if open.recalled {
+            state.forget(run);
+            return Look::Returned;
+        }
         if open.until <= now && !open.claim.as_ref().is_some_and(|claim| claim.ending) {
             let claimed = open.claim.is_some();
             state.take_away(run);
@@ -287,13 +296,13 @@ impl Desk {
             .collect()
     }
 
-    /// The agent is still at it.
+    /// The agent is still at it. Returns the run.
     ///
     /// # Errors
     /// [`ClaimError`].
-    pub fn extend(&self, task: TaskId, claim: Uuid, lease: Duration) -> Result<(), ClaimError> {
+    pub fn extend(&self, task: TaskId, claim: Uuid, lease: Duration) -> Result<RunId, ClaimError> {
         let mut state = self.state();
-        let (_, open) = state.claimed(task, claim)?;
+        let (run, open) = state.claimed(task, claim)?;
         let now = Instant::now();
         let held = open.claim.as_mut().ok_or(ClaimError::Lapsed)?;
         if held.ending {
@@ -304,7 +313,7 @@ impl Desk {
         }
         held.until = now + lease;
         open.changed.notify_one();
-        Ok(())
+        Ok(run)
     }
 
     /// The payload that is a claimed task's input, if it is one.
@@ -341,6 +350,19 @@ impl Desk {
         held.ending = true;
         open.changed.notify_one();
         Ok(run)
+    }
+
+    /// The core wants a run back, which it gets if no agent has it.
+    pub(super) fn recall(&self, run: RunId) {
+        let mut state = self.state();
+        let Some(open) = state.runs.get_mut(&run).filter(|open| open.claim.is_none()) else {
+            return;
+        };
+        open.recalled = true;
+        open.changed.notify_one();
+        let capability = open.spec.capability.clone();
+        // Nobody claims it any more.
+        state.unwait(run, &capability);
     }
 
     /// The core answered.

@@ -47,6 +47,7 @@ impl Teller {
         self.percent = Some(percent);
         self.say(RunSaid {
             percent: Some(percent),
+            note: None,
             output: None,
         });
     }
@@ -61,6 +62,7 @@ impl Teller {
             let data = piece[..room].to_vec();
             self.say(RunSaid {
                 percent: None,
+                note: None,
                 output: Some(OutputPart { offset, data }),
             });
         }

@@ -175,7 +175,13 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                     slots,
                     price: 0,
                 })),
-                serving: BTreeMap::from([(name.clone(), Serving { queue })]),
+                serving: BTreeMap::from([(
+                    name.clone(),
+                    Serving {
+                        queue,
+                        ..Serving::default()
+                    },
+                )]),
                 labels: (index < 2).then(early).into_iter().collect(),
                 bootstrap: Vec::new(),
                 // Where work is scarce sessions are short, too: their ends meet every other fault.

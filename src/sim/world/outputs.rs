@@ -116,6 +116,8 @@ impl World {
                 (self.clients).run_begins(from.host, &spec, &mut self.checker, stage);
             }
             Output::Kill { run } => self.kill(from, run),
+            // Nothing here is fetched by agents.
+            Output::Recall { .. } => {}
             Output::Hook { hook, spec } => {
                 let after_us = stage.span_us(50, 3_000).min(spec.timeout_ms * 1000);
                 let ok = stage.chance(0.9);

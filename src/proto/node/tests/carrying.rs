@@ -49,7 +49,8 @@ impl Wires {
             }
             Output::Answer { delivery, body } => self.hosts[n].answers.push((delivery, body)),
             Output::Note(note) => self.hosts[n].notes.push(note),
-            Output::GossipVerdict { .. }
+            Output::Recall { .. }
+            | Output::GossipVerdict { .. }
             | Output::DhtPut { .. }
             | Output::DhtProvide { .. }
             | Output::DhtFind { .. }

@@ -17,6 +17,7 @@ fn say(wires: &mut Wires, percent: Option<u8>, output: Option<(u64, &[u8])>) {
         data: data.to_vec(),
     };
     let said = RunSaid {
+        note: None,
         percent,
         output: output.map(part),
     };

@@ -118,7 +118,8 @@ pub struct ConsideredView {
     /// refused or was silent a moment ago; `not_named`: the task names another; `label`: it lacks one
     /// that the task needs; `tier`: it has not come to what the task needs; `price`: it asks for
     /// more than the reward; `apart`: it does
-    /// another part of the work; `draining`; `unreachable`; `circuit_open`; `banned`; `free`: it may
+    /// another part of the work; `draining`; `unattended`: it has no agent
+    /// that fetches tasks; `unreachable`; `circuit_open`; `banned`; `free`: it may
     /// have it at any moment.
     pub why: String,
     /// Slots that were free for tasks of ours.

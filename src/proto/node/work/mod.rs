@@ -97,6 +97,7 @@ impl Node {
                 let after = self.worker.resumed_in();
                 self.gate.pass(after, Output::Kill { run }, &mut self.out);
             }
+            WorkerEffect::Recall { run } => self.out.push(Output::Recall { run }),
             WorkerEffect::Over { key } => self.requester.parent_ended(key, step),
             WorkerEffect::Renew {
                 requester,

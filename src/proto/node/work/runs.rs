@@ -83,6 +83,10 @@ impl Node {
             RunOutcome::CompletedFile { content, file } => {
                 self.keep_result(run, content, file, step)
             }
+            RunOutcome::Returned => {
+                self.worker.run_returned(run, step);
+                return;
+            }
             RunOutcome::Failed { mut reason } => {
                 reason.truncate(reason.floor_char_boundary(REASON_MAX_BYTES));
                 TaskOutcome::Failed {

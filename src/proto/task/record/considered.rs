@@ -40,6 +40,8 @@ pub enum Why {
     Apart,
     /// It is about to stop and takes nothing.
     Draining,
+    /// It has no agent at the moment that would fetch the task.
+    Unattended,
     /// Nothing was heard of it for long.
     Unreachable,
     /// Too many requests to it failed lately.
@@ -68,6 +70,7 @@ impl Why {
             Why::Price => "price",
             Why::Apart => "apart",
             Why::Draining => "draining",
+            Why::Unattended => "unattended",
             Why::Unreachable => "unreachable",
             Why::CircuitOpen => "circuit_open",
             Why::Banned => "banned",
@@ -93,6 +96,7 @@ impl Why {
             Why::Price => "dearer than its reward",
             Why::Apart => "at work on another part of it",
             Why::Draining => "draining",
+            Why::Unattended => "without an agent that fetches it",
             Why::Unreachable => "unreachable",
             Why::CircuitOpen => "failing too often",
             Why::Banned => "banned",

@@ -26,6 +26,7 @@ pub const CREDIT_UNKNOWN: u16 = 100;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bar {
     Draining,
+    Unattended,
     Unreachable,
     CircuitOpen,
     Banned,
@@ -35,6 +36,7 @@ impl Bar {
     fn why(self) -> Why {
         match self {
             Bar::Draining => Why::Draining,
+            Bar::Unattended => Why::Unattended,
             Bar::Unreachable => Why::Unreachable,
             Bar::CircuitOpen => Why::CircuitOpen,
             Bar::Banned => Why::Banned,

@@ -6,6 +6,7 @@
 //! [`HANDOVERS_MAX`] times at most, which its offers say, and does not go back for a while to wait
 //! where it came from.
 
+use super::assign::state_at;
 use super::choice::Asked;
 use super::{Class, Requester};
 use crate::proto::Step;
@@ -40,13 +41,16 @@ impl Requester {
     ) {
         suggest.truncate(SUGGESTED_MAX);
         let idle: Vec<String> = suggest.iter().map(EntityId::to_string).collect();
+        let newest = self.tasks[&id].record.attempts.last();
+        let waited = newest.is_some_and(|attempt| attempt.outcome == state_at(true));
+        let why = match waited {
+            true => "its queue is full",
+            false => "no agent fetches it there",
+        };
         let outcome = match &idle[..] {
-            [] => "handed over: its queue is full".to_owned(),
-            [one] => format!("handed over: its queue is full while {one} is idle"),
-            more => format!(
-                "handed over: its queue is full while {} are idle",
-                more.join(", ")
-            ),
+            [] => format!("handed over: {why}"),
+            [one] => format!("handed over: {why} while {one} is idle"),
+            more => format!("handed over: {why} while {} are idle", more.join(", ")),
         };
         self.set_outcome(id, &outcome, true, step);
         let stayed = self.stays(id);

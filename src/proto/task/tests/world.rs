@@ -124,7 +124,13 @@ pub(super) fn requester(planted: Option<Planted>) -> Requester {
 
 pub(super) fn worker(at: usize, life: u64, planted: Option<Planted>) -> Worker {
     let first_run = 1_000_000 * at as u64 + 1_000 * life;
-    let serving = BTreeMap::from([(wc(), Serving { queue: QUEUE })]);
+    let serving = BTreeMap::from([(
+        wc(),
+        Serving {
+            queue: QUEUE,
+            ..Serving::default()
+        },
+    )]);
     let mut core = Worker::new(WorkerConfig {
         serving,
         ..worker_config(SLOTS, first_run)
@@ -276,7 +282,7 @@ impl World {
                 self.running[at].insert(run, key);
             }
             // Nothing is handed on here.
-            WorkerEffect::Over { .. } => {}
+            WorkerEffect::Over { .. } | WorkerEffect::Recall { .. } => {}
             WorkerEffect::Kill { run } => {
                 self.running[at].remove(&run);
             }

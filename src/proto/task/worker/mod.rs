@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod attended;
 mod budget;
 mod commit;
 mod drain;
@@ -21,7 +22,7 @@ use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
 use crate::types::{
     BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
 };
-use crate::wire::{CancelItem, FreeSlots, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
+use crate::wire::{CancelItem, Offer, RenewAnswer, RenewItem, TaskOutcome, cbor};
 
 /// The worker's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub enum WorkerEffect {
         timeout_ms: u64,
     },
     Kill {
+        run: RunId,
+    },
+    /// Give back a run that waits for an agent and that none has fetched.
+    Recall {
         run: RunId,
     },
     /// Tell the requester all we hold of it.
@@ -114,6 +119,10 @@ pub struct Worker {
     live: BTreeMap<EntityId, BTreeSet<TaskId>>,
     runs: BTreeMap<RunId, HeldKey>,
     waiting: waiting::Waiting,
+    /// Until when there is an agent for these, as far as we know.
+    attended: BTreeMap<Capability, Mono>,
+    /// The runs that were asked back, and whom to name then.
+    recalls: BTreeMap<RunId, Vec<EntityId>>,
     next_run: u64,
     /// When each requester is next told what we hold.
     renew_at: BTreeMap<EntityId, Mono>,
@@ -144,6 +153,8 @@ impl Worker {
             live: BTreeMap::new(),
             runs: BTreeMap::new(),
             waiting: waiting::Waiting::default(),
+            attended: BTreeMap::new(),
+            recalls: BTreeMap::new(),
             renew_at: BTreeMap::new(),
             resend: BTreeSet::new(),
             orphans: BTreeSet::new(),
@@ -202,6 +213,7 @@ impl Worker {
 
     /// After a start: what was accepted runs again, what ended is sent again.
     pub fn resume(&mut self, step: &mut Step<'_>) {
+        self.expect_agents(step.now.mono);
         let keys: Vec<HeldKey> = self.held.keys().copied().collect();
         for key in keys {
             let held = &self.held[&key];
@@ -495,27 +507,6 @@ impl Worker {
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Every capability with its slots, and how many of them are free.
-    pub fn free_slots(&self) -> Vec<FreeSlots> {
-        let running = self.running_by_capability();
-        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let free_slots = |offer: &Offer| {
-            let waiting = number(self.waiting.count(&offer.name));
-            let running = number(running.get(&offer.name).copied().unwrap_or(0));
-            FreeSlots {
-                name: offer.name.clone(),
-                slots: offer.slots,
-                waiting,
-                queue: self.queue(&offer.name),
-                free: match self.is_draining() {
-                    true => 0,
-                    false => offer.slots.saturating_sub(running.saturating_add(waiting)),
-                },
-            }
-        };
-        self.config.capabilities.iter().map(free_slots).collect()
     }
 
     /// The requesters we hold tasks of.

@@ -10,7 +10,7 @@ use crate::proto::task::record::{HeldKey, HeldRecord};
 use crate::types::limits::{
     INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
 };
-use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace};
+use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace, Mono};
 use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
@@ -33,7 +33,7 @@ impl Worker {
                     requester,
                     task: item.task_id,
                 };
-                let answer = match self.judge(key, &item, &room) {
+                let answer = match self.judge(key, &item, &room, step.now.mono) {
                     Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                     Judgement::Known => self.accepted(key),
                     Judgement::Adopt => {
@@ -46,7 +46,7 @@ impl Worker {
                     }
                     Judgement::Anew => {
                         self.bury(key, step);
-                        match self.judge_new(&item, &room) {
+                        match self.judge_new(&item, &room, step.now.mono) {
                             Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                             _ => {
                                 self.take(key, item, &mut room, step);
@@ -83,14 +83,14 @@ impl Worker {
         }
     }
 
-    fn judge(&self, key: HeldKey, item: &DelegateItem, room: &Room) -> Judgement {
+    fn judge(&self, key: HeldKey, item: &DelegateItem, room: &Room, now: Mono) -> Judgement {
         if let Some(held) = self.held.get(&key) {
             return match (held.phase, item.token.cmp(&held.record.token)) {
                 (_, std::cmp::Ordering::Less) => Judgement::Refuse(RefuseReason::Stale),
                 (Phase::Tombstone, std::cmp::Ordering::Equal) => {
                     Judgement::Refuse(RefuseReason::Stale)
                 }
-                (Phase::Tombstone, _) => self.judge_new(item, room),
+                (Phase::Tombstone, _) => self.judge_new(item, room, now),
                 (_, std::cmp::Ordering::Equal) => Judgement::Known,
                 // A failure that the requester counted once must not be handed over again.
                 (Phase::Ended { .. }, std::cmp::Ordering::Greater)
@@ -108,10 +108,10 @@ impl Worker {
                 (_, std::cmp::Ordering::Greater) => Judgement::Adopt,
             };
         }
-        self.judge_new(item, room)
+        self.judge_new(item, room, now)
     }
 
-    fn judge_new(&self, item: &DelegateItem, room: &Room) -> Judgement {
+    fn judge_new(&self, item: &DelegateItem, room: &Room, now: Mono) -> Judgement {
         let Some(slots) = self.slots(&item.capability) else {
             return Judgement::Refuse(RefuseReason::UnknownCapability);
         };
@@ -132,6 +132,7 @@ impl Worker {
         let live = self.held.len() - self.tombstones.len();
         let places = slots.saturating_add(self.queue(&item.capability));
         if taken >= places as usize
+            || self.is_unattended(&item.capability, now)
             || live >= WORKER_MAX_TASKS
             || room.of_requester >= LIST_MAX_ITEMS
             || self.bytes + item.input.len() > WORKER_MAX_BYTES

@@ -21,14 +21,20 @@ use crate::wire::TaskOutcome;
 
 /// A task that waits longer may be handed over.
 const PATIENCE_MS: u64 = 2_000;
-/// Between two looks for others who could take it.
+/// Between two looks for others who could take it, and for those who could take what no agent
+/// has fetched.
 const LOOK_MS: u64 = 1_000;
+const LOOK_UNFETCHED_MS: u64 = 10_000;
 
 /// What one capability's slots cannot tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Serving {
     /// How many tasks may wait for a slot.
     pub queue: u32,
+    /// Agents fetch its tasks.
+    pub pull: bool,
+    /// After how long without one it takes none; none: it takes them in any case.
+    pub unattended_ms: Option<u64>,
 }
 
 /// Somebody else who could take tasks of a capability now, as far as we know.
@@ -116,6 +122,7 @@ impl Worker {
         if !std::mem::take(&mut self.waiting.stirs) {
             return;
         }
+        self.forget_recalls();
         let running = self.running_by_capability();
         let capabilities: Vec<Capability> = self.waiting.places.keys().cloned().collect();
         for capability in capabilities {
@@ -151,6 +158,7 @@ impl Worker {
         for key in waiting {
             self.end(key, TaskOutcome::Released, step);
         }
+        self.recall_all();
     }
 
     /// The capabilities with tasks that have waited so long that others are to be looked for.
@@ -158,9 +166,10 @@ impl Worker {
         if self.overdue_at().is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let waiting = self.waiting.places.keys();
-        let overdue = waiting.filter(|capability| self.has_overdue(capability, now));
-        overdue.cloned().collect()
+        let capabilities = self.waiting.places.keys().chain(self.attended.keys());
+        let overdue = capabilities.filter(|capability| self.has_overdue(capability, now));
+        let overdue: BTreeSet<Capability> = overdue.cloned().collect();
+        overdue.into_iter().collect()
     }
 
     /// Whether a task of `capability` has waited so long.
@@ -170,17 +179,38 @@ impl Worker {
 
     fn overdue_of(&self, capability: &Capability, now: Mono) -> impl Iterator<Item = HeldKey> {
         let places = self.waiting.places.get(capability).into_iter().flatten();
-        places
-            .map(|(_, key)| *key)
-            .filter(move |key| may_go(&self.held[key]).is_some_and(|at| at <= now))
+        let places = places.map(|(_, key)| *key);
+        let places = places.filter(move |key| may_go(&self.held[key]).is_some_and(|at| at <= now));
+        let unattended = self.is_unattended(capability, now);
+        let runs = self.runs.values().filter(move |_| unattended);
+        let runs = runs.filter(|key| self.held[key].record.capability == *capability);
+        let unfetched = runs.filter(|key| self.unfetched_at(key).is_some());
+        places.chain(unfetched.copied())
+    }
+
+    /// When the first run that no agent has fetched may be handed over.
+    fn unfetched_first(&self) -> Option<Mono> {
+        let runs = Some(self.runs.values()).filter(|_| !self.attended.is_empty());
+        let unfetched = runs.into_iter().flatten();
+        unfetched.filter_map(|key| self.unfetched_at(key)).min()
     }
 
     /// When [`Worker::overdue`] is next to be asked.
     pub(super) fn overdue_at(&self) -> Option<Mono> {
-        let waiting = self.waiting.keys();
-        let first = waiting.filter_map(|key| may_go(&self.held[&key])).min()?;
-        let next = self.waiting.looked.map(|at| at + LOOK_MS);
-        Some(next.map_or(first, |next| next.max(first)))
+        // Who came later has not waited longer.
+        let first = |places: &BTreeSet<(u64, HeldKey)>| {
+            let mut places = places.iter();
+            places.find_map(|(_, key)| may_go(&self.held[key]))
+        };
+        let waiting = self.waiting.places.values().filter_map(first).min();
+        let looked = |first: Mono, every_ms| {
+            let next = self.waiting.looked.map(|at| at + every_ms);
+            next.map_or(first, |next| next.max(first))
+        };
+        let waiting = waiting.map(|first| looked(first, LOOK_MS));
+        let unfetched = self.unfetched_first();
+        let unfetched = unfetched.map(|first| looked(first, LOOK_UNFETCHED_MS));
+        waiting.into_iter().chain(unfetched).min()
     }
 
     /// There is news of others: they may be looked for at once.
@@ -214,7 +244,10 @@ impl Worker {
             first.free -= 1;
             let suggest = fit.map(|one| one.worker).collect();
             self.waiting.handed = Some(now);
-            self.hand_back(key, suggest, step);
+            match self.run_of(&key) {
+                Some(run) => self.recall(run, suggest),
+                None => self.hand_back(key, suggest, step),
+            }
         }
     }
 

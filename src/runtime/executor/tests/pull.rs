@@ -84,6 +84,30 @@ async fn the_oldest_go_first_and_each_to_one_agent() {
 }
 
 #[tokio::test]
+async fn only_what_nobody_claimed_is_given_back() {
+    let mut bench = bench(None);
+    bench.wait_for_agents(1, 60_000);
+    let taken = bench.claimed(LONG).await;
+    bench.wait_for_agents(2, 60_000);
+    // Both are asked back, again and again: the second may not have come to the desk yet.
+    let returned = loop {
+        bench.executor.recall(RunId(1));
+        bench.executor.recall(RunId(2));
+        if let Ok(ended) = tokio::time::timeout(SHORT, bench.next()).await {
+            break ended;
+        }
+    };
+    let ExecDone::Run { run, outcome } = returned else {
+        panic!("{returned:?}")
+    };
+    assert_eq!((run, outcome), (RunId(2), RunOutcome::Returned));
+    let desk = bench.executor.desk();
+    assert!(desk.claim_now(&ask(16, LONG)).is_empty());
+    desk.extend(taken.task_id, taken.claim, LONG).unwrap();
+    bench.executor.shutdown().await;
+}
+
+#[tokio::test]
 async fn only_what_is_asked_for_is_given() {
     let bench = bench(None);
     bench.wait_for_agents(1, 60_000);
@@ -163,10 +187,10 @@ async fn an_extended_claim_holds_and_the_task_s_own_time_is_the_end() {
     for _ in 0..4 {
         tokio::time::sleep(SHORT).await;
         let extended = desk.extend(claimed.task_id, claimed.claim, Duration::from_millis(300));
-        assert_eq!(extended, Ok(()));
+        assert_eq!(extended, Ok(RunId(1)));
     }
     assert!(desk.claim_now(&ask(1, LONG)).is_empty(), "it never lapsed");
-    assert_eq!(desk.extend(claimed.task_id, claimed.claim, LONG), Ok(()));
+    assert!(desk.extend(claimed.task_id, claimed.claim, LONG).is_ok());
     assert_eq!(bench.reason().await, "it was not done within 1 s");
     let late = desk.extend(claimed.task_id, claimed.claim, LONG);
     assert_eq!(late, Err(ClaimError::Gone));

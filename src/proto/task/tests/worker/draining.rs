@@ -15,7 +15,7 @@ fn a_draining_worker_takes_nothing_and_gives_back_in_the_end_what_runs() {
     );
     // What was accepted before is known, also under a newer token.
     assert_eq!(theirs.offered(offer(2, 2)), AcceptAnswer::Accepted);
-    assert_eq!(theirs.core.free_slots()[0].free, 0);
+    assert_eq!(theirs.core.free_slots(theirs.now.mono)[0].free, 0);
     assert_eq!((theirs.core.running(), theirs.core.undelivered()), (2, 0));
     theirs.ended(done, completed());
     theirs.told(1, 1, Some(AckAnswer::Kept));

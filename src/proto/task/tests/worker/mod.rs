@@ -1,5 +1,6 @@
 //! Facts about the worker's side.
 
+mod attended;
 mod budget;
 mod commit;
 mod draining;

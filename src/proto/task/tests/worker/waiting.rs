@@ -3,9 +3,16 @@
 use super::*;
 use crate::types::limits::LIST_MAX_ITEMS;
 
+fn serving(queue: u32) -> Serving {
+    Serving {
+        queue,
+        ..Serving::default()
+    }
+}
+
 fn config(slots: u32, queue: u32, first_run: u64) -> WorkerConfig {
     WorkerConfig {
-        serving: BTreeMap::from([(wc(), Serving { queue })]),
+        serving: BTreeMap::from([(wc(), serving(queue))]),
         ..worker_config(slots, first_run)
     }
 }
@@ -66,7 +73,7 @@ fn what_finds_no_slot_waits_and_begins_in_the_order_of_acceptance() {
     assert_eq!(theirs.offered(offer(4, 1)), refused);
     // The same once more is known.
     theirs.queued(3, 1);
-    let slots = theirs.core.free_slots().remove(0);
+    let slots = theirs.core.free_slots(theirs.now.mono).remove(0);
     let told = (slots.slots, slots.free, slots.waiting, slots.queue);
     assert_eq!(told, (1, 0, 2, 2));
     assert!(theirs.begun(1_000).is_empty());
@@ -243,7 +250,7 @@ fn what_must_stay_and_what_nobody_idle_fits_is_not_handed_over() {
 #[test]
 fn a_renewal_names_all_that_is_held_of_a_requester() {
     let config = WorkerConfig {
-        serving: BTreeMap::from([(wc(), Serving { queue: 256 })]),
+        serving: BTreeMap::from([(wc(), serving(256))]),
         ..worker_config(256, FIRST_RUN)
     };
     let mut theirs = Side::new(Worker::new(config), 2);
