@@ -27,10 +27,12 @@ impl Node {
                 Ok(Reply::Registry(self.entry_views(offering.as_ref(), step))),
                 BatchId::NONE,
             ),
-            Command::Submit(submission) => match self.pledge(id, Handing::One(submission), step) {
-                Some(answer) => answer,
-                None => return,
-            },
+            Command::Submit(submission) => {
+                match self.pledge(id, Handing::One(Box::new(submission)), step) {
+                    Some(answer) => answer,
+                    None => return,
+                }
+            }
             Command::SubmitMany(all) => match self.pledge(id, Handing::Many(all), step) {
                 Some(answer) => answer,
                 None => return,

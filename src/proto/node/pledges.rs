@@ -21,7 +21,7 @@ const WAIT_MS: u64 = 10_000;
 /// What is handed over.
 #[derive(Debug)]
 pub(super) enum Handing {
-    One(Submission),
+    One(Box<Submission>),
     Many(Vec<Submission>),
 }
 
@@ -45,7 +45,7 @@ impl Pledges {
 impl Handing {
     fn all(&self) -> &[Submission] {
         match self {
-            Handing::One(one) => std::slice::from_ref(one),
+            Handing::One(one) => std::slice::from_ref(&**one),
             Handing::Many(all) => all,
         }
     }
@@ -79,7 +79,7 @@ impl Node {
 
     fn hand_over(&mut self, handing: Handing, step: &mut Step<'_>) -> (CommandResult, BatchId) {
         match handing {
-            Handing::One(one) => self.submit(one, step),
+            Handing::One(one) => self.submit(*one, step),
             Handing::Many(all) => self.submit_many(all, step),
         }
     }

@@ -180,7 +180,7 @@ fn check(args: &MapArgs) -> Result<(), Failure> {
 
 /// What the node says of a task that is handed over.
 enum Answer {
-    Task(TaskView),
+    Task(Box<TaskView>),
     Full,
     /// It has not got the input.
     Missing,
@@ -304,11 +304,11 @@ impl Map<'_> {
                     {
                         Ok(Answer::Missing)
                     }
-                    answer => answer.map(Answer::Task),
+                    answer => answer.map(|view| Answer::Task(Box::new(view))),
                 }
             };
             match keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await? {
-                Answer::Task(view) => return Ok(view),
+                Answer::Task(view) => return Ok(*view),
                 Answer::Full => tokio::time::sleep(FULL_PAUSE).await,
                 Answer::Missing => {
                     if let Some((source, hash)) = missing {
