@@ -444,6 +444,7 @@ impl Driver {
             }
         }
         error!("the disk refused a write, nothing new is accepted: {why}");
+        self.config.node.goes_on = true;
         self.refuse_all(&why);
         self.running.clear();
         self.executor.kill_all();

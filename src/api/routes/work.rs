@@ -18,7 +18,7 @@ use crate::api::extract::{JsonBody, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
 use crate::proto::node::{Command, CommandErrorCode, PayloadView, Reply, RunOutcome, RunSaid};
 use crate::runtime::executor::{Ask, ClaimError, Claimed};
-use crate::types::limits::PROGRESS_NOTE_MAX_BYTES;
+use crate::types::limits::{PROGRESS_NOTE_MAX_BYTES, RESULT_MAX_BYTES};
 use crate::types::{Capability, FileRef, TaskId};
 
 const MAX_DEFAULT: usize = 1;
@@ -293,6 +293,13 @@ async fn end(
     outcome: RunOutcome,
 ) -> Result<StatusCode, Refused> {
     let bytes = match &outcome {
+        RunOutcome::Completed { result } if result.len() > RESULT_MAX_BYTES => {
+            let why = format!(
+                "the result is over {RESULT_MAX_BYTES} bytes: put it to /v1/payloads and name its \
+                 hash in result_file"
+            );
+            return Err(Refusal::Command(CommandErrorCode::TooLarge).because(why));
+        }
         RunOutcome::Completed { result } => result.len(),
         RunOutcome::CompletedFile { content, .. } => {
             usize::try_from(content.size).unwrap_or(usize::MAX)

@@ -31,6 +31,9 @@ pub struct NodeConfig {
     /// Who may speak version 1.0: signed, in clear.
     pub allow_v1_0: Vec<Allowed>,
     pub transfer: TransferPolicy,
+    /// The process did not end: its disk refused a write, and the core begins again from what is on
+    /// it. No task took the node down.
+    pub goes_on: bool,
 }
 
 impl NodeConfig {
@@ -50,6 +53,7 @@ impl NodeConfig {
             limits: GuardRules::default(),
             allow_v1_0: Vec::new(),
             transfer: TransferPolicy::default(),
+            goes_on: false,
         }
     }
 }

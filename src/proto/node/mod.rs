@@ -199,6 +199,7 @@ impl Node {
             renew_ms: task.renew_ms,
             payload_max_bytes: task.payload_max_bytes,
             first_run: first_id,
+            goes_on: config.goes_on,
         });
         let mut registry = Registry::new(Announcement {
             identity: identity.clone(),

@@ -7,9 +7,9 @@
 //! What waits for one capability is parted by what it demands of its worker: a thousand tasks that
 //! nobody here can take cost one look and not a thousand, and hold up nobody.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::requester::Apart;
 use crate::types::{Capability, EntityId, Label, Priority, TaskId, Tier, Wall};
@@ -60,7 +60,54 @@ pub(super) struct Class {
     pub(super) part: bool,
 }
 
-type Waiting = BTreeMap<Class, BTreeSet<Ready>>;
+/// What waits for one capability. The first of each class is in `heads`, so that a look begins with
+/// what is to be given out first, and ends when there is no room any more, however many classes
+/// there are.
+#[derive(Default)]
+struct Waiting {
+    classes: BTreeMap<Arc<Class>, BTreeSet<Ready>>,
+    heads: BTreeMap<Ready, Arc<Class>>,
+}
+
+impl Waiting {
+    fn insert(&mut self, class: Class, ready: Ready) -> bool {
+        let class = match self.classes.get_key_value(&class) {
+            Some((known, _)) => Arc::clone(known),
+            None => Arc::new(class),
+        };
+        let tasks = self.classes.entry(Arc::clone(&class)).or_default();
+        let first = tasks.first().copied();
+        if !tasks.insert(ready) {
+            return false;
+        }
+        if first.is_none_or(|first| ready < first) {
+            if let Some(first) = first {
+                self.heads.remove(&first);
+            }
+            self.heads.insert(ready, class);
+        }
+        true
+    }
+
+    fn remove(&mut self, class: &Class, ready: Ready) -> bool {
+        let Some(tasks) = self.classes.get_mut(class) else {
+            return false;
+        };
+        if !tasks.remove(&ready) {
+            return false;
+        }
+        let first = tasks.first().copied();
+        if let Some(class) = self.heads.remove(&ready)
+            && let Some(first) = first
+        {
+            self.heads.insert(first, class);
+        }
+        if first.is_none() {
+            self.classes.remove(class);
+        }
+        true
+    }
+}
 
 /// The waiting tasks.
 #[derive(Default)]
@@ -71,22 +118,16 @@ pub(super) struct Queue {
 
 impl Queue {
     pub(super) fn insert(&mut self, capability: Capability, class: Class, ready: Ready) {
-        let classes = self.waiting.entry(capability).or_default();
-        let new = classes.entry(class).or_default().insert(ready);
-        self.len += usize::from(new);
+        let waiting = self.waiting.entry(capability).or_default();
+        self.len += usize::from(waiting.insert(class, ready));
     }
 
     pub(super) fn remove(&mut self, capability: &Capability, class: &Class, ready: Ready) {
-        let Some(classes) = self.waiting.get_mut(capability) else {
+        let Some(waiting) = self.waiting.get_mut(capability) else {
             return;
         };
-        if let Some(waiting) = classes.get_mut(class) {
-            self.len -= usize::from(waiting.remove(&ready));
-            if waiting.is_empty() {
-                classes.remove(class);
-            }
-        }
-        if classes.is_empty() {
+        self.len -= usize::from(waiting.remove(class, ready));
+        if waiting.classes.is_empty() {
             self.waiting.remove(capability);
         }
     }
@@ -102,55 +143,150 @@ impl Queue {
     pub(super) fn capabilities(&self) -> Vec<Capability> {
         self.waiting.keys().cloned().collect()
     }
-
-    /// A walk over what waits for `capability` in the classes that fit somebody. It stays valid
-    /// while tasks leave the queue.
-    pub(super) fn pass(&self, capability: &Capability, fits: impl Fn(&Class) -> bool) -> Pass {
-        let classes = self.waiting.get(capability).into_iter().flatten();
-        let mut pass = Pass {
-            capability: capability.clone(),
-            classes: Vec::new(),
-            heads: BinaryHeap::new(),
-        };
-        for (class, waiting) in classes.filter(|(class, _)| fits(class)) {
-            if let Some(first) = waiting.first() {
-                pass.heads.push(Reverse((*first, pass.classes.len())));
-                pass.classes.push(class.clone());
-            }
-        }
-        pass
-    }
 }
 
-/// See [`Queue::pass`].
+/// A task that is looked at.
+pub(super) struct Look {
+    pub(super) id: TaskId,
+    pub(super) class: Arc<Class>,
+    ready: Ready,
+    /// It stands behind one of its class that was passed over.
+    behind: bool,
+}
+
+/// A walk over what waits for a capability, in the order in which it is to be given out. It stays
+/// valid while tasks leave the queue.
 pub(super) struct Pass {
     capability: Capability,
-    classes: Vec<Class>,
-    /// The next task of each class that is still walked.
-    heads: BinaryHeap<Reverse<(Ready, usize)>>,
+    /// The last head that was looked at.
+    seen: Option<Ready>,
+    /// The next task of each class that is walked beyond its head.
+    behind: BTreeMap<Ready, Arc<Class>>,
 }
 
 impl Pass {
-    /// The next task. Its class is walked no further unless [`Pass::go_on`] says so.
-    pub(super) fn next(&mut self) -> Option<(TaskId, Ready, usize)> {
-        let Reverse((ready, class)) = self.heads.pop()?;
-        Some((ready.id, ready, class))
+    pub(super) fn new(capability: &Capability) -> Pass {
+        Pass {
+            capability: capability.clone(),
+            seen: None,
+            behind: BTreeMap::new(),
+        }
     }
 
-    /// What the tasks of a class demand.
-    pub(super) fn class(&self, class: usize) -> &Class {
-        &self.classes[class]
+    /// The next task. What stands behind it in its class is looked at if it leaves the queue, or
+    /// if [`Pass::go_on`] says so.
+    pub(super) fn next(&mut self, queue: &Queue) -> Option<Look> {
+        let waiting = queue.waiting.get(&self.capability)?;
+        let from = self.seen.map_or(Bound::Unbounded, Bound::Excluded);
+        let head = waiting.heads.range((from, Bound::Unbounded)).next();
+        let behind = self.behind.first_key_value();
+        let is_behind = match (head, behind) {
+            (Some((head, _)), Some((behind, _))) => behind < head,
+            (None, Some(_)) => true,
+            (_, None) => false,
+        };
+        let (ready, class) = match is_behind {
+            true => self.behind.pop_first()?,
+            false => head.map(|(ready, class)| (*ready, Arc::clone(class)))?,
+        };
+        if !is_behind {
+            self.seen = Some(ready);
+        }
+        Some(Look {
+            id: ready.id,
+            class,
+            ready,
+            behind: is_behind,
+        })
     }
 
-    /// There may be workers for what stands behind `ready` in its class.
-    pub(super) fn go_on(&mut self, queue: &Queue, ready: Ready, class: usize) {
-        let waiting = queue
-            .waiting
-            .get(&self.capability)
-            .and_then(|classes| classes.get(&self.classes[class]));
-        let behind = (Bound::Excluded(ready), Bound::Unbounded);
-        if let Some(next) = waiting.and_then(|waiting| waiting.range(behind).next()) {
-            self.heads.push(Reverse((*next, class)));
+    /// It was given out: the next of its class follows.
+    pub(super) fn given(&mut self, queue: &Queue, look: &Look) {
+        // Behind a head that left is the next head.
+        if look.behind {
+            self.go_on(queue, look);
+        }
+    }
+
+    /// It stays, and there may be workers for what stands behind it in its class.
+    pub(super) fn go_on(&mut self, queue: &Queue, look: &Look) {
+        let waiting = queue.waiting.get(&self.capability);
+        let tasks = waiting.and_then(|waiting| waiting.classes.get(&look.class));
+        let beyond = (Bound::Excluded(look.ready), Bound::Unbounded);
+        if let Some(next) = tasks.and_then(|tasks| tasks.range(beyond).next()) {
+            self.behind.insert(*next, Arc::clone(&look.class));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn class(n: u8) -> Class {
+        Class {
+            reward: Some(u64::from(n)),
+            ..Class::default()
+        }
+    }
+
+    fn task(rank: u8, n: usize) -> Ready {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&(n as u64).to_be_bytes());
+        Ready {
+            rank: Wall(u64::from(rank)),
+            id: TaskId(uuid::Uuid::from_bytes(id)),
+        }
+    }
+
+    proptest! {
+        /// Whoever takes all classes but some gets everything of the others in order; of a class
+        /// that is passed over the rest is seen only if the walk goes on.
+        #[test]
+        fn a_walk_gives_what_fits_in_the_order_of_ranks(
+            tasks in proptest::collection::vec((0..6_u8, 0..40_u8), 0..60),
+            gone in proptest::collection::vec(0..60_usize, 0..20),
+            refused in 0..6_u8,
+            goes_on in any::<bool>(),
+        ) {
+            let capability: Capability = "wc".parse().expect("a capability");
+            let mut queue = Queue::default();
+            let mut all = BTreeMap::new();
+            for (n, (of, rank)) in tasks.iter().enumerate() {
+                queue.insert(capability.clone(), class(*of), task(*rank, n));
+                all.insert(task(*rank, n), *of);
+            }
+            for n in gone {
+                if let Some((of, rank)) = tasks.get(n) {
+                    queue.remove(&capability, &class(*of), task(*rank, n));
+                    all.remove(&task(*rank, n));
+                }
+            }
+            prop_assert_eq!(queue.len(), all.len());
+            let mut pass = Pass::new(&capability);
+            let (mut given, mut passed) = (Vec::new(), Vec::new());
+            while let Some(look) = pass.next(&queue) {
+                if *look.class == class(refused) {
+                    passed.push(look.ready);
+                    if goes_on {
+                        pass.go_on(&queue, &look);
+                    }
+                    continue;
+                }
+                given.push(look.ready);
+                queue.remove(&capability, &look.class, look.ready);
+                pass.given(&queue, &look);
+            }
+            let of = |wanted: bool| {
+                let chosen = all.iter().filter(move |(_, of)| (**of == refused) == wanted);
+                chosen.map(|(ready, _)| *ready).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(given, of(false));
+            let mut stayed = of(true);
+            stayed.truncate(if goes_on { usize::MAX } else { 1 });
+            prop_assert_eq!(passed, stayed);
         }
     }
 }

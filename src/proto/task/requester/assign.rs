@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::choice::{Candidate, Stand, Usual, choose, considered};
-use super::{AttemptEnd, Class, Phase, Requester, RequesterEffect};
+use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
+use crate::proto::task::queue::Pass;
 use crate::proto::task::record::{AttemptRecord, Considered};
 use crate::types::limits::{CONSIDERED_MAX, CONSIDERED_WAITING_MAX, LAPSES_MAX};
 use crate::types::{BootId, Capability, EntityId, FencingToken, Mono, TaskId, TaskState};
@@ -46,20 +47,26 @@ impl Requester {
         for capability in self.queue.capabilities() {
             let candidates = candidates(&capability);
             let mut stands = self.stands(&capability, &candidates, step.now.mono);
-            let fits = |class: &Class| stands.iter().any(|one| one.fits(class));
-            let mut pass = self.queue.pass(&capability, fits);
+            let mut pass = Pass::new(&capability);
             let mut kept_apart = 0;
-            while let Some((id, ready, place)) = pass.next() {
+            while stands.iter().any(Stand::takes) {
+                let Some(look) = pass.next(&self.queue) else {
+                    break;
+                };
+                let id = look.id;
+                let fits = |one: &Stand<'_>| one.fits(&look.class);
+                if !stands.iter().any(fits) {
+                    continue;
+                }
                 let class = self.demands(id);
                 let asked = self.asked(id, &class, step.now.mono);
                 let Some(choice) = choose(&asked, &stands, step) else {
-                    // Whoever could take this class is full. A part may be kept from who is not,
-                    // and what was handed over from who did that.
-                    let room = (class.part || !asked.from.is_empty())
-                        && stands.iter().any(|one| one.fits(pass.class(place)));
-                    if room && kept_apart < KEPT_APART_MAX {
+                    // A part may be kept from who has room, and what was handed over from who did
+                    // that.
+                    let kept = class.part || !asked.from.is_empty();
+                    if kept && kept_apart < KEPT_APART_MAX {
                         kept_apart += 1;
-                        pass.go_on(&self.queue, ready, place);
+                        pass.go_on(&self.queue, &look);
                     }
                     continue;
                 };
@@ -72,7 +79,7 @@ impl Requester {
                 stands[choice.at].give();
                 offers.entry(worker).or_default().push(id);
                 self.open_attempt(id, worker, seen, step);
-                pass.go_on(&self.queue, ready, place);
+                pass.given(&self.queue, &look);
             }
         }
         for (worker, tasks) in offers {

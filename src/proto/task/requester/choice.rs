@@ -196,6 +196,11 @@ impl Stand<'_> {
         class.apart.keeps_from(self.of).then_some(Why::Apart)
     }
 
+    /// Whether it takes anything at the moment.
+    pub(super) fn takes(&self) -> bool {
+        self.bar().is_none()
+    }
+
     pub(super) fn fits(&self, class: &Class) -> bool {
         self.bar().is_none() && self.unfit(class).is_none()
     }

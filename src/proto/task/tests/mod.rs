@@ -88,6 +88,7 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
         serving: BTreeMap::new(),
         renew_ms: 5_000,
         first_run,
+        goes_on: false,
     }
 }
 

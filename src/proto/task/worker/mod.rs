@@ -38,6 +38,8 @@ pub struct WorkerConfig {
     /// The first run's number: another at each start, so that a late word of an earlier life's
     /// run finds nobody.
     pub first_run: u64,
+    /// The process did not end, so none of its runs took it down.
+    pub goes_on: bool,
 }
 
 /// What the worker asks for.

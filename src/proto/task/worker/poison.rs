@@ -3,7 +3,8 @@
 //! What was accepted runs again after a restart. An input that makes the machine run out of memory
 //! would do so for ever: so each end of the node under a run is counted, on the disk before the
 //! run begins anew, and after [`CRASHES_MAX`] of them the task has failed. A node that is stopped
-//! says so before ([`Worker::stopping`]), and those ends do not count.
+//! says so before ([`Worker::stopping`]), and one whose disk refused a write goes on by itself: those
+//! ends do not count.
 
 use super::{HeldKey, Phase, Worker};
 use crate::proto::Step;
@@ -29,6 +30,8 @@ impl Worker {
         let held = self.held.get_mut(&key).expect("the caller holds it");
         if held.record.stopped && held.record.input_file.is_some() {
             // It is begun when its input is here.
+        } else if self.config.goes_on {
+            // It was ended with the core, which its disk had refused a write.
         } else if std::mem::take(&mut held.record.stopped) {
             held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
         } else {

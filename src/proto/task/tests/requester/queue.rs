@@ -182,6 +182,27 @@ fn thousands_of_tasks_that_nobody_can_take_hold_up_nobody() {
 }
 
 #[test]
+fn a_look_ends_when_nobody_has_room_however_many_demands_differ() {
+    let (mut ours, a) = (ours(), entity(1));
+    for n in 1..=3_000 {
+        let mut new = of(Priority::Normal, n);
+        new.delegation.wish.reward = n;
+        let _ = ours.step(|core, step| core.submit(new, step));
+    }
+    ours.disk.flush(usize::MAX);
+    let begin = std::time::Instant::now();
+    let one_slot = [Candidate::new(a, 1)];
+    for n in 1..=200 {
+        let offers = ours.assign_to(&one_slot);
+        assert_eq!(offers, [(a, task_id(n), token(1))]);
+        ours.answer(offers[0], boot(1), AcceptAnswer::Accepted);
+        assert!(ours.assign_to(&one_slot).is_empty());
+        assert_eq!(ours.result(offers[0], completed()), AckAnswer::Kept);
+    }
+    eprintln!("200 of 3000 demands: {:?}", begin.elapsed());
+}
+
+#[test]
 fn who_stands_worse_gets_what_the_best_have_no_room_for() {
     let (mut ours, best, worse) = (ours(), entity(1), entity(2));
     for n in 1..=3 {

@@ -33,6 +33,23 @@ fn a_task_that_took_its_node_down_three_times_has_failed() {
 }
 
 #[test]
+fn a_disk_that_refuses_a_write_counts_for_nothing() {
+    let mut theirs = theirs(4);
+    theirs.running(1, 1);
+    for refusal in 1..10 {
+        let effects = theirs.restart(WorkerConfig {
+            goes_on: true,
+            ..worker_config(4, 1_000 * refusal)
+        });
+        assert!(begins(&effects, 1), "after refusal {refusal}");
+    }
+    for crash in 1..3 {
+        let effects = theirs.restart(worker_config(4, 100_000 * crash));
+        assert!(begins(&effects, 1), "after crash {crash}");
+    }
+}
+
+#[test]
 fn a_node_that_is_stopped_counts_for_nothing() {
     let mut theirs = theirs(4);
     theirs.running(1, 1);
