@@ -177,6 +177,7 @@ impl Config {
             limits: self.limits.to_core(),
             allow_v1_0: self.protocol.allow_v1_0.clone(),
             transfer: self.transfer.to_core(),
+            goes_on: false,
         }
     }
 

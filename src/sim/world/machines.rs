@@ -203,6 +203,7 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
                 limits: GuardRules::default(),
                 allow_v1_0: Vec::new(),
                 transfer: TransferPolicy::default(),
+                goes_on: false,
             };
             Host::new(index, config, rng)
         })

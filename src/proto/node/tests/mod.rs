@@ -62,6 +62,7 @@ fn config(n: usize, from: Option<usize>, slots: u32) -> NodeConfig {
         limits: GuardRules::default(),
         allow_v1_0: Vec::new(),
         transfer: TransferPolicy::default(),
+        goes_on: false,
     }
 }
 
