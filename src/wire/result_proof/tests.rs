@@ -143,7 +143,8 @@ fn a_proof_is_good_for_nothing_else() {
     let told = list(vec![completed(b"1"), completed(b"2"), completed(b"3")]);
     let proof = told.open(&PARTIES).expect("it is signed")[1].proof.clone();
     assert_eq!(proof.verify(), Ok(()));
-    let changes: [(fn(&mut ResultProof), ProofError); 10] = [
+    type Change = fn(&mut ResultProof);
+    let changes: [(Change, ProofError); 10] = [
         (|of| of.spent += 1, ProofError::Signature),
         (|of| of.requester.0[0] ^= 1, ProofError::Signature),
         (|of| of.worker.0[0] ^= 1, ProofError::Signature),
