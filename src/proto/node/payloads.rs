@@ -19,7 +19,9 @@ use crate::types::limits::PAYLOADS_MAX;
 use crate::types::{
     BatchId, EntityId, FencingToken, FileRef, Mono, PayloadFile, RunId, TaskId, TransferId,
 };
-use crate::wire::{AckAnswer, Purpose, RefusedFile, TaskOutcome, TaskResult, WireError, cbor};
+use crate::wire::{
+    AckAnswer, ChunkOffer, Purpose, RefusedFile, TaskOutcome, TaskResult, WireError, cbor,
+};
 
 /// How often is looked at what is to be brought, and what nobody names any more.
 const LOOK_MS: u64 = 250;
@@ -274,6 +276,15 @@ impl Node {
 
     // --- what travels
 
+    /// Whether an offer's id is the one that belongs to it, so that nobody takes another's.
+    pub(super) fn is_rightly_named(&self, from: EntityId, offer: &ChunkOffer) -> bool {
+        let id = offer.transfer_id;
+        let due = |purpose| part_id(from, self.identity.entity_id, purpose);
+        offer
+            .purpose
+            .map_or(!is_of_part(id), |purpose| id == due(purpose))
+    }
+
     /// A peer offers a part of a task.
     pub(super) fn judge_part(&self, from: EntityId, purpose: Purpose, content: FileRef) -> Part {
         let payloads = &self.parts.payloads;
@@ -299,15 +310,15 @@ impl Node {
     pub(super) fn part_arrived(
         &mut self,
         manifest: &Manifest,
-        file: TransferId,
+        file: uuid::Uuid,
         step: &mut Step<'_>,
     ) {
         let content = FileRef {
             root: manifest.root,
             size: manifest.size,
         };
-        if self.keep_file(content, file.0, step).is_none() {
-            self.drop_payload(file.0, step);
+        if self.keep_file(content, file, step).is_none() {
+            self.drop_payload(file, step);
         }
         self.tend_parked(step);
     }
@@ -413,7 +424,7 @@ impl Node {
     }
 
     fn bring(&mut self, to: EntityId, purpose: Purpose, content: FileRef, step: &mut Step<'_>) {
-        let id = part_id(to, purpose);
+        let id = part_id(self.identity.entity_id, to, purpose);
         if self.sends.file(id).is_some() {
             return;
         }
@@ -475,10 +486,16 @@ impl Node {
 }
 
 /// The same each time, so that nothing is sent twice at once.
-fn part_id(to: EntityId, purpose: Purpose) -> TransferId {
-    let digest = hash("part of a task", &[&to.0, &cbor::encode(&purpose)]);
+pub(super) fn part_id(from: EntityId, to: EntityId, purpose: Purpose) -> TransferId {
+    let parts: [&[u8]; 3] = [&from.0, &to.0, &cbor::encode(&purpose)];
+    let digest = hash("part of a task", &parts);
     let bytes = digest.first_chunk().expect("a digest is longer");
     TransferId(uuid::Builder::from_custom_bytes(*bytes).into_uuid())
+}
+
+/// Whether it is the id of some part of a task: no other transfer has one of this version.
+pub(super) fn is_of_part(id: TransferId) -> bool {
+    id.0.get_version() == Some(uuid::Version::Custom)
 }
 
 fn payload_view(content: FileRef) -> PayloadView {

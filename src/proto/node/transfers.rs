@@ -5,7 +5,7 @@ use super::command::{CommandError, CommandErrorCode, CommandResult, NewTransfer,
 use super::exchange::Kind;
 use super::flush::Answering;
 use super::io::Output;
-use super::payloads::Part;
+use super::payloads::{Part, is_of_part};
 use super::views::{Direction, TransferView};
 use super::{Node, inbound::Answer};
 use crate::proto::Step;
@@ -34,7 +34,11 @@ pub enum FileJob {
     /// End whatever is done for a file that we send.
     StopSending { id: TransferId },
     /// Make room for an unfinished file; the answer is [`FileNews::Prepared`].
-    Prepare { partial: Partial, size: u64 },
+    Prepare {
+        id: TransferId,
+        partial: Partial,
+        size: u64,
+    },
     /// Take chunks from a stream; ends with [`FileNews::ReceiveEnded`].
     Receive { bulk: BulkId, plan: ReceivePlan },
     /// Tell the stream's sender how much is durable.
@@ -164,6 +168,10 @@ impl Node {
             return Err(WireError::PayloadTooLarge);
         }
         let id = offer.transfer_id;
+        if !self.is_rightly_named(from, offer) {
+            let answer = OfferAnswer::Refused(RefusedFile::Unexpected);
+            return Ok(Some(chunk_answer(id, answer, BatchId::NONE)));
+        }
         let allowed = match offer.purpose {
             None => self.may_send_files(&peer, &from),
             // One that is on its way was judged before.
@@ -272,8 +280,8 @@ impl Node {
 
     fn apply_receive(&mut self, effect: ReceiveEffect, step: &mut Step<'_>) {
         match effect {
-            ReceiveEffect::Prepare { partial, size } => {
-                self.file_job(FileJob::Prepare { partial, size });
+            ReceiveEffect::Prepare { id, partial, size } => {
+                self.file_job(FileJob::Prepare { id, partial, size });
             }
             ReceiveEffect::Receive { bulk, plan } => {
                 self.file_job(FileJob::Receive { bulk, plan });
@@ -378,6 +386,9 @@ impl Node {
             return invalid("the path must be absolute, of at most 4096 bytes");
         }
         let name = safe_name(name.as_deref().unwrap_or(&path));
+        if is_of_part(id) {
+            return invalid("ids of version 8 are for parts of tasks: take another, of version 7");
+        }
         match self.sends.submit(NewFile { id, to, path, name }, step) {
             Submitted::Taken(after) | Submitted::Known(after) => (self.transfer_reply(id), after),
             Submitted::Full => {

@@ -21,6 +21,7 @@
 //! - **X4** Nothing is taken from a peer but by the transfer's own sender.
 //! - **X5** The chunks of a completed transfer had the hashes of the manifest, whose root the
 //!   sender signed.
+//! - **X6** What an offer says decides in no way which file on our disk is written or deleted.
 //!
 //! # Bounds
 //! `TRANSFERS_MAX`, `TRANSFERS_KEPT`, `CHUNKS_MAX`, `BULK_STREAMS_MAX`, `CHUNK_ERRORS_MAX`,
@@ -47,16 +48,18 @@ pub use record::{ReceivedRecord, ReceivedState, SentRecord, SentState};
 use crate::proto::RowError;
 use crate::types::limits::{TRANSFER_IDLE_MS, TRANSFER_REASON_MAX_BYTES};
 use crate::types::{Mono, Now, TransferId, Wall};
+use uuid::Uuid;
 
 /// Streams with one peer, in each direction.
 const STREAMS_PER_PEER_MAX: usize = 4;
 /// A transfer that a restart finds idle gets at least so long.
 const GRACE_MS: u64 = 3_600_000;
 
-/// An unfinished file: the id of the transfer that began it, and in which of two folders it is.
+/// An unfinished file: a name that no other file ever had and no peer chose, and in which of two
+/// folders it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Partial {
-    pub id: TransferId,
+    pub file: Uuid,
     /// A part of a task, which stays under this name.
     pub payload: bool,
 }
@@ -69,7 +72,7 @@ fn idle_at(changed: Wall, now: Now) -> Mono {
 }
 
 fn transfer_key(bytes: &[u8]) -> Result<TransferId, RowError> {
-    uuid::Uuid::from_slice(bytes)
+    Uuid::from_slice(bytes)
         .map(TransferId)
         .map_err(|_| RowError {
             what: "transfer",

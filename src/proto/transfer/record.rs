@@ -3,6 +3,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::proto::RowError;
 use crate::types::{EntityId, TransferId, Wall};
@@ -78,8 +79,8 @@ pub struct ReceivedRecord {
     pub chunk_bytes: u64,
     #[serde(with = "serde_bytes")]
     pub root: [u8; 32],
-    /// What the unfinished file is called: the id of the transfer that began it.
-    pub partial: TransferId,
+    /// What the unfinished file is called.
+    pub partial: Uuid,
     /// The chunks that are on disk.
     #[serde(with = "serde_bytes")]
     pub have: Vec<u8>,

@@ -1,7 +1,8 @@
 //! The folder of received files, and that of payloads (parts of tasks): room for what comes, and a name for what has come.
 //!
-//! An unfinished file is `.partial/ID`, with its whole size set aside. A finished one gets its
-//! name by a rename that replaces nothing. A payload is a file of its own id from its first byte on.
+//! An unfinished file is `.partial/NAME`, with its whole size set aside. A finished one gets its
+//! name by a rename that replaces nothing. A payload has its own name from its first byte on. These
+//! names are ours, and none is used twice.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -51,19 +52,18 @@ impl Folder {
     }
 
     fn partial(&self, partial: Partial) -> PathBuf {
-        self.home(partial).join(partial.id.to_string())
+        self.home(partial).join(partial.file.to_string())
     }
 
-    /// Sets aside room for a file of `size` bytes.
-    pub(super) fn prepare(&self, id: Partial, size: u64) -> Result<(), RefusedFile> {
-        let made = self.try_prepare(id, size);
+    /// Sets aside room for a new file of `size` bytes. One that is there stays as it is.
+    pub(super) fn prepare(&self, partial: Partial, size: u64) -> Result<(), RefusedFile> {
+        let made = self.try_prepare(partial, size);
         made.map_err(|error| {
             let no_space = matches!(
                 error.kind(),
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
             );
             tracing::warn!(%error, size, "no room could be made for a file");
-            let _ = fs::remove_file(self.partial(id));
             if no_space {
                 RefusedFile::NoSpace
             } else {
@@ -72,29 +72,29 @@ impl Folder {
         })
     }
 
-    fn try_prepare(&self, id: Partial, size: u64) -> io::Result<()> {
+    fn try_prepare(&self, partial: Partial, size: u64) -> io::Result<()> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(self.home(id))?;
-        let disk = statvfs(self.home(id))?;
+            .create(self.home(partial))?;
+        let disk = statvfs(self.home(partial))?;
         let free = disk.blocks_available().saturating_mul(disk.fragment_size());
         if free < size.saturating_add(self.keep_free_bytes) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         let file = OpenOptions::new()
             .write(true)
-            .create(true)
-            .truncate(true)
+            .create_new(true)
             .mode(0o600)
-            .open(self.partial(id))?;
-        set_aside(&file, size)?;
-        file.sync_all()?;
-        sync_dir(self.home(id))?;
-        match id.payload {
-            true => self.payloads.parent().map_or(Ok(()), sync_dir),
-            false => sync_dir(&self.dir),
-        }
+            .open(self.partial(partial))?;
+        let durable = set_aside(&file, size)
+            .and_then(|()| file.sync_all())
+            .and_then(|()| sync_dir(self.home(partial)))
+            .and_then(|()| match partial.payload {
+                true => self.payloads.parent().map_or(Ok(()), sync_dir),
+                false => sync_dir(&self.dir),
+            });
+        durable.inspect_err(|_| remove(&self.partial(partial)))
     }
 
     /// Opens an unfinished file.
@@ -264,7 +264,6 @@ mod tests {
 
     use super::*;
     use crate::runtime::transfer::source::hash_file;
-    use crate::types::TransferId;
 
     fn folder(keep_free_bytes: u64) -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().expect("a folder");
@@ -278,7 +277,7 @@ mod tests {
 
     fn id(n: u128) -> Partial {
         Partial {
-            id: TransferId(Uuid::from_u128(n)),
+            file: Uuid::from_u128(n),
             payload: false,
         }
     }
@@ -319,6 +318,22 @@ mod tests {
         let (_dir, folder) = folder(1 << 60);
         assert_eq!(folder.prepare(id(1), 1), Err(RefusedFile::NoSpace));
         assert!(!folder.partial(id(1)).exists());
+    }
+
+    #[test]
+    fn a_file_that_is_there_is_neither_emptied_nor_deleted_for_another() {
+        let (_dir, folder) = folder(0);
+        let payload = Partial {
+            payload: true,
+            ..id(1)
+        };
+        for partial in [id(1), payload] {
+            folder.prepare(partial, 3).expect("there is room");
+            fs::write(folder.partial(partial), b"abc").expect("written");
+            assert_eq!(folder.prepare(partial, 10), Err(RefusedFile::Storage));
+            let kept = fs::read(folder.partial(partial)).expect("it is there");
+            assert_eq!(kept, b"abc");
+        }
     }
 
     #[test]

@@ -102,8 +102,8 @@ impl Files {
                     stop.store(true, Ordering::Relaxed);
                 }
             }
-            FileJob::Prepare { partial, size } => self.on_disk(move |folder| {
-                let (id, prepared) = (partial.id, folder.prepare(partial, size));
+            FileJob::Prepare { id, partial, size } => self.on_disk(move |folder| {
+                let prepared = folder.prepare(partial, size);
                 Some(FileNews::Prepared { id, prepared })
             }),
             FileJob::Receive { bulk, plan } => {

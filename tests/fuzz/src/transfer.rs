@@ -374,8 +374,7 @@ impl World {
         let effect = self.asked.remove(usize::from(which) % self.asked.len());
         let well = how & 7 != 0;
         match effect {
-            ReceiveEffect::Prepare { partial, .. } => {
-                let id = partial.id;
+            ReceiveEffect::Prepare { id, .. } => {
                 let prepared = well.then_some(()).ok_or(RefusedFile::NoSpace);
                 let _ = self.at_receiver(|r, step| r.prepared(id, prepared, step));
             }

@@ -1,7 +1,10 @@
 //! Inputs and results that are files: who takes them, when a run begins, when a result counts.
 
+use rand::SeedableRng as _;
+
 use super::*;
-use crate::proto::node::payloads::Part;
+use crate::proto::node::payloads::{Part, part_id};
+use crate::proto::transfer::{Manifest, NewFile, Submitted};
 use crate::types::{FencingToken, FileRef, PayloadFile};
 use crate::wire::{Purpose, RefusedFile};
 
@@ -196,4 +199,90 @@ fn a_large_task_that_is_canceled_while_its_input_comes_never_runs() {
     let (us, _) = entities(&wires);
     let judged = wires.node(1).judge_part(us, input_of(1, 1), INPUT);
     assert!(matches!(judged, Part::Refused(RefusedFile::Unexpected)));
+}
+
+/// A file of one chunk.
+fn manifest() -> Manifest {
+    Manifest::new(3, 1 << 20, vec![[7; 32]]).expect("it fits")
+}
+
+/// A worker that has a large result, for which it was asked.
+fn asked_for() -> Wires {
+    let mut wires = accepted();
+    keep(&mut wires, 1, INPUT, 11);
+    wires.run(SECOND_MS);
+    let Manifest { root, size, .. } = manifest();
+    let outcome = RunOutcome::CompletedFile {
+        content: FileRef { root, size },
+        file: Some(file(12)),
+    };
+    wires.end_run(1, outcome);
+    wires.run(SECOND_MS);
+    wires
+}
+
+/// Node 1 offers a file as somebody would who keeps no rules.
+fn offer_as(wires: &mut Wires, id: TransferId, purpose: Option<Purpose>) {
+    let (to, _) = entities(wires);
+    let (now, mut rng) = (wires.now(), Rng::seed_from_u64(1));
+    let mut step = Step {
+        now,
+        rng: &mut rng,
+        batch: BatchId::NONE,
+        writes: &mut WriteBatch::default(),
+    };
+    let new = NewFile {
+        id,
+        to,
+        path: format!("/{id}"),
+        name: "task".into(),
+    };
+    let sends = &mut wires.hosts[1].node.as_mut().expect("it is up").sends;
+    let taken = match purpose {
+        Some(purpose) => sends.submit_part(new, purpose, &mut step),
+        None => sends.submit(new, &mut step),
+    };
+    assert!(matches!(taken, Submitted::Taken(_)));
+    hashed(wires, id);
+}
+
+fn hashed(wires: &mut Wires, id: TransferId) {
+    let hashed = Ok((manifest(), 1));
+    wires.input(1, Input::File(FileNews::Hashed { id, hashed }));
+    wires.run(SECOND_MS);
+}
+
+/// For how many files node 0 made room.
+fn rooms(wires: &Wires) -> usize {
+    let room = |line: &&String| line.starts_with("0: File(Prepare");
+    wires.transcript.iter().filter(room).count()
+}
+
+#[test]
+fn a_part_comes_under_the_id_that_is_its_own_and_nothing_else_does() {
+    let mut wires = asked_for();
+    let (us, them) = entities(&wires);
+    let own = part_id(them, us, result_of(1, 1));
+    for (id, purpose) in [
+        (TransferId(file(20)), Some(result_of(1, 1))),
+        (part_id(us, them, result_of(1, 1)), Some(result_of(1, 1))),
+        (part_id(them, us, result_of(2, 1)), Some(result_of(1, 1))),
+        (part_id(them, us, result_of(2, 1)), None),
+    ] {
+        offer_as(&mut wires, id, purpose);
+        assert_eq!(rooms(&wires), 0, "{id} {purpose:?}");
+    }
+    // Its own part of it waits for the hash.
+    hashed(&mut wires, own);
+    assert_eq!(rooms(&wires), 1);
+    offer_as(&mut wires, TransferId(file(21)), None);
+    assert_eq!(rooms(&wires), 2, "other files come under any other");
+    let send = NewTransfer {
+        id: own,
+        peer: name_of(0),
+        path: "/file".into(),
+        name: None,
+    };
+    let refused = wires.ask(1, Command::SendFile(send)).expect_err("a part's");
+    assert_eq!(refused.code, CommandErrorCode::Invalid);
 }

@@ -6,6 +6,8 @@ mod storing;
 
 use std::collections::BTreeMap;
 
+use uuid::Uuid;
+
 pub use self::offers::Offered;
 use self::offers::Preparing;
 use super::kept::{self, Kept};
@@ -51,7 +53,11 @@ pub enum StoreOutcome {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceiveEffect {
     /// Make room for an unfinished file.
-    Prepare { partial: Partial, size: u64 },
+    Prepare {
+        id: TransferId,
+        partial: Partial,
+        size: u64,
+    },
     /// Take chunks from this stream.
     Receive { bulk: BulkId, plan: ReceivePlan },
     /// End this stream.
@@ -85,10 +91,7 @@ pub enum ReceiveEffect {
     /// It has arrived.
     Arrived { id: TransferId },
     /// A part of a task has arrived: it is the file of that name. Its transfer is forgotten.
-    Part {
-        manifest: Manifest,
-        file: TransferId,
-    },
+    Part { manifest: Manifest, file: Uuid },
 }
 
 /// A file that we receive.
@@ -128,7 +131,7 @@ impl Received {
 
     fn partial(&self) -> Partial {
         Partial {
-            id: self.record.partial,
+            file: self.record.partial,
             payload: self.record.purpose.is_some(),
         }
     }

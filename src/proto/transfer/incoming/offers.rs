@@ -1,5 +1,8 @@
 //! Offers: what is taken, and what a file begins with.
 
+use rand::RngExt as _;
+use uuid::Uuid;
+
 use super::{ReceiveEffect, Received, Receives};
 use crate::proto::Step;
 use crate::proto::transfer::record::{self, ReceivedRecord, ReceivedState};
@@ -26,6 +29,8 @@ pub(super) struct Preparing {
     name: String,
     manifest: Manifest,
     purpose: Option<Purpose>,
+    /// What the unfinished file is called.
+    partial: Uuid,
 }
 
 impl Receives {
@@ -78,15 +83,19 @@ impl Receives {
             name,
             manifest,
             purpose,
+            partial: uuid::Builder::from_random_bytes(step.rng.random()).into_uuid(),
         };
         if let Some(older) = self.same_file(&new) {
             let (answer, after) = self.take_over(id, older, new, step);
             return Offered::Answer(answer, after);
         }
+        let partial = Partial {
+            file: new.partial,
+            payload: purpose.is_some(),
+        };
         self.preparing.insert(id, new);
-        let payload = purpose.is_some();
-        let partial = Partial { id, payload };
-        self.effects.push(ReceiveEffect::Prepare { partial, size });
+        let prepare = ReceiveEffect::Prepare { id, partial, size };
+        self.effects.push(prepare);
         Offered::Prepare
     }
 
@@ -122,22 +131,18 @@ impl Receives {
         &mut self,
         id: TransferId,
         older: TransferId,
-        new: Preparing,
+        mut new: Preparing,
         step: &mut Step<'_>,
     ) -> (OfferAnswer, BatchId) {
         let new_is_file = new.purpose.is_none();
-        let (partial, have, have_bytes, checked) = {
+        let (have, have_bytes, checked) = {
             let old = &self.files[&older];
-            (
-                old.record.partial,
-                old.have.clone(),
-                old.have_bytes,
-                old.checked,
-            )
+            new.partial = old.record.partial;
+            (old.have.clone(), old.have_bytes, old.checked)
         };
         let reason = format!("goes on as {id}");
         self.end(older, ReceivedState::Canceled, None, reason, false, step);
-        let after = self.begin(id, partial, new, step);
+        let after = self.begin(id, new, step);
         let received = self.files.get_mut(&id).expect("begun a moment ago");
         (received.have, received.have_bytes, received.checked) = (have, have_bytes, checked);
         let after = after.max(self.changed(id, step));
@@ -159,22 +164,17 @@ impl Receives {
         if let Err(why) = prepared {
             return Some((OfferAnswer::Refused(why), BatchId::NONE));
         }
-        let after = self.begin(id, id, new, step);
+        let after = self.begin(id, new, step);
         Some((answer(&self.files[&id]), after))
     }
 
-    fn begin(
-        &mut self,
-        id: TransferId,
-        partial: TransferId,
-        new: Preparing,
-        step: &mut Step<'_>,
-    ) -> BatchId {
+    fn begin(&mut self, id: TransferId, new: Preparing, step: &mut Step<'_>) -> BatchId {
         let Preparing {
             from,
             name,
             manifest,
             purpose,
+            partial,
         } = new;
         let have = ChunkSet::empty(manifest.count());
         let record = ReceivedRecord {

@@ -26,11 +26,6 @@ fn id(n: u128) -> TransferId {
     TransferId(uuid::Uuid::from_u128(n))
 }
 
-fn partial(id: TransferId) -> Partial {
-    let payload = false;
-    Partial { id, payload }
-}
-
 /// A file of `chunks` chunks of 1 MiB, each of one byte's repetition, the last of 3 bytes.
 fn manifest(chunks: u32) -> Manifest {
     let size = u64::from(chunks - 1) * (1 << 20) + 3;

@@ -77,6 +77,10 @@ impl Bench {
         self.receive(|r, _| r.stream_asked(BulkId(1), SENDER, id(n)));
     }
 
+    fn finish(&mut self, n: u128) {
+        self.receive(|r, step| r.arrived(id(n), BulkId(1), &[0, 1], 1, step));
+    }
+
     fn submit(&mut self, n: u128, task: u128) {
         let new = NewFile {
             id: id(n),
@@ -100,11 +104,46 @@ impl Bench {
     }
 }
 
+/// The file that room was made for.
+fn prepared(effects: &[ReceiveEffect]) -> Option<uuid::Uuid> {
+    effects.iter().find_map(|effect| match effect {
+        ReceiveEffect::Prepare { partial, .. } => Some(partial.file),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_part_under_the_id_of_one_that_is_here_gets_a_file_of_its_own() {
+    let mut bench = bench();
+    bench.begin(1, 7);
+    bench.finish(1);
+    let effects = bench.receives.effects();
+    let first = prepared(&effects).expect("it was offered");
+    let part = |effect: &ReceiveEffect| matches!(effect, ReceiveEffect::Part { file, .. } if *file == first);
+    assert!(effects.iter().any(part), "{effects:?}");
+    // Nothing is known of the transfer any more, so its id is free.
+    bench.begin(1, 8);
+    bench.receive(|r, step| r.canceled_by(SENDER, id(1), step));
+    for effect in bench.receives.effects() {
+        let (ReceiveEffect::Prepare { partial, .. }
+        | ReceiveEffect::Discard { partial }
+        | ReceiveEffect::Receive {
+            plan: ReceivePlan { partial, .. },
+            ..
+        }) = effect
+        else {
+            continue;
+        };
+        assert_ne!(partial.file, first);
+    }
+}
+
 #[test]
 fn a_part_of_a_task_is_handed_on_with_its_last_chunk_and_forgotten() {
     let mut bench = bench();
     bench.begin(1, 7);
     let effects = bench.receives.effects();
+    let begun = prepared(&effects).expect("it was offered");
     let payload = |effect: &ReceiveEffect| matches!(effect, ReceiveEffect::Receive { plan, .. } if plan.partial.payload);
     assert!(effects.iter().any(payload), "{effects:?}");
     bench.receive(|r, step| r.arrived(id(1), BulkId(1), &[0], 1, step));
@@ -112,7 +151,7 @@ fn a_part_of_a_task_is_handed_on_with_its_last_chunk_and_forgotten() {
     assert!(bench.receives.effects().iter().any(recorded));
     bench.receive(|r, step| r.arrived(id(1), BulkId(1), &[1], 1, step));
     let effects = bench.receives.effects();
-    let part = |effect: &ReceiveEffect| matches!(effect, ReceiveEffect::Part { file, .. } if *file == id(1));
+    let part = |effect: &ReceiveEffect| matches!(effect, ReceiveEffect::Part { file, .. } if *file == begun);
     let finished = |effect: &ReceiveEffect| matches!(effect, ReceiveEffect::Finished { .. });
     assert!(
         effects.iter().any(part) && effects.iter().any(finished),

@@ -168,19 +168,27 @@ fn a_stream_of_somebody_else_gets_nothing() {
     ));
 }
 
+/// What deletes the unfinished file of a transfer.
+fn discards(bench: &Bench, n: u128) -> ReceiveEffect {
+    let record = &bench.receives.file(id(n)).expect("taken").record;
+    let partial = Partial {
+        file: record.partial,
+        payload: false,
+    };
+    ReceiveEffect::Discard { partial }
+}
+
 #[test]
 fn what_stands_still_for_a_week_is_given_up_and_its_room_freed() {
     let mut bench = bench();
     bench.take(1, 3);
+    let discard = discards(&bench, 1);
     let deadline = bench.receives.next_deadline();
     assert_eq!(deadline, Some(at(1).mono + TRANSFER_IDLE_MS));
     bench.receives.effects();
     bench.on(TRANSFER_IDLE_MS, Receives::tick);
     assert!(bench.receives.effects().is_empty());
     bench.on(TRANSFER_IDLE_MS + 1, Receives::tick);
-    let discard = ReceiveEffect::Discard {
-        partial: partial(id(1)),
-    };
     assert!(bench.receives.effects().contains(&discard));
     assert_eq!(bench.receives.next_deadline(), None);
 }
@@ -203,6 +211,7 @@ fn a_canceled_file_is_refused_from_then_on() {
     let mut bench = bench();
     bench.take(1, 3);
     bench.receives.effects();
+    let discard = discards(&bench, 1);
     bench.on(2, |r, step| r.cancel(id(1), step)).expect("known");
     let effects = bench.receives.effects();
     let cancel = ReceiveEffect::Cancel {
@@ -210,9 +219,7 @@ fn a_canceled_file_is_refused_from_then_on() {
         to: SENDER,
     };
     assert!(effects.contains(&cancel));
-    assert!(effects.contains(&ReceiveEffect::Discard {
-        partial: partial(id(1))
-    }));
+    assert!(effects.contains(&discard));
     let again = bench.offered(SENDER, &offer(1, 3), true);
     let Offered::Answer(OfferAnswer::Refused(RefusedFile::Canceled), _) = again else {
         panic!("{again:?}")

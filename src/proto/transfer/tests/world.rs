@@ -210,7 +210,7 @@ impl World {
         let answer = match offered {
             Offered::Answer(answer, _) => answer,
             Offered::Prepare => {
-                self.folder.partial.insert(partial(id), BTreeSet::new());
+                self.serve_receiver();
                 let prepared = self.at_receiver(|r, step| r.prepared(id, Ok(()), step));
                 prepared.expect("it was offered").0
             }
@@ -294,8 +294,11 @@ impl World {
                 ReceiveEffect::Cancel { id, .. } => {
                     self.at_sender(|sends, step| sends.canceled_by(RECEIVER, id, step));
                 }
-                ReceiveEffect::Prepare { .. }
-                | ReceiveEffect::Changed { .. }
+                ReceiveEffect::Prepare { partial, .. } => {
+                    let before = self.folder.partial.insert(partial, BTreeSet::new());
+                    assert!(before.is_none(), "X6: it is another's");
+                }
+                ReceiveEffect::Changed { .. }
                 | ReceiveEffect::Arrived { .. }
                 | ReceiveEffect::Part { .. } => {}
             }
