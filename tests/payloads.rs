@@ -161,3 +161,53 @@ fn a_payload_over_the_limit_is_refused_and_leaves_nothing() {
     assert!(errors.contains("larger than"), "{errors}");
     assert_eq!(alice.payloads(), 0);
 }
+
+#[test]
+fn a_result_over_the_requesters_limit_fails_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = "[serve.grow]\ncommand = \"head -c 3145728 /dev/zero\"\noutput = \"8MiB\"\n";
+    let bob = Node::start(dir.path(), "bob", None, serve);
+    let settings = "[task]\nmax_payload = \"2MiB\"\nfailures_max = 1\n";
+    let alice = Node::start(dir.path(), "alice", Some(&bob), settings);
+    let file = dir.path().join("input");
+    fs::write(&file, b"grow").unwrap();
+    let task = alice.submit("grow", &file);
+    let ended = eventually("the task has ended", LONG, || {
+        let view = alice.try_json(&["task", "show", &task])?;
+        (view["state"] != "submitted" && view["state"] != "working").then_some(view)
+    });
+    assert_eq!(ended["state"], "failed", "{ended}");
+    let reason = ended["reason"].as_str().unwrap();
+    assert!(reason.contains("the result is too large"), "{reason}");
+    assert_eq!(alice.payloads(), 0);
+    eventually("the worker keeps nothing of it", LONG, || {
+        (bob.payloads() == 0).then_some(())
+    });
+}
+
+#[test]
+fn the_oldest_large_result_makes_room_for_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let serve = "[serve.dice]\ncommand = \"head -c 2097152 /dev/urandom\"\noutput = \"2MiB\"\n";
+    let bob = Node::start(dir.path(), "bob", None, serve);
+    let settings = "[task]\nmax_payload = \"2MiB\"\npayload_space = \"5MiB\"\n";
+    let alice = Node::start(dir.path(), "alice", Some(&bob), settings);
+    let file = dir.path().join("input");
+    let tasks = ["one", "two", "three"].map(|input| {
+        fs::write(&file, input).unwrap();
+        let task = alice.submit("dice", &file);
+        alice.await_completed(&task);
+        task
+    });
+    let result = |task: &str| alice.cli(&["task", "result", task]);
+    let forgotten = result(&tasks[0]);
+    assert!(!forgotten.status.success());
+    let errors = String::from_utf8_lossy(&forgotten.stderr);
+    assert!(errors.contains("there is no task"), "{errors}");
+    for task in &tasks[1..] {
+        assert_eq!(result(task).stdout.len(), 2 * MIB);
+    }
+    eventually("its file is gone", LONG, || {
+        (alice.payloads() == 2).then_some(())
+    });
+}

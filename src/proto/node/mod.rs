@@ -34,6 +34,7 @@ mod meeting;
 mod message;
 mod notify;
 mod outbox;
+mod parked;
 mod payloads;
 mod pledges;
 mod proofs;
@@ -307,6 +308,7 @@ impl Node {
             let over = |id| Some(requester.task(id)?.0.state.is_terminal());
             node.webhooks.resume(step, over);
             node.worker.resume(step);
+            node.resume_payloads();
         });
         Ok((node, outputs))
     }

@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::command::{CommandError, CommandErrorCode, CommandResult, Reply};
-use super::io::{Output, RunSpec};
+use super::io::Output;
+use super::parked::Parked;
 use super::transfers::FileJob;
 use super::views::{MovingView, PayloadView};
 use crate::crypto::hash;
 use crate::proto::Step;
 use crate::proto::payload::{Kept, Payloads};
-use crate::proto::task::HeldKey;
-use crate::proto::transfer::{Manifest, NewFile, Submitted};
+use crate::proto::transfer::{NewFile, Submitted};
 use crate::types::limits::PAYLOADS_MAX;
 use crate::types::{
     BatchId, EntityId, FencingToken, FileRef, Mono, PayloadFile, RunId, TaskId, TransferId,
@@ -30,8 +30,8 @@ const SWEEP_MS: u64 = 10_000;
 /// What goes on with payloads at the moment.
 pub(super) struct Parts {
     pub(super) payloads: Payloads,
-    /// Runs that wait for their input, and until when.
-    parked: BTreeMap<RunId, (HeldKey, RunSpec, Mono)>,
+    /// Runs that wait for their input.
+    pub(super) parked: BTreeMap<RunId, Parked>,
     /// Inputs that are with their workers.
     brought: BTreeSet<(EntityId, Purpose)>,
     /// The files that were asked for, by task and token.
@@ -39,7 +39,7 @@ pub(super) struct Parts {
     looked: Option<Mono>,
     swept: Option<Mono>,
     /// Whether anything moves or waits.
-    busy: bool,
+    pub(super) busy: bool,
 }
 
 /// What an offer of a part of a task is worth.
@@ -95,13 +95,18 @@ impl Node {
             let text = format!("it has {} bytes, a task takes {max}", content.size);
             return refused(CommandErrorCode::TooLarge, text);
         }
-        match self.keep_file(content, file, step) {
+        let mut kept = self.parts.payloads.keep(content, file, step);
+        if kept == Kept::Full && self.make_room(content.size, step) {
+            kept = self.parts.payloads.keep(content, file, step);
+        }
+        match self.filed(kept, file, step) {
             Some(after) => (Ok(Reply::Payload(payload_view(content))), after),
             None => {
                 let max = self.config.task.payload_space_bytes;
                 let text = format!(
                     "there is no room for it: {PAYLOADS_MAX} payloads, and {max} bytes of them, \
-                     are kept at a time; wait until tasks are done"
+                     are kept at a time, and tasks that are not done need those that are here; \
+                     wait until some are done"
                 );
                 refused(CommandErrorCode::QueueFull, text)
             }
@@ -187,10 +192,7 @@ impl Node {
                 failed("nobody waits for it")
             }
             Some(file) => match self.keep_file(content, file, step) {
-                Some(_) => {
-                    self.parts.payloads.named(&content.root);
-                    TaskOutcome::CompletedFile { file: content }
-                }
+                Some(_) => TaskOutcome::CompletedFile { file: content },
                 None => {
                     self.drop_payload(file, step);
                     failed("the worker has no room for the result")
@@ -204,13 +206,20 @@ impl Node {
         }
     }
 
+    /// Keeps what a task of ours, or one that we hold, names already.
     fn keep_file(
         &mut self,
         content: FileRef,
         file: uuid::Uuid,
         step: &mut Step<'_>,
     ) -> Option<BatchId> {
-        match self.parts.payloads.keep(content, file, step) {
+        let kept = self.parts.payloads.take(content, file, step);
+        self.filed(kept, file, step)
+    }
+
+    /// What a payload's being here rests on. One that was here before needs no second file.
+    fn filed(&mut self, kept: Kept, file: uuid::Uuid, step: &Step<'_>) -> Option<BatchId> {
+        match kept {
             Kept::Taken(after) => Some(after),
             Kept::Known(after) => {
                 self.drop_payload(file, step);
@@ -223,55 +232,6 @@ impl Node {
     fn drop_payload(&mut self, file: uuid::Uuid, step: &Step<'_>) {
         let job = Output::File(FileJob::DropPayload { file });
         self.gate.pass(step.batch, job, &mut self.out);
-    }
-
-    /// A run whose input is a file begins when that is here.
-    pub(super) fn begin_run(
-        &mut self,
-        run: RunId,
-        key: HeldKey,
-        mut spec: RunSpec,
-        step: &mut Step<'_>,
-    ) {
-        let mut after = self.worker.resumed_in();
-        if let Some(content) = self.worker.input_file(key) {
-            let Some(at) = self.payload_file(&content) else {
-                let until = step.now.mono + spec.timeout_ms;
-                self.parts.parked.insert(run, (key, spec, until));
-                self.parts.busy = true;
-                return;
-            };
-            spec.input_file = Some(at);
-            self.parts.payloads.named(&content.root);
-            after = after.max(self.worker.begun(key, step));
-        }
-        let run = Output::Run { run, spec };
-        self.gate.pass(after, run, &mut self.out);
-    }
-
-    /// The runs whose input has come, and those that waited too long.
-    fn tend_parked(&mut self, step: &mut Step<'_>) {
-        let now = step.now.mono;
-        let ready = |(key, _, until): &(HeldKey, RunSpec, Mono)| {
-            let content = self.worker.input_file(*key);
-            *until <= now || content.is_none_or(|content| self.parts.payloads.has(&content))
-        };
-        let parked = self.parts.parked.iter();
-        let due: Vec<RunId> = parked
-            .filter(|(_, parked)| ready(parked))
-            .map(|(run, _)| *run)
-            .collect();
-        for run in due {
-            let Some((key, mut spec, until)) = self.parts.parked.remove(&run) else {
-                continue;
-            };
-            if until <= now {
-                self.worker.input_missed(run, step);
-            } else if self.worker.held_by(run) == Some(key) {
-                spec.timeout_ms = now.until(until);
-                self.begin_run(run, key, spec, step);
-            }
-        }
     }
 
     // --- what travels
@@ -298,29 +258,75 @@ impl Node {
             }
         };
         let here = payloads.file(&content.root);
+        // Whoever knows a hash does not have what it is of: an input is here for whom it is of.
+        let input = matches!(purpose, Purpose::TaskInput { .. });
+        let here = here.filter(|_| !input || self.worker.has_of(from, content));
         match here.filter(|(at, _)| at.size == content.size) {
             _ if !wanted => Part::Refused(RefusedFile::Unexpected),
             Some((_, written)) => Part::Here(written),
-            None if !payloads.has_room(content.size) => Part::Refused(RefusedFile::NoSpace),
+            None if !payloads.has(&content) && !payloads.has_room(content.size) => {
+                Part::Refused(RefusedFile::NoSpace)
+            }
             None => Part::Wanted,
+        }
+    }
+
+    /// The same, and what follows from it: older results go where a new one has no room.
+    pub(super) fn part_offered(
+        &mut self,
+        from: EntityId,
+        purpose: Purpose,
+        content: FileRef,
+        step: &mut Step<'_>,
+    ) -> Part {
+        let part = self.judge_part(from, purpose, content);
+        let ours = matches!(purpose, Purpose::TaskResult { .. });
+        match part {
+            Part::Refused(RefusedFile::NoSpace) if ours && self.make_room(content.size, step) => {
+                Part::Wanted
+            }
+            Part::Here(after) => Part::Here(after.max(self.came(from, purpose, content, step))),
+            part => part,
         }
     }
 
     /// A part of a task has arrived in a file of ours.
     pub(super) fn part_arrived(
         &mut self,
-        manifest: &Manifest,
+        from: EntityId,
+        purpose: Purpose,
+        content: FileRef,
         file: uuid::Uuid,
         step: &mut Step<'_>,
     ) {
-        let content = FileRef {
-            root: manifest.root,
-            size: manifest.size,
-        };
-        if self.keep_file(content, file, step).is_none() {
-            self.drop_payload(file, step);
+        let here = self.parts.payloads.has(&content);
+        if matches!(purpose, Purpose::TaskResult { .. }) && !here {
+            // Something else may have come in between; if it stays full this comes again.
+            let _ = self.make_room(content.size, step);
+        }
+        match self.keep_file(content, file, step) {
+            Some(_) => {
+                self.came(from, purpose, content, step);
+            }
+            None => self.drop_payload(file, step),
         }
         self.tend_parked(step);
+    }
+
+    /// Lets go results that we have had for long, until another file of ours fits. What others
+    /// send us to work on pushes nothing out.
+    fn make_room(&mut self, size: u64, step: &mut Step<'_>) -> bool {
+        let spare = self.requester.spare_bytes();
+        if !self.parts.payloads.would_have_room(size, spare) {
+            return false;
+        }
+        while !self.parts.payloads.has_room(size) {
+            if !self.requester.let_oldest_file_go(step) {
+                return false;
+            }
+            self.sweep_payloads(step);
+        }
+        true
     }
 
     /// A part of a task that we sent is with its receiver, or will not be.
@@ -364,10 +370,14 @@ impl Node {
         for (at, told) in told.into_iter().enumerate() {
             let item = &told.item;
             if let TaskOutcome::CompletedFile { file } = &item.outcome
-                && file.size <= max
                 && self.requester.awaits_result(from, item.task_id, item.token)
             {
                 let named = (item.task_id, item.token);
+                if file.size > max {
+                    // It is a failure, which says so.
+                    taken.push(told);
+                    continue;
+                }
                 if !self.parts.payloads.has(file) {
                     self.parts.pending.entry(named).or_insert(*file);
                     self.parts.busy = true;
@@ -375,7 +385,7 @@ impl Node {
                     continue;
                 }
                 self.parts.pending.remove(&named);
-                self.parts.payloads.named(&file.root);
+                self.requester.is_here(*file);
                 let written = self.parts.payloads.file(&file.root);
                 rests = rests.max(written.map_or(BatchId::NONE, |(_, written)| written));
             }
@@ -473,12 +483,26 @@ impl Node {
         }
     }
 
+    /// What tasks of ours, or such as we hold, name.
+    fn named_payloads(&self) -> BTreeSet<[u8; 32]> {
+        let ours = self.requester.named_files();
+        ours.chain(self.worker.named_files()).collect()
+    }
+
+    /// After a start: what tasks name was not handed over for others to come.
+    pub(super) fn resume_payloads(&mut self) {
+        for root in self.named_payloads() {
+            self.parts.payloads.named(&root);
+        }
+    }
+
     fn sweep_payloads(&mut self, step: &mut Step<'_>) {
         if self.parts.payloads.is_empty() {
             return;
         }
-        let ours = self.requester.named_files();
-        let named: BTreeSet<[u8; 32]> = ours.chain(self.worker.named_files()).collect();
+        let mut named = self.named_payloads();
+        // What has come is taken when it is said again.
+        named.extend(self.parts.pending.values().map(|file| file.root));
         for file in self.parts.payloads.sweep(&named, step) {
             self.drop_payload(file, step);
         }

@@ -259,8 +259,10 @@ impl Node {
         let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
         if let Some(content) = record.result_file {
             let file = self.payload_file(&content).ok_or_else(|| {
-                let text = format!("the result of task {id} is gone from this node's disk");
-                CommandError::new(CommandErrorCode::Storage, text)
+                let text = format!(
+                    "the result of task {id} is gone from this node's disk: hand the task over again"
+                );
+                CommandError::new(CommandErrorCode::NotFound, text)
             })?;
             return Ok(Reply::TaskResultFile {
                 worker: record.worker,

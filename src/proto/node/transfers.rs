@@ -178,7 +178,8 @@ impl Node {
             Some(_) if self.receives.file(id).is_some() => true,
             Some(purpose) => {
                 let (root, size) = (offer.root, offer.size);
-                let (answer, after) = match self.judge_part(from, purpose, FileRef { root, size }) {
+                let content = FileRef { root, size };
+                let (answer, after) = match self.part_offered(from, purpose, content, step) {
                     Part::Wanted => (None, BatchId::NONE),
                     Part::Here(after) => (Some(OfferAnswer::Complete), after),
                     Part::Refused(why) => (Some(OfferAnswer::Refused(why)), BatchId::NONE),
@@ -323,8 +324,14 @@ impl Node {
             ReceiveEffect::Cancel { id, to } => self.cancel_with(to, id, step),
             ReceiveEffect::Changed { id, after } => self.transfer_changed(id, after),
             ReceiveEffect::Arrived { id } => self.note_file(id, step),
-            ReceiveEffect::Part { manifest, file, .. } => {
-                self.part_arrived(&manifest, file, step);
+            ReceiveEffect::Part {
+                from,
+                purpose,
+                manifest,
+                file,
+            } => {
+                let Manifest { root, size, .. } = manifest;
+                self.part_arrived(from, purpose, FileRef { root, size }, file, step);
             }
         }
     }

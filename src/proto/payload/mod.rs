@@ -4,8 +4,8 @@
 //! A payload is known by the hash of its content and lies in a file of its own, whose name nobody
 //! else ever had. It is here only once its bytes are on the disk and the row that says so is
 //! written; a file without a row is nobody's. It stays while a task, ours or held, names it. One
-//! that no task has named yet stays for `SPARE_MS`, which is the time between handing over an
-//! input and the task that it is for.
+//! that was handed over, and that no task was made for yet, stays for `SPARE_MS`, whoever names it
+//! meanwhile.
 //!
 //! # Invariants
 //! - **P1** A row names a file that was flushed before.
@@ -30,6 +30,8 @@ use crate::wire::cbor;
 
 /// How long a payload stays that no task has named yet.
 const SPARE_MS: u64 = 3_600_000;
+/// How long what came for a task waits after a start until that task is told of again.
+const GRACE_MS: u64 = 60_000;
 const VERSION: u8 = 1;
 const ROW_MAX_BYTES: usize = 1024;
 
@@ -49,14 +51,27 @@ struct PayloadRecord {
     v: u8,
     file: Uuid,
     size: u64,
+    /// It was handed over for a task to come.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    spare: bool,
 }
 
 #[derive(Debug)]
 struct Payload {
     at: PayloadFile,
     written: BatchId,
-    /// While no task has named it: until when it stays all the same.
+    /// Until when it stays though nobody may name it: it was handed over for a task to come.
     spare_until: Option<Mono>,
+}
+
+fn row(at: PayloadFile, spare: bool) -> Vec<u8> {
+    let PayloadFile { file, size } = at;
+    cbor::encode(&PayloadRecord {
+        v: VERSION,
+        file,
+        size,
+        spare,
+    })
 }
 
 /// Every payload that is here.
@@ -97,43 +112,63 @@ impl Payloads {
             let why = format!("it has version {}, this program reads {VERSION}", record.v);
             return Err(broken(why));
         }
-        let PayloadRecord { file, size, .. } = record;
-        self.insert(root, PayloadFile { file, size }, BatchId::NONE, now.mono);
+        let PayloadRecord {
+            file, size, spare, ..
+        } = record;
+        // How much of its hour has gone is not known.
+        let stays_ms = if spare { SPARE_MS } else { GRACE_MS };
+        let spare_until = Some(now.mono + stays_ms);
+        let at = PayloadFile { file, size };
+        self.insert(root, at, BatchId::NONE, spare_until);
         Ok(())
     }
 
-    fn insert(&mut self, root: [u8; 32], at: PayloadFile, written: BatchId, now: Mono) {
+    fn insert(
+        &mut self,
+        root: [u8; 32],
+        at: PayloadFile,
+        written: BatchId,
+        spare_until: Option<Mono>,
+    ) {
         self.bytes += at.size;
         let payload = Payload {
             at,
             written,
-            spare_until: Some(now + SPARE_MS),
+            spare_until,
         };
         self.files.insert(root, payload);
     }
 
-    /// A payload whose bytes are on the disk in `file`.
+    /// A payload that was handed over for a task to come; its bytes are on the disk in `file`.
     pub fn keep(&mut self, content: FileRef, file: Uuid, step: &mut Step<'_>) -> Kept {
+        let kept = self.take(content, file, step);
+        let Some(one) = self.files.get_mut(&content.root) else {
+            return kept;
+        };
+        one.spare_until = Some(step.now.mono + SPARE_MS);
+        one.written = step.put(Keyspace::Payload, content.root, row(one.at, true));
+        match kept {
+            Kept::Known(_) => Kept::Known(one.written),
+            _ => kept,
+        }
+    }
+
+    /// A payload that is named already; its bytes are on the disk in `file`.
+    pub fn take(&mut self, content: FileRef, file: Uuid, step: &mut Step<'_>) -> Kept {
         let FileRef { root, size } = content;
-        if let Some(known) = self.files.get_mut(&root) {
-            // Whoever hands it over anew is about to name it.
-            known.spare_until = Some(step.now.mono + SPARE_MS);
+        if let Some(known) = self.files.get(&root) {
             return Kept::Known(known.written);
         }
         if !self.has_room(size) {
             return Kept::Full;
         }
-        let record = PayloadRecord {
-            v: VERSION,
-            file,
-            size,
-        };
-        let written = step.put(Keyspace::Payload, root, cbor::encode(&record));
-        self.insert(root, PayloadFile { file, size }, written, step.now.mono);
+        let at = PayloadFile { file, size };
+        let written = step.put(Keyspace::Payload, root, row(at, false));
+        self.insert(root, at, written, None);
         Kept::Taken(written)
     }
 
-    /// A task names it from now on.
+    /// The task that it was handed over for names it from now on.
     pub fn named(&mut self, root: &[u8; 32]) {
         if let Some(one) = self.files.get_mut(root) {
             one.spare_until = None;
@@ -143,6 +178,12 @@ impl Payloads {
     /// Whether one more of this size fits.
     pub fn has_room(&self, size: u64) -> bool {
         self.files.len() < PAYLOADS_MAX && self.bytes.saturating_add(size) <= self.max_bytes
+    }
+
+    /// Whether it would fit if `spare` bytes were let go.
+    pub fn would_have_room(&self, size: u64, spare: u64) -> bool {
+        let left = self.bytes.saturating_sub(spare);
+        left.saturating_add(size) <= self.max_bytes
     }
 
     /// Where a payload lies, and the batch that rests on.
@@ -171,11 +212,7 @@ impl Payloads {
         let now = step.now.mono;
         let mut gone = Vec::new();
         self.files.retain(|root, one| {
-            if named.contains(root) {
-                one.spare_until = None;
-                return true;
-            }
-            if one.spare_until.is_some_and(|until| now < until) {
+            if named.contains(root) || one.spare_until.is_some_and(|until| now < until) {
                 return true;
             }
             step.delete(Keyspace::Payload, *root);

@@ -47,7 +47,10 @@ impl Bench {
         let done = act(&mut self.core, &mut step);
         for op in writes.ops {
             match op {
-                WriteOp::Put { space, key, value } => self.rows.push(Row { space, key, value }),
+                WriteOp::Put { space, key, value } => {
+                    self.rows.retain(|row| row.key != key);
+                    self.rows.push(Row { space, key, value });
+                }
                 WriteOp::Delete { key, .. } => self.rows.retain(|row| row.key != key),
             }
         }
@@ -105,6 +108,43 @@ fn what_nobody_names_goes_after_a_while_also_after_a_restart() {
 }
 
 #[test]
+fn a_payload_handed_over_again_stays_as_long_as_was_promised_whoever_names_it() {
+    let mut bench = Bench::new();
+    let mut hand_over = |ms, n| {
+        let kept = bench.on(ms, |core, step| core.keep(content(1, 60), file(n), step));
+        assert_ne!(kept, Kept::Full);
+    };
+    hand_over(0, 1);
+    hand_over(1_000, 2);
+    bench.core.named(&[1; 32]);
+    assert!(bench.sweep(2_000, &[1]).is_empty());
+    let again = bench.on(3_000, |core, step| core.keep(content(1, 60), file(3), step));
+    assert!(matches!(again, Kept::Known(_)), "{again:?}");
+    // The first task is still there for a while, and then it is gone.
+    assert!(bench.sweep(10_000, &[1]).is_empty());
+    assert!(bench.sweep(20_000, &[]).is_empty());
+    // Nor does what comes for somebody else's task change that.
+    let came = bench.on(30_000, |core, step| {
+        core.take(content(1, 60), file(4), step)
+    });
+    assert!(matches!(came, Kept::Known(_)), "{came:?}");
+    assert!(bench.sweep(3_000 + SPARE_MS - 1, &[]).is_empty());
+    assert_eq!(bench.sweep(3_000 + SPARE_MS, &[]), [file(1)]);
+}
+
+#[test]
+fn what_came_for_a_task_goes_with_it() {
+    let mut bench = Bench::new();
+    let came = bench.on(0, |core, step| core.take(content(1, 60), file(1), step));
+    assert_eq!(came, Kept::Taken(BatchId(1)));
+    assert!(bench.sweep(1, &[1]).is_empty());
+    // Also where the node went down before it was deleted.
+    bench.restart(2);
+    assert!(bench.sweep(GRACE_MS + 1, &[]).is_empty());
+    assert_eq!(bench.sweep(GRACE_MS + 2, &[]), [file(1)]);
+}
+
+#[test]
 fn the_same_content_is_kept_once_and_its_time_begins_anew() {
     let mut bench = Bench::new();
     for (ms, n) in [(0, 1), (1_000, 2)] {
@@ -115,7 +155,7 @@ fn the_same_content_is_kept_once_and_its_time_begins_anew() {
     // It was named before, and is about to be named again.
     assert!(bench.sweep(2_000, &[1]).is_empty());
     let kept = bench.on(3_000, |core, step| core.keep(content(1, 60), file(3), step));
-    assert_eq!(kept, Kept::Known(BatchId(1)));
+    assert!(matches!(kept, Kept::Known(_)), "{kept:?}");
     assert!(bench.sweep(4_000, &[]).is_empty());
 }
 
@@ -143,6 +183,7 @@ fn a_row_of_another_version_is_called_that() {
         v: 2,
         file: file(1),
         size: 1,
+        spare: false,
     };
     let row = Row {
         space: Keyspace::Payload,

@@ -58,6 +58,9 @@ pub struct HeldRecord {
     /// The input, where it is a file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_file: Option<FileRef>,
+    /// That is here, and its requester had it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub input_came: bool,
     /// The requester wants to hear what the run says.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stream: bool,
@@ -106,6 +109,7 @@ impl HeldRecord {
             budget: None,
             spent: 0,
             input_file: None,
+            input_came: false,
             stream: false,
             place: None,
             stay: false,

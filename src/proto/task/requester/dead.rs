@@ -2,7 +2,7 @@
 //!
 //! # Invariant
 //! - **T9** A dead letter failed and has its input. It leaves by being handed over again, by being
-//!   dropped, or as the oldest of more than the bounds allow.
+//!   dropped, or as the oldest of more than there is room for.
 
 use std::collections::BTreeMap;
 
@@ -139,6 +139,22 @@ impl Requester {
             self.let_go(oldest, step);
             self.effects.push(RequesterEffect::Forgot { task: oldest });
         }
+    }
+
+    /// What the inputs that are files take.
+    pub(super) fn dead_file_bytes(&self) -> u64 {
+        self.dead_files.bytes
+    }
+
+    /// Returns whether there was one.
+    pub(super) fn let_oldest_dead_file_go(&mut self, step: &mut Step<'_>) -> bool {
+        let large = |id: &TaskId| self.tasks[id].record.input_file.is_some();
+        let Some(oldest) = self.dead.iter().map(|(_, id)| *id).find(large) else {
+            return false;
+        };
+        self.let_go(oldest, step);
+        self.effects.push(RequesterEffect::Forgot { task: oldest });
+        true
     }
 
     fn has_too_many_dead(&self) -> bool {

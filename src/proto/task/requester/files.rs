@@ -13,6 +13,19 @@ pub(super) struct Files {
     /// Those that may still run.
     pub inputs: BTreeSet<TaskId>,
     pub results: BTreeSet<TaskId>,
+    /// What is on our disk of what is taken next.
+    here: BTreeSet<FileRef>,
+}
+
+impl Files {
+    /// Whether a result in this file counts.
+    pub fn is_here(&self, file: &FileRef) -> bool {
+        self.here.contains(file)
+    }
+
+    pub fn all_taken(&mut self) {
+        self.here.clear();
+    }
 }
 
 impl Requester {
@@ -45,6 +58,36 @@ impl Requester {
         // Who agrees does so on messages.
         let apart = |id| self.tasks[&id].record.part.is_none();
         self.is_current(id, token, worker) && apart(id)
+    }
+
+    /// This file is on our disk: a result that is one counts in the next [`Requester::ended`] only
+    /// if that was said of it.
+    pub fn is_here(&mut self, file: FileRef) {
+        self.files.here.insert(file);
+    }
+
+    /// How much is named by nothing but tasks that may be let go, at most.
+    pub fn spare_bytes(&self) -> u64 {
+        let results = self.files.results.iter();
+        let results = results.filter_map(|id| self.tasks[id].record.result_file);
+        let results: BTreeSet<FileRef> = results.collect();
+        let results: u64 = results.iter().map(|file| file.size).sum();
+        results.saturating_add(self.dead_file_bytes())
+    }
+
+    /// Makes room for files: forgets the first task to end that has one as its result, or, where
+    /// there is none, lets go the input of the first to fail that has one. Returns whether there
+    /// was any.
+    pub fn let_oldest_file_go(&mut self, step: &mut Step<'_>) -> bool {
+        let ended = |id: &TaskId| (self.tasks[id].record.ended, *id);
+        match self.files.results.iter().map(ended).min() {
+            Some((_, oldest)) => {
+                self.over.retain(|(_, id)| *id != oldest);
+                self.forget(oldest, step);
+                true
+            }
+            None => self.let_oldest_dead_file_go(step),
+        }
     }
 
     /// The input did not get to its worker: the task goes to another.

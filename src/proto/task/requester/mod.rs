@@ -460,17 +460,22 @@ impl Requester {
                 break;
             }
             self.over.pop_first();
-            if let Some(task) = self.tasks.remove(&id) {
-                self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
-                self.uncount(task.counted);
-                self.files.results.remove(&id);
-                self.drop_proof(&task.record, step);
-                if let Some(key) = &task.record.key {
-                    self.by_key.remove(key);
-                }
-                for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
-                    step.delete(space, id.0.as_bytes().to_vec());
-                }
+            self.forget(id, step);
+        }
+    }
+
+    /// Nothing stays of a task that has ended. The caller took it from `over`.
+    fn forget(&mut self, id: TaskId, step: &mut Step<'_>) {
+        if let Some(task) = self.tasks.remove(&id) {
+            self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
+            self.uncount(task.counted);
+            self.files.results.remove(&id);
+            self.drop_proof(&task.record, step);
+            if let Some(key) = &task.record.key {
+                self.by_key.remove(key);
+            }
+            for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
+                step.delete(space, id.0.as_bytes().to_vec());
             }
         }
     }

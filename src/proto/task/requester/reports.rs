@@ -6,7 +6,7 @@ use super::assign::state_at;
 use super::witness::Signed;
 use super::{AttemptEnd, Phase, Requester, RequesterEffect};
 use crate::proto::Step;
-use crate::types::limits::{PAYLOAD_MAX_BYTES, REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
+use crate::types::limits::{REASON_MAX_BYTES, RELEASES_MAX, RESULT_MAX_BYTES};
 use crate::types::{BatchId, BootId, EntityId, FencingToken, Keyspace, TaskId, TaskState};
 use crate::wire::{AckAnswer, RenewAnswer, RenewItem, SignedItem, TaskOutcome};
 
@@ -175,6 +175,7 @@ impl Requester {
             answers.push(answer);
             after = after.max(self.tasks[&id].written);
         }
+        self.files.all_taken();
         (answers, after)
     }
 
@@ -208,7 +209,7 @@ impl Requester {
                 self.set_outcome(id, "completed", true, step);
                 self.finish(id, TaskState::Completed, None, step);
             }
-            TaskOutcome::CompletedFile { file } if file.size <= PAYLOAD_MAX_BYTES => {
+            TaskOutcome::CompletedFile { file } if self.files.is_here(&file) => {
                 let task = self.tasks.get_mut(&id).expect("the caller found it");
                 task.record.result_bytes = Some(file.size);
                 task.record.result_token = Some(token);

@@ -1,6 +1,6 @@
 //! Inputs and results that are files: which are waited for, asked for, and named.
 
-use super::{HeldKey, Phase, Worker};
+use super::{Held, HeldKey, Phase, Worker};
 use crate::proto::Step;
 use crate::types::{BatchId, EntityId, FencingToken, FileRef, Keyspace, Mono, RunId, TaskId};
 use crate::wire::{Purpose, TaskOutcome};
@@ -28,6 +28,25 @@ impl Worker {
         self.input_file(key).filter(|_| current)
     }
 
+    /// The input of a held task is here, as its requester has it: a run on it shows nobody what
+    /// is another's. Returns what that rests on.
+    pub fn input_came(&mut self, key: HeldKey, content: FileRef, step: &mut Step<'_>) -> BatchId {
+        let Some(held) = self.held.get_mut(&key) else {
+            return BatchId::NONE;
+        };
+        if held.record.input_file == Some(content) && !held.record.input_came {
+            held.record.input_came = true;
+            held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
+        }
+        held.written
+    }
+
+    /// Whether a requester has sent this for one of its tasks that is to run.
+    pub fn has_of(&self, requester: EntityId, content: FileRef) -> bool {
+        let came = |held: &Held| held.record.input_came && held.record.input_file == Some(content);
+        self.live_of(requester).any(|(_, held)| came(held))
+    }
+
     /// The run of a task whose input is a file begins now that it is here. From the returned batch
     /// on it counts if it takes the node down.
     pub fn begun(&mut self, key: HeldKey, step: &mut Step<'_>) -> BatchId {
@@ -45,6 +64,11 @@ impl Worker {
         let reason = String::from("its input did not come in time");
         let poison = false;
         self.run_ended(run, TaskOutcome::Failed { reason, poison }, step);
+    }
+
+    /// A run waits for its input, and nothing comes any more: another worker may fare better.
+    pub fn input_stalled(&mut self, run: RunId, step: &mut Step<'_>) {
+        self.run_ended(run, TaskOutcome::Released, step);
     }
 
     /// The results that their requesters asked for.

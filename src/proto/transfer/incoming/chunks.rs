@@ -68,6 +68,7 @@ impl Receives {
             received.have.set(*index, true);
         }
         received.moved_bytes = received.moved_bytes.saturating_add(moved);
+        received.moved_at = Some(step.now.mono);
         received.idle_at = step.now.mono + TRANSFER_IDLE_MS;
         let after = self.changed(id, step);
         if self.hand_on_if_full(id, step) {

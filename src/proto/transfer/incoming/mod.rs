@@ -15,7 +15,7 @@ use super::record::{self, ReceivedRecord, ReceivedState};
 use super::{ChunkSet, Manifest, Partial, cut, idle_at, transfer_key};
 use crate::proto::{RowError, Step, Violation};
 use crate::types::{BatchId, BulkId, EntityId, Keyspace, Mono, Now, Row, TransferId, Wall};
-use crate::wire::{RefusedFile, cbor};
+use crate::wire::{Purpose, RefusedFile, cbor};
 
 /// What is taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,12 @@ pub enum ReceiveEffect {
     /// It has arrived.
     Arrived { id: TransferId },
     /// A part of a task has arrived: it is the file of that name. Its transfer is forgotten.
-    Part { manifest: Manifest, file: Uuid },
+    Part {
+        from: EntityId,
+        purpose: Purpose,
+        manifest: Manifest,
+        file: Uuid,
+    },
 }
 
 /// A file that we receive.
@@ -104,6 +109,8 @@ pub struct Received {
     pub revision: u64,
     /// What came over the network in this life of ours.
     pub moved_bytes: u64,
+    /// When a chunk was last recorded in this life.
+    pub moved_at: Option<Mono>,
     /// None once it is over.
     manifest: Option<Manifest>,
     have: ChunkSet,
@@ -209,6 +216,7 @@ impl Receives {
                         written: BatchId::NONE,
                         revision: self.revision,
                         moved_bytes: 0,
+                        moved_at: None,
                         manifest: None,
                         have,
                         have_bytes: 0,

@@ -202,6 +202,7 @@ impl Receives {
             written: BatchId::NONE,
             revision: 0,
             moved_bytes: 0,
+            moved_at: None,
             manifest: Some(manifest),
             have,
             have_bytes: 0,

@@ -29,8 +29,10 @@ impl Receives {
             let after = step.batch;
             self.effects.push(ReceiveEffect::Finished { bulk, after });
         }
-        if let Some(manifest) = received.manifest {
+        if let (Some(manifest), Some(purpose)) = (received.manifest, received.record.purpose) {
             self.effects.push(ReceiveEffect::Part {
+                from: received.record.from,
+                purpose,
                 manifest,
                 file: received.record.partial,
             });
