@@ -1,6 +1,6 @@
 //! What is no message at all, and too much of what might be one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use junto::proto::session::parse;
 use junto::wire::{MsgType, TaskCancel, WireError, cbor};
@@ -129,13 +129,9 @@ async fn an_honest_peer_gets_in_while_hundreds_leave_their_handshakes_half_open(
             })
         })
         .collect();
-    let begin = Instant::now();
-    let mut honest = 0;
-    while begin.elapsed() < Duration::from_secs(3) {
+    for _ in 0..3 {
         victim.is_unharmed(seed()).await;
-        honest += 1;
     }
-    assert!(honest >= 2, "{honest} were served");
     let (mut begun, mut cookies) = (0, 0);
     let mut kept = Vec::new();
     for task in flood {

@@ -88,7 +88,7 @@ impl Victim {
     }
 
     /// After an attack: the process runs, panicked nowhere, takes no more memory than it should,
-    /// and somebody honest is served within two seconds.
+    /// and somebody honest is served before they would give up.
     pub async fn is_unharmed(&mut self, seed: u64) {
         assert!(self.process.try_wait().unwrap().is_none(), "it ended");
         let log = std::fs::read_to_string(self.log()).unwrap();
@@ -100,7 +100,7 @@ impl Victim {
         honest.shake_patiently().await;
         assert_eq!(honest.ping().await, Ok(MsgType::Pong));
         let took = begin.elapsed();
-        assert!(took < Duration::from_secs(2), "served after {took:?}");
+        assert!(took < 2 * PATIENCE, "served after {took:?}");
     }
 
     fn log(&self) -> std::path::PathBuf {
