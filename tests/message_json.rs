@@ -136,11 +136,15 @@ async fn what_is_wrong_is_refused_with_the_protocols_code() {
     let (clear, _) = stranger.clear(session.to, "ping", &empty());
     assert_eq!(refused(&clear).await, coded(403, "ENCRYPTION_REQUIRED"));
 
-    let mut codes = Vec::new();
-    for _ in 0..40 {
-        codes.push(refused(&json!({})).await);
+    // However slow this machine is, it asks more often than is allowed.
+    let mut last = refused(&json!({})).await;
+    for _ in 0..400 {
+        if last == coded(429, "RATE_LIMITED") {
+            break;
+        }
+        last = refused(&json!({})).await;
     }
-    assert_eq!(codes.last(), Some(&coded(429, "RATE_LIMITED")));
+    assert_eq!(last, coded(429, "RATE_LIMITED"));
 }
 
 #[tokio::test]
