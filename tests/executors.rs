@@ -391,6 +391,8 @@ fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
     let result = json!({"result_text": "right"});
     assert_eq!(agent.say("complete", &second, result.clone()).0, 204);
     assert_eq!(agent.say("complete", &second, result).0, 204, "said again");
+    let other = json!({"result_text": "other"});
+    assert_eq!(agent.say("complete", &second, other).0, 409, "too late");
     assert_eq!(agent.say("extend", &second, json!({})).0, 409);
     let shown: Value = eventually("alice has the result", SOON, || {
         let shown = alice.json(&["task", "show", id.trim()]);

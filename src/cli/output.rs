@@ -62,7 +62,7 @@ pub(super) fn watched() -> bool {
 }
 
 /// The columns whose words may be coloured.
-const STATES: [&str; 5] = ["STATE", "HEALTH", "BREAKER", "CHECK", ""];
+const STATES: [&str; 4] = ["STATE", "HEALTH", "BREAKER", ""];
 
 /// A listing: framed on a terminal, plain columns elsewhere.
 pub(super) struct Listing {

@@ -16,6 +16,7 @@ use super::payloads::hash_of;
 use crate::api::body::WAIT_MAX_MS;
 use crate::api::extract::{JsonBody, PathId};
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
+use crate::crypto::{Digest, hash};
 use crate::proto::node::{Command, CommandErrorCode, PayloadView, Reply, RunOutcome, RunSaid};
 use crate::runtime::executor::{Ask, ClaimError, Claimed};
 use crate::types::limits::{PROGRESS_NOTE_MAX_BYTES, RESULT_MAX_BYTES};
@@ -212,7 +213,7 @@ pub(super) async fn extend(
         (status = 204, description = "It is durable"),
         (status = 404, description = "No payload has the hash that `result_file` says \
             (`not_found`)", body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "The claim has lapsed (`conflict`)",
+        (status = 409, description = "The claim has lapsed, or another outcome of it is kept (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
             (`gone`)", body = Problem, content_type = PROBLEM_JSON),
@@ -256,7 +257,7 @@ pub(super) async fn complete(
     params(("id" = Uuid, Path, description = "The task's id")),
     responses(
         (status = 204, description = "It is durable"),
-        (status = 409, description = "The claim has lapsed (`conflict`)",
+        (status = 409, description = "The claim has lapsed, or another outcome of it is kept (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
             (`gone`)", body = Problem, content_type = PROBLEM_JSON),
@@ -306,7 +307,8 @@ async fn end(
         }
         RunOutcome::Failed { .. } | RunOutcome::Returned => 0,
     };
-    let run = match state.handle.desk().begin_end(id, claim, bytes) {
+    let said = digest_of(&outcome);
+    let run = match state.handle.desk().begin_end(id, claim, bytes, said) {
         Ok(run) => run,
         // The answer to the first time was lost.
         Err(ClaimError::Kept) => return Ok(StatusCode::NO_CONTENT),
@@ -317,6 +319,18 @@ async fn end(
         Ok(_) => Ok(StatusCode::NO_CONTENT),
         Err(error) if error.code == CommandErrorCode::NotFound => Err(refused(ClaimError::Gone)),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// What tells one outcome from another.
+fn digest_of(outcome: &RunOutcome) -> Digest {
+    match outcome {
+        RunOutcome::Completed { result } => hash("run outcome", &[b"completed", result]),
+        RunOutcome::CompletedFile { content, .. } => {
+            hash("run outcome", &[b"completed file", &content.root])
+        }
+        RunOutcome::Failed { reason } => hash("run outcome", &[b"failed", reason.as_bytes()]),
+        RunOutcome::Returned => hash("run outcome", &[b"returned"]),
     }
 }
 
@@ -374,6 +388,10 @@ pub(super) fn refused(error: ClaimError) -> Refused {
         ClaimError::Kept => because(
             CommandErrorCode::Conflict,
             "what this task came to is kept already: claim tasks anew",
+        ),
+        ClaimError::Otherwise => because(
+            CommandErrorCode::Conflict,
+            "this task came to something else, which is kept already: claim tasks anew",
         ),
         ClaimError::Gone => Refusal::Gone
             .because("the task was canceled, taken away or is out of time: stop working on it"),

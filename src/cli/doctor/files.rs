@@ -9,6 +9,7 @@ use super::Check;
 use crate::api::{ApiToken, TokenError};
 use crate::cli::init::Passphrase;
 use crate::config::{Config, Flags, Home, read_key_file};
+use crate::store::{SledStore, StoreError};
 
 /// The rights of everybody but the owner.
 const OTHERS: u32 = 0o077;
@@ -119,7 +120,8 @@ pub(super) fn store(home: &Home) -> Check {
     const NAME: &str = "store";
     let path = home.store_dir();
     match fs::read_dir(&path) {
-        Ok(_) => Check::ok(NAME, "there"),
+        Ok(_) if matches!(home.is_locked(), Ok(false)) => opened(NAME, &path),
+        Ok(_) => Check::ok(NAME, "there, and a node has it open"),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Check::ok(NAME, "none yet: the first start makes one")
         }
@@ -133,6 +135,19 @@ pub(super) fn store(home: &Home) -> Check {
                 format!("{} cannot be read: {error}", path.display()),
                 advice,
             )
+        }
+    }
+}
+
+/// Opens it as a start does, which reads every row and changes nothing of one that is damaged.
+fn opened(name: &'static str, path: &Path) -> Check {
+    match SledStore::open(path) {
+        Ok(_) => Check::ok(name, "whole"),
+        Err(StoreError::InUse { .. }) => Check::ok(name, "there, and in use"),
+        Err(error) => {
+            let advice =
+                "a start says the same: mend the disk or make room, or move the folder aside";
+            Check::fail(name, error.to_string(), advice)
         }
     }
 }

@@ -139,6 +139,8 @@ mod tests {
 
     use super::*;
     use crate::config::{PassphraseOptions, TerminalPrompt, create_identity};
+    use crate::store::{SledStore, Store};
+    use crate::types::{Keyspace, WriteBatch};
 
     fn home() -> (tempfile::TempDir, Home) {
         let dir = tempfile::tempdir().expect("a folder");
@@ -187,6 +189,28 @@ mod tests {
         fs::write(home.key_file(), "cut").expect("written");
         assert_eq!(level(&examine(&home).await, "key"), Level::Fail);
         assert_eq!(run(&home, false).await, Ok(Exit::Failed));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_a_start_would_refuse_is_told() {
+        let (_dir, home) = home();
+        home.create().expect("created");
+        let mut store = SledStore::open(&home.store_dir()).expect("new");
+        for n in 0..100_u8 {
+            let mut batch = WriteBatch::default();
+            batch.put(Keyspace::Meta, vec![n], vec![n; 1_000]);
+            store.apply(&[batch]).expect("written");
+        }
+        drop(store);
+        assert_eq!(level(&examine(&home).await, "store"), Level::Ok);
+        let log = home.store_dir().join("db");
+        let mut bytes = fs::read(&log).expect("a log");
+        let middle = bytes.len() / 2;
+        bytes[..middle].fill(0xa5);
+        fs::write(&log, &bytes).expect("damaged");
+        let checks = examine(&home).await;
+        assert_eq!(level(&checks, "store"), Level::Fail, "{checks:?}");
+        assert!(fs::read(&log).expect("a log") == bytes, "it is as it was");
     }
 
     #[test]

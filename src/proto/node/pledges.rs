@@ -4,7 +4,7 @@
 //! becomes of us.
 //!
 //! # Bounds
-//! `COMMANDS_MAX` wait at once, each for [`WAIT_MS`].
+//! `COMMANDS_MAX` wait at once, with [`PLEDGED_MAX_BYTES`] of inputs, each for [`WAIT_MS`].
 
 use std::collections::BTreeMap;
 
@@ -17,6 +17,8 @@ use crate::types::{BatchId, CommandId, Mono};
 
 /// How long the requester may be away.
 const WAIT_MS: u64 = 10_000;
+/// What the inputs that wait may take together.
+const PLEDGED_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is handed over.
 #[derive(Debug)]
@@ -49,6 +51,10 @@ impl Handing {
             Handing::Many(all) => all,
         }
     }
+
+    fn bytes(&self) -> usize {
+        self.all().iter().map(|one| one.input.len()).sum()
+    }
 }
 
 impl Node {
@@ -63,7 +69,9 @@ impl Node {
         if !self.is_unheard(&handing) {
             return Some(self.hand_over(handing, step));
         }
-        if self.pledges.0.len() >= COMMANDS_MAX {
+        let bytes = self.pledges.0.iter().map(|pledge| pledge.handing.bytes());
+        let bytes = bytes.sum::<usize>() + handing.bytes();
+        if self.pledges.0.len() >= COMMANDS_MAX || bytes > PLEDGED_MAX_BYTES {
             let text = "too many parts wait for the requester of their task: try again";
             let error = CommandError::new(CommandErrorCode::Busy, text);
             return Some((Err(error), BatchId::NONE));

@@ -370,7 +370,9 @@ impl Node {
         match self.requester.drop_dead(id, step) {
             Some((after, true)) => (self.task_reply(id), after),
             Some((after, false)) => {
-                let text = format!("task {id} has no input to drop: it is no failed task");
+                let text = format!(
+                    "task {id} keeps no input: it did not fail, or its input was dropped before"
+                );
                 (
                     Err(CommandError::new(CommandErrorCode::Conflict, text)),
                     after,

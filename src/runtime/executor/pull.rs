@@ -14,7 +14,7 @@
 //!
 //! Bounds: as many runs as the core has slots; [`WAITING_MAX`] agents that wait for one;
 //! [`ENDED_MAX`] claims whose run was taken away are remembered, so that their agents hear of it,
-//! and as many whose outcome is kept, so that to say it again is no error.
+//! and as many whose outcome is kept, so that to say the same again is no error.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::command::{Ended, text_of};
 use super::passes::{Pass, Passes, RunAccess};
+use crate::crypto::Digest;
 use crate::proto::node::{HeldKey, RunSpec};
 use crate::types::{Capability, EntityId, FencingToken, PayloadFile, RunId, TaskId};
 
@@ -51,7 +52,8 @@ struct State {
     claims: BTreeMap<Uuid, RunId>,
     /// Whose run was taken away, and whose outcome is durable: the newest of both.
     gone: VecDeque<Uuid>,
-    kept: VecDeque<Uuid>,
+    /// With what was said.
+    kept: VecDeque<(Uuid, Digest)>,
 }
 
 struct Open {
@@ -70,8 +72,8 @@ struct Open {
 struct Claim {
     id: Uuid,
     until: Instant,
-    /// Its outcome is on its way to the disk.
-    ending: bool,
+    /// Its outcome, which is on its way to the disk.
+    ending: Option<Digest>,
     /// Good as long as the claim is.
     #[expect(dead_code, reason = "it is withdrawn with this")]
     pass: Option<Pass>,
@@ -120,6 +122,8 @@ pub enum ClaimError {
     Ending,
     /// Its outcome is durable already.
     Kept,
+    /// Another outcome of it is.
+    Otherwise,
     /// The task was taken away: canceled, given to somebody else, or out of time.
     Gone,
     /// So many agents wait already.
@@ -219,7 +223,12 @@ impl Desk {
             state.forget(run);
             return Look::Returned;
         }
-        if open.until <= now && !open.claim.as_ref().is_some_and(|claim| claim.ending) {
+        if open.until <= now
+            && open
+                .claim
+                .as_ref()
+                .is_none_or(|claim| claim.ending.is_none())
+        {
             let claimed = open.claim.is_some();
             state.take_away(run);
             let what = if claimed {
@@ -231,7 +240,7 @@ impl Desk {
         }
         let next = match &open.claim {
             // The core's answer comes; until then nothing lapses.
-            Some(claim) if claim.ending => now + Duration::from_secs(1),
+            Some(claim) if claim.ending.is_some() => now + Duration::from_secs(1),
             Some(claim) if claim.until > now => claim.until.min(open.until),
             Some(_) => {
                 open.lapses += 1;
@@ -305,7 +314,7 @@ impl Desk {
         let (run, open) = state.claimed(task, claim)?;
         let now = Instant::now();
         let held = open.claim.as_mut().ok_or(ClaimError::Lapsed)?;
-        if held.ending {
+        if held.ending.is_some() {
             return Err(ClaimError::Ending);
         }
         if held.until <= now {
@@ -334,20 +343,30 @@ impl Desk {
     ///
     /// # Errors
     /// [`ClaimError`]; the claim stays as it was.
-    pub fn begin_end(&self, task: TaskId, claim: Uuid, bytes: usize) -> Result<RunId, ClaimError> {
+    pub fn begin_end(
+        &self,
+        task: TaskId,
+        claim: Uuid,
+        bytes: usize,
+        said: Digest,
+    ) -> Result<RunId, ClaimError> {
         let mut state = self.state();
+        let mut kept = state.kept.iter();
+        if kept.any(|(id, before)| *id == claim && *before != said) {
+            return Err(ClaimError::Otherwise);
+        }
         let (run, open) = state.claimed(task, claim)?;
         if bytes > open.output_max_bytes {
             return Err(ClaimError::TooLarge(open.output_max_bytes));
         }
         let held = open.claim.as_mut().ok_or(ClaimError::Lapsed)?;
-        if held.ending {
+        if held.ending.is_some() {
             return Err(ClaimError::Ending);
         }
         if held.until <= Instant::now() {
             return Err(ClaimError::Lapsed);
         }
-        held.ending = true;
+        held.ending = Some(said);
         open.changed.notify_one();
         Ok(run)
     }
@@ -371,14 +390,12 @@ impl Desk {
         let Some(open) = state.runs.get_mut(&run) else {
             return;
         };
-        if let Some(claim) = &mut open.claim {
-            claim.ending = false;
-        }
+        let said = open.claim.as_mut().and_then(|claim| claim.ending.take());
         let changed = Arc::clone(&open.changed);
         match settled {
             Settled::Kept => {
-                if let Some(claim) = state.forget(run) {
-                    remember(&mut state.kept, claim);
+                if let (Some(claim), Some(said)) = (state.forget(run), said) {
+                    remember(&mut state.kept, (claim, said));
                 }
             }
             Settled::Gone => state.take_away(run),
@@ -413,7 +430,7 @@ impl State {
         open.claim = Some(Claim {
             id,
             until,
-            ending: false,
+            ending: None,
             pass,
         });
         open.changed.notify_one();
@@ -447,7 +464,7 @@ impl State {
         if self.gone.contains(&claim) {
             return Err(ClaimError::Gone);
         }
-        if self.kept.contains(&claim) {
+        if self.kept.iter().any(|(id, _)| *id == claim) {
             return Err(ClaimError::Kept);
         }
         let run = *self.claims.get(&claim).ok_or(ClaimError::Lapsed)?;
@@ -474,8 +491,8 @@ impl State {
     }
 }
 
-fn remember(ended: &mut VecDeque<Uuid>, claim: Uuid) {
-    ended.push_back(claim);
+fn remember<T>(ended: &mut VecDeque<T>, one: T) {
+    ended.push_back(one);
     if ended.len() > ENDED_MAX {
         ended.pop_front();
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::types::Compare;
+use crate::types::limits::INPUT_MAX_BYTES;
 
 /// The key of task `n` of node 0, as node 1 holds it.
 fn parent(wires: &Wires, n: u64) -> HeldKey {
@@ -135,6 +136,24 @@ fn what_nothing_was_said_of_is_not_handed_on() {
     wires.run(SECOND_MS);
     assert!(refused(hand_on(&mut wires, 11, Wish::default())).contains("depth is 0"));
     assert!(refused(hand_on(&mut wires, 11, wish(Some(0), 1))).contains("depth is 0"));
+}
+
+#[test]
+fn parts_that_wait_for_the_requester_of_their_task_are_bounded() {
+    let mut wires = running(1, 100);
+    wires.stop(0);
+    let large = |wires: &Wires, n| Submission {
+        input: vec![0; INPUT_MAX_BYTES],
+        ..part(wires, n, wish(None, 1))
+    };
+    for n in 100..164 {
+        let one = large(&wires, n);
+        let asked = wires.command(1, Command::Submit(one));
+        assert_eq!(wires.reply(1, asked), None);
+    }
+    let one = large(&wires, 164);
+    let full = wires.ask(1, Command::Submit(one));
+    assert_eq!(full.expect_err("64 MiB wait").code, CommandErrorCode::Busy);
 }
 
 #[test]

@@ -4,6 +4,9 @@ use uuid::Uuid;
 
 use super::*;
 
+/// What stands for an outcome.
+const SAID: [u8; 32] = [7; 32];
+
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -139,7 +142,7 @@ async fn a_run_that_three_agents_left_has_failed() {
     let (desk, task) = (bench.executor.desk(), TaskId(Uuid::from_u128(1)));
     for claim in claims {
         assert_eq!(desk.extend(task, claim, LONG), Err(ClaimError::Lapsed));
-        let ended = desk.begin_end(task, claim, 0);
+        let ended = desk.begin_end(task, claim, 0, SAID);
         assert_eq!(ended, Err(ClaimError::Lapsed));
     }
     bench.executor.shutdown().await;
@@ -168,7 +171,8 @@ async fn a_pass_is_good_as_long_as_its_claim() {
     assert!(!good(&first), "it lapsed");
     assert!(good(&second));
     let desk = bench.executor.desk();
-    desk.begin_end(second.task_id, second.claim, 0).unwrap();
+    desk.begin_end(second.task_id, second.claim, 0, SAID)
+        .unwrap();
     assert!(good(&second), "it is not kept yet");
     desk.settle(RunId(1), Settled::Kept);
     assert!(!good(&second));
@@ -209,18 +213,26 @@ async fn an_outcome_stays_the_agent_s_until_the_core_has_it() {
     let Claimed { claim, task_id, .. } = bench.claimed(LONG).await;
     let desk = bench.executor.desk();
     let other = TaskId(Uuid::from_u128(9));
-    assert_eq!(desk.begin_end(other, claim, 0), Err(ClaimError::Lapsed));
-    let large = desk.begin_end(task_id, claim, 101);
+    assert_eq!(
+        desk.begin_end(other, claim, 0, SAID),
+        Err(ClaimError::Lapsed)
+    );
+    let large = desk.begin_end(task_id, claim, 101, SAID);
     assert_eq!(large, Err(ClaimError::TooLarge(100)));
-    assert_eq!(desk.begin_end(task_id, claim, 100), Ok(RunId(1)));
+    assert_eq!(desk.begin_end(task_id, claim, 100, SAID), Ok(RunId(1)));
     // Not twice at once.
-    let again = desk.begin_end(task_id, claim, 100);
+    let again = desk.begin_end(task_id, claim, 100, SAID);
     assert_eq!(again, Err(ClaimError::Ending), "the first is being kept");
     // The disk refused: it may be said again.
     desk.settle(RunId(1), Settled::Again);
-    assert_eq!(desk.begin_end(task_id, claim, 100), Ok(RunId(1)));
+    assert_eq!(desk.begin_end(task_id, claim, 100, SAID), Ok(RunId(1)));
     desk.settle(RunId(1), Settled::Kept);
-    assert_eq!(desk.begin_end(task_id, claim, 100), Err(ClaimError::Kept));
+    assert_eq!(
+        desk.begin_end(task_id, claim, 100, SAID),
+        Err(ClaimError::Kept)
+    );
+    let other = desk.begin_end(task_id, claim, 100, [8; 32]);
+    assert_eq!(other, Err(ClaimError::Otherwise));
     assert!(desk.claim_now(&ask(1, LONG)).is_empty());
     over(&bench).await;
     assert!(bench.done.try_recv().is_err(), "the core has its outcome");
