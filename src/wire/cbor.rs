@@ -75,7 +75,7 @@ fn write(tree: &Value) -> Vec<u8> {
     bytes
 }
 
-/// Whether these bytes are what [`write`] makes of the tree.
+/// Whether these bytes are what [`write()`] makes of the tree.
 fn is_written_as(tree: &Value, bytes: &[u8]) -> bool {
     let mut expected = Expected(bytes);
     ciborium::into_writer(tree, &mut expected).is_ok() && expected.0.is_empty()
