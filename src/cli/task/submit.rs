@@ -55,7 +55,7 @@ pub(in crate::cli) struct SubmitArgs {
     /// The input, from a file or from stdin, 1 GiB at most.
     #[arg(long, value_name = "FILE or -", conflicts_with = "text")]
     input: Option<PathBuf>,
-    /// The input itself.
+    /// The input itself. Without this and --input it is empty; what is piped is not read unasked.
     #[arg(long, allow_hyphen_values = true)]
     text: Option<String>,
     /// The one worker to take: a peer id, an entity id or a unique name [default: any].
