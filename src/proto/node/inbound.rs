@@ -220,10 +220,12 @@ impl Node {
                 let (answers, after) = self.worker.offered(from, items, step);
                 for (task, answer) in offered.into_iter().zip(&answers) {
                     if !matches!(answer, AcceptAnswer::Refused(_)) {
-                        self.note(Note::TaskTaken {
+                        let taken = Note::TaskTaken {
                             task,
                             requester: from,
-                        });
+                        };
+                        let taken = Output::Note(taken);
+                        self.gate.pass(after, taken, &mut self.out);
                     }
                 }
                 let body = cbor::encode(&TaskAccept {

@@ -95,8 +95,12 @@ fn an_offer_is_accepted_only_once_the_disk_has_it() {
     assert_eq!(wires.node(1).worker().len(), 1);
     let waiting = view(wires.ask(0, Command::Task(task(1))));
     assert_eq!(waiting.attempts[0].outcome, "offered", "T5");
+    let taken = |note: &&Note| matches!(note, Note::TaskTaken { .. });
+    let logged = |wires: &Wires| wires.hosts[1].notes.iter().filter(taken).count();
+    assert_eq!(logged(&wires), 0, "nor does the log say so");
     // Had it died now, nobody would have been promised anything.
     wires.flush(1);
+    assert_eq!(logged(&wires), 1);
     let accepted = view(wires.ask(0, Command::Task(task(1))));
     assert_eq!(accepted.attempts[0].outcome, "working");
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::LIST_SOFT_MAX_BYTES;
 use crate::proto::Step;
-use crate::proto::node::Node;
 use crate::proto::node::exchange::Kind;
 use crate::proto::node::io::Note;
+use crate::proto::node::{Node, Output};
 use crate::proto::task::HeldKey;
 use crate::types::limits::LIST_MAX_ITEMS;
 use crate::types::{BatchId, EntityId, FencingToken, TaskId};
@@ -107,7 +107,8 @@ impl Node {
     pub(super) fn task_finished(&mut self, task: TaskId, after: BatchId) {
         if let Some((record, _)) = self.requester.task(task) {
             let state = record.state.as_str();
-            self.note(Note::TaskEnded { task, state });
+            let ended = Output::Note(Note::TaskEnded { task, state });
+            self.gate.pass(after, ended, &mut self.out);
         }
         for command in self.await_task.remove(&task).into_iter().flatten() {
             self.reply_after(command, self.task_reply(task), after);
