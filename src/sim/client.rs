@@ -13,6 +13,7 @@ use rand::RngExt as _;
 
 use self::parts::{Part, draw_wish};
 use super::checker::Checker;
+use super::files::content_of;
 use super::host::{DOOMED, Host, SHARED};
 use super::stage::{Event, Stage};
 use crate::crypto::Rng;
@@ -21,7 +22,7 @@ use crate::proto::node::{
     Agreement, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission,
     TaskState, WakeRequest, Wish,
 };
-use crate::types::{Capability, CommandId, Compare, Label, Marks, TaskId};
+use crate::types::{Capability, CommandId, Compare, FileRef, Label, Marks, TaskId};
 
 /// The capability the workers serve, and one that nobody does.
 pub(super) const SERVED: &str = "hash";
@@ -52,6 +53,9 @@ struct Job {
     host: usize,
     id: TaskId,
     submission: Submission,
+    /// Its input, where that is a file, and whether its node has it.
+    content: Option<Vec<u8>>,
+    handed: bool,
     /// The failed task that it is handed over again for.
     repeats: Option<TaskId>,
     tried: bool,
@@ -64,6 +68,7 @@ struct Job {
 
 #[derive(Debug, Clone, Copy)]
 enum Asked {
+    Upload { job: usize },
     Submit { job: usize },
     Watch { job: usize },
     Look { job: usize },
@@ -81,6 +86,8 @@ pub(super) struct Clients {
     /// Parts of tasks that were handed on, and that were refused.
     pub(super) parts_taken: u64,
     pub(super) parts_refused: u64,
+    /// Results that were files.
+    pub(super) files_taken: u64,
     asked: BTreeMap<(usize, CommandId), Asked>,
     next_command: u64,
 }
@@ -98,7 +105,7 @@ impl Clients {
         for job in 0..tasks {
             let at_us = stage.rng.random_range(200_000..submit_us);
             let drawn = draw_job(job, at_us, hosts, &mut stage.rng);
-            checker.expect(drawn.id, &drawn.submission.input);
+            drawn.is_expected(checker);
             checker.bind(&drawn.submission, hosts);
             jobs.push(drawn);
             stage.at(at_us, Event::Client(ClientEvent::Submit { job }));
@@ -135,6 +142,7 @@ impl Clients {
             parts: Vec::new(),
             parts_taken: 0,
             parts_refused: 0,
+            files_taken: 0,
             asked: BTreeMap::new(),
             next_command: 1,
         }
@@ -208,6 +216,12 @@ impl Clients {
         }
         let again_us = stage.span_us(1_000, 6_000);
         stage.after(again_us, Event::Client(ClientEvent::Submit { job }));
+        if let (Some(bytes), None, false) = (&what.content, what.repeats, what.handed) {
+            let (host, content) = (what.host, content_of(bytes));
+            let file = uuid::Uuid::from_u128(stage.rng.random());
+            let command = Command::KeepPayload { content, file };
+            return self.ask(host, Asked::Upload { job }, command, hosts);
+        }
         let (host, as_id) = (what.host, what.id);
         let command = match what.repeats {
             Some(id) => Command::Resubmit { id, as_id },
@@ -270,6 +284,16 @@ impl Clients {
             });
         };
         match (asked, result) {
+            (Asked::Upload { job }, Ok(_)) => {
+                self.jobs[job].handed = true;
+                stage.after(0, Event::Client(ClientEvent::Submit { job }));
+                Ok(())
+            }
+            // A restart may have swept what nothing named yet.
+            (Asked::Submit { job }, Err(_)) => {
+                self.jobs[job].handed = false;
+                Ok(())
+            }
             (Asked::Submit { job }, Ok(_)) => {
                 let what = &mut self.jobs[job];
                 if !std::mem::replace(&mut what.acknowledged, true) {
@@ -315,12 +339,23 @@ impl Clients {
                 self.jobs[job].settled = true;
                 checker.told_result(host, self.jobs[job].id, &result)
             }
+            (Asked::Result { job }, Ok(Reply::TaskResultFile { file, .. })) => {
+                self.jobs[job].settled = true;
+                self.files_taken += 1;
+                checker.told_file(host, self.jobs[job].id, file.file)
+            }
             (Asked::Watch { job } | Asked::Result { job }, _) => {
                 stage.after(1_000_000, Event::Client(ClientEvent::Watch { job }));
                 Ok(())
             }
             _ => Ok(()),
         }
+    }
+
+    /// The bytes of an input that is a file.
+    pub(super) fn content(&self, of: &FileRef) -> Option<Vec<u8>> {
+        let contents = self.jobs.iter().filter_map(|job| job.content.as_ref());
+        { contents }.find(|bytes| content_of(bytes) == *of).cloned()
     }
 
     /// Whether every task ended and its client knows.
@@ -354,6 +389,19 @@ impl Clients {
 
     pub(super) fn acknowledged(&self) -> u64 {
         self.jobs.iter().filter(|job| job.acknowledged).count() as u64
+    }
+}
+
+impl Job {
+    /// The checker is to know what it must come to.
+    fn is_expected(&self, checker: &mut Checker) {
+        match &self.content {
+            Some(bytes) => {
+                checker.expect(self.id, bytes);
+                checker.expect_file(self.id, bytes);
+            }
+            None => checker.expect(self.id, &self.submission.input),
+        }
     }
 }
 
@@ -397,6 +445,11 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         // It may wait for a worker that there is not, and be handed over again.
         deadline_ms = deadline_ms.min(60_000);
     }
+    // Of some the input is a file.
+    let content = (job % 5 == 4 && agreement.is_none()).then(|| {
+        let begin = format!("file {job} ").into_bytes();
+        [begin, std::mem::take(&mut input)].concat()
+    });
     let other = (host + rng.random_range(1..hosts.len())) % hosts.len();
     let serves = !hosts[other].config.capabilities.is_empty();
     let to = (serves && agreement.is_none() && rng.random_bool(0.1))
@@ -432,13 +485,15 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
                 .collect(),
             ..Marks::default()
         },
-        input_file: None,
+        input_file: content.as_ref().map(|bytes| content_of(bytes).root),
         stream: false,
     };
     Job {
         host,
         id,
         submission,
+        content,
+        handed: false,
         repeats: None,
         tried: false,
         acknowledged: false,

@@ -284,6 +284,8 @@ tally! {
         handed_over: "tasks handed to somebody idle",
         named: "workers that were named beside them",
         parts_taken: "parts of tasks handed on by their workers",
+        inputs_brought: "files that were the inputs of runs",
+        results_brought: "files that were the results of tasks",
         parts_refused: "parts refused, most of them for the budget",
         assigned: "tasks offered to a worker",
         taken: "offers taken by a worker",

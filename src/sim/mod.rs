@@ -23,6 +23,7 @@ mod client;
 mod clock;
 mod disk;
 mod faults;
+mod files;
 mod gossip;
 mod host;
 mod network;

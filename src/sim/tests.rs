@@ -104,6 +104,26 @@ fn a_requester_that_offers_each_attempt_the_whole_reward_is_caught() {
 }
 
 #[test]
+fn a_worker_that_runs_on_another_input_is_caught() {
+    assert!(is_caught(Planted::AnyInput, "P3", 40));
+}
+
+#[test]
+fn a_requester_that_takes_a_result_without_its_file_is_caught() {
+    assert!(is_caught(Planted::KeptWithoutFile, "P4", 40));
+}
+
+#[test]
+fn a_node_that_deletes_what_a_task_names_is_caught() {
+    assert!(is_caught(Planted::SweepNamed, "P2", 40));
+}
+
+#[test]
+fn a_node_that_never_lets_a_payload_go_is_caught() {
+    assert!(is_caught(Planted::NeverSweep, "P5", 10));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

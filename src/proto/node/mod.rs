@@ -17,6 +17,7 @@ mod candidates;
 mod command;
 mod commands;
 mod config;
+mod defects;
 mod delegation;
 mod events;
 mod exchange;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Node;
 use super::command::{CommandError, CommandErrorCode, CommandResult, Reply};
+use super::defects::Defect;
 use super::io::Output;
 use super::parked::Parked;
 use super::transfers::FileJob;
@@ -378,7 +379,7 @@ impl Node {
                     taken.push(told);
                     continue;
                 }
-                if !self.parts.payloads.has(file) {
+                if !self.parts.payloads.has(file) && !self.has(Defect::KeptWithoutFile) {
                     self.parts.pending.entry(named).or_insert(*file);
                     self.parts.busy = true;
                     pending.push(at);
@@ -497,12 +498,15 @@ impl Node {
     }
 
     fn sweep_payloads(&mut self, step: &mut Step<'_>) {
-        if self.parts.payloads.is_empty() {
+        if self.parts.payloads.is_empty() || self.has(Defect::NeverSweep) {
             return;
         }
         let mut named = self.named_payloads();
         // What has come is taken when it is said again.
         named.extend(self.parts.pending.values().map(|file| file.root));
+        if self.has(Defect::SweepNamed) {
+            named.clear();
+        }
         for file in self.parts.payloads.sweep(&named, step) {
             self.drop_payload(file, step);
         }

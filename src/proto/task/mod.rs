@@ -90,6 +90,14 @@ pub enum Planted {
     ForgetAttempts,
     /// A worker begins what it has handed over.
     BeginHandedOver,
+    /// The worker begins runs with any payload that is there.
+    AnyInput,
+    /// The requester takes a result whose file it has not.
+    KeptWithoutFile,
+    /// Payloads are swept that tasks name.
+    SweepNamed,
+    /// Payloads are never swept.
+    NeverSweep,
     /// The requester does not keep what a task demands of its worker.
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.

@@ -19,7 +19,11 @@ impl Checker {
             return Ok(());
         };
         if record.dead {
-            return check_whole(record, durable.inputs.get(&id).copied());
+            let there = match record.input_file {
+                None => durable.inputs.get(&id).copied(),
+                Some(file) => durable.payloads.get(&file.root).map(|_| file.size),
+            };
+            return check_whole(record, there);
         }
         let was_dead = was.is_some_and(|was| was.dead);
         let just_failed =

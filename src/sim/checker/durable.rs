@@ -1,5 +1,6 @@
 //! What the disks say, decoded as it is written and as it becomes durable.
 
+use super::payloads::{file_in, root_in};
 use super::{Checked, Checker};
 use crate::proto::Violation;
 use crate::proto::node::TaskState;
@@ -165,6 +166,20 @@ impl Checker {
                         format!("acknowledged task {id} went from the disk of node {host}")
                     })?;
                 }
+                WriteOp::Put {
+                    space: Keyspace::Payload,
+                    key,
+                    value,
+                } => {
+                    let file = file_in(value)?;
+                    self.durable[host].payloads.insert(root_in(key)?, file);
+                }
+                WriteOp::Delete {
+                    space: Keyspace::Payload,
+                    key,
+                } => {
+                    self.durable[host].payloads.remove(&root_in(key)?);
+                }
                 WriteOp::Delete {
                     space: Keyspace::Held,
                     key,
@@ -212,7 +227,7 @@ impl Checker {
         };
         let result = durable.results.get(&id).cloned();
         if record.state == TaskState::Completed {
-            self.check_result(id, record, result.as_deref())?;
+            self.check_result(host, record, result.as_deref())?;
         }
         let seen = (record.state, result);
         match self.terminal.get(&id) {
@@ -232,7 +247,11 @@ impl Checker {
         }
     }
 
-    fn check_result(&self, id: TaskId, record: &TaskRecord, result: Option<&[u8]>) -> Checked {
+    fn check_result(&self, host: usize, record: &TaskRecord, result: Option<&[u8]>) -> Checked {
+        let id = record.id;
+        if record.result_file.is_some() {
+            return self.check_result_file(host, record);
+        }
         if record.agreement.is_some() || record.part.is_some() {
             // What several came to is judged by their votes (A4).
             return Ok(());
@@ -284,6 +303,8 @@ fn read_outcome(value: &[u8]) -> Result<TaskOutcome, Violation> {
 fn completes(outcome: &TaskOutcome) -> bool {
     matches!(
         outcome,
-        TaskOutcome::Completed { .. } | TaskOutcome::Revealed { .. }
+        TaskOutcome::Completed { .. }
+            | TaskOutcome::CompletedFile { .. }
+            | TaskOutcome::Revealed { .. }
     )
 }

@@ -18,6 +18,7 @@
 //! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
 //! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check),
 //!   and over all attempts within the task's: see `budget`.
+//! - **P2**–**P5** Inputs and results that are files: see `payloads`.
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
 //! - **B2** What a worker has handed over does not begin there under the token it had.
@@ -31,6 +32,7 @@ mod dead;
 mod demands;
 mod durable;
 mod handed;
+mod payloads;
 mod proofs;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +56,8 @@ struct Durable {
     workers: BTreeMap<EntityId, Vec<u8>>,
     held: BTreeMap<HeldKey, HeldRecord>,
     outcomes: BTreeMap<HeldKey, bool>,
+    /// The rows of payloads, by their contents.
+    payloads: BTreeMap<[u8; 32], uuid::Uuid>,
 }
 
 /// Watches the whole world.
@@ -76,6 +80,7 @@ pub(in crate::sim) struct Checker {
     droppable: BTreeSet<TaskId>,
     /// Who may give wrong results where several do the work.
     cheat: Option<usize>,
+    files: payloads::Known,
 }
 
 type Checked = Result<(), Violation>;
@@ -95,6 +100,7 @@ impl Checker {
             handed: handed::Handed::default(),
             droppable: BTreeSet::new(),
             cheat: None,
+            files: payloads::Known::new(hosts),
         }
     }
 

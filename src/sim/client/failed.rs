@@ -26,7 +26,7 @@ impl Clients {
         } else if stage.chance(0.6) {
             let again = self.jobs.len();
             let repeated = self.repeated(job, stage);
-            checker.expect(repeated.id, &repeated.submission.input);
+            repeated.is_expected(checker);
             checker.bind_like(repeated.id, self.jobs[job].id);
             let loses_patience = Event::Client(ClientEvent::Cancel { job: again });
             stage.after(PATIENCE_US, loses_patience);
@@ -45,6 +45,8 @@ impl Clients {
             host: what.host,
             id: TaskId(id),
             submission: what.submission.clone(),
+            content: what.content.clone(),
+            handed: what.handed,
             repeats: Some(what.id),
             tried: false,
             acknowledged: false,

@@ -99,6 +99,7 @@ impl World {
         }
         self.checker.crashed(host);
         self.net.stopped(host, &mut self.stage);
+        self.files.stopped(host, &mut self.stage);
         self.gossip.stopped(host);
         self.clients.crashed(host, &mut self.stage);
         self.stage.after(down_us, Event::Restart { host });

@@ -3,6 +3,7 @@
 //! One event is taken at a time. A node is handed its input, its outputs are applied one by one
 //! (a crash may strike between any two), and the invariants are checked.
 
+mod files;
 mod machines;
 mod outputs;
 
@@ -11,6 +12,7 @@ use crate::proto::node::{Input, TaskState};
 use crate::sim::checker::Checker;
 use crate::sim::client::Clients;
 use crate::sim::faults::{self, Outcomes};
+use crate::sim::files::Files;
 use crate::sim::gossip::Gossip;
 use crate::sim::host::Host;
 use crate::sim::network::Network;
@@ -29,6 +31,7 @@ pub struct World {
     hosts: Vec<Host>,
     net: Network,
     gossip: Gossip,
+    files: Files,
     clients: Clients,
     checker: Checker,
     trace: Trace,
@@ -60,6 +63,7 @@ impl World {
             trace: Trace::new(config.history_lines, &hosts),
             net: Network::new(hosts.iter().map(|host| host.identity.peer_id).collect()),
             gossip: Gossip::new(hosts.len()),
+            files: Files::new(hosts.iter().map(|host| host.identity.entity_id).collect()),
             stage,
             hosts,
             clients,
@@ -141,7 +145,10 @@ impl World {
             Event::Client(event) => {
                 let moved = self.clients.moves(event, &self.hosts, &mut self.stage);
                 match moved {
-                    Some((host, input)) => self.deliver(self.hosts[host].incarnation(), input),
+                    Some((host, input)) => {
+                        self.uploads(host, &input);
+                        self.deliver(self.hosts[host].incarnation(), input)
+                    }
                     None => Ok(()),
                 }
             }
@@ -194,7 +201,8 @@ impl World {
         self.clients.unfinished().into_iter().chain(held).collect()
     }
 
-    fn check_end(&self) -> Result<(), Violation> {
+    fn check_end(&mut self) -> Result<(), Violation> {
+        self.long_after()?;
         self.hosts.iter().try_for_each(|host| {
             Violation::unless(
                 self.checker.agrees_with(host.index, &host.disk),
@@ -212,6 +220,7 @@ impl World {
         self.outcomes.failed = self.clients.tally(TaskState::Failed);
         self.outcomes.canceled = self.clients.tally(TaskState::Canceled);
         self.outcomes.handed_over_again = self.clients.handed_over_again();
+        self.outcomes.results_brought = self.clients.files_taken;
         self.outcomes.parts_taken = self.clients.parts_taken;
         self.outcomes.parts_refused = self.clients.parts_refused;
         self.outcomes.completed_then = self.clients.completed_then();

@@ -110,11 +110,7 @@ impl World {
                     },
                 );
             }
-            Output::Run { run, spec } => {
-                self.checker.begins(from.host, &spec)?;
-                self.hosts[from.host].run(run, &spec, stage);
-                (self.clients).run_begins(from.host, &spec, &mut self.checker, stage);
-            }
+            Output::Run { run, spec } => self.begins(from, run, spec)?,
             Output::Kill { run } => self.kill(from, run),
             // Nothing here is fetched by agents.
             Output::Recall { .. } => {}
@@ -135,8 +131,8 @@ impl World {
             }
             Output::Note(note) => self.heard(from.host, &note)?,
             // Streams carry nothing here: what the cores promise does not rest on them.
-            // Its clients send no files.
-            Output::File(_) | Output::Webhook(_) => {}
+            Output::File(job) => self.file_job(from, job)?,
+            Output::Webhook(_) => {}
             Output::ChannelUp(_) | Output::ChannelDown { .. } => {}
             // The simulated network has exchanges only: no messages come in by a stream.
             Output::Settle { .. } | Output::Answer { .. } => {}
@@ -170,6 +166,7 @@ impl World {
             if matches!(outcome, RunOutcome::Failed { .. }) {
                 self.checker.run_failed(task);
             }
+            let outcome = self.written(to.host, task, outcome);
             return self.deliver(to, Input::RunEnded { run, outcome });
         }
         Ok(())

@@ -1,0 +1,34 @@
+//! What the tests of the simulator plant to see their checkers catch it. Nothing of it is in a program.
+
+use super::Node;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Defect {
+    /// A run begins with any payload that is there.
+    AnyInput,
+    /// A result counts though its file is not here.
+    KeptWithoutFile,
+    /// What tasks name is swept.
+    SweepNamed,
+    NeverSweep,
+}
+
+impl Node {
+    #[cfg(test)]
+    pub(super) fn has(&self, defect: Defect) -> bool {
+        use crate::proto::task::Planted;
+        let planted = match defect {
+            Defect::AnyInput => Planted::AnyInput,
+            Defect::KeptWithoutFile => Planted::KeptWithoutFile,
+            Defect::SweepNamed => Planted::SweepNamed,
+            Defect::NeverSweep => Planted::NeverSweep,
+        };
+        self.worker.planted == Some(planted)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a planted defect of the tests")]
+    pub(super) fn has(&self, _: Defect) -> bool {
+        false
+    }
+}
