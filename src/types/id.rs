@@ -27,6 +27,15 @@ impl fmt::Display for EntityId {
     }
 }
 
+impl EntityId {
+    /// Its end, behind `…`: enough for a person, and taken by commands in place of the whole.
+    pub fn end(&self) -> String {
+        const SHOWN: usize = 12;
+        let text = self.to_string();
+        format!("…{}", &text[text.len() - SHOWN..])
+    }
+}
+
 impl fmt::Debug for EntityId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "EntityId({self})")

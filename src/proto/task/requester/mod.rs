@@ -375,6 +375,9 @@ impl Requester {
     }
 
     fn out_of_time(&mut self, id: TaskId, step: &mut Step<'_>) {
+        if self.agreed_in_time(id, step) {
+            return;
+        }
         let record = &self.tasks[&id].record;
         let parts = record.agreement.iter().flat_map(|of| of.votes.iter());
         let untried = |of: TaskId| {
@@ -382,13 +385,12 @@ impl Requester {
             task.is_none_or(|task| task.record.attempts.is_empty())
         };
         let untried = untried(id) && parts.map(|vote| vote.part).all(untried);
-        let why = if untried {
-            "no worker was found before the deadline"
-        } else {
-            "the deadline passed"
+        let why = match untried {
+            true => "no worker was found before the deadline".into(),
+            false => (self.told_by_deadline(id)).unwrap_or_else(|| "the deadline passed".into()),
         };
         self.set_outcome(id, "lost: the deadline passed", true, step);
-        self.finish(id, TaskState::Failed, Some(why.into()), step);
+        self.finish(id, TaskState::Failed, Some(why), step);
     }
 
     fn finish(

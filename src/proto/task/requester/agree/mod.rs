@@ -19,6 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod told;
+mod why;
 
 use serde_bytes::{ByteArray, ByteBuf};
 
@@ -431,7 +432,8 @@ impl Requester {
                 .count();
             format!(
                 "{need} equal results were asked for: of {told} in {round} rounds {count} were equal \
-                 at most"
+                 at most: {}",
+                why::told(agreement).unwrap_or_else(|| "nobody told one".into())
             )
         } else {
             let failed = agreement.votes.iter().rev().find_map(|vote| {

@@ -441,6 +441,92 @@ fn the_deadline_of_the_task_ends_its_parts() {
     assert_eq!(open.count(), 0);
 }
 
+/// Workers that differ were told of as a deadline that passed.
+#[test]
+fn workers_that_differ_are_what_the_reason_tells_of() {
+    let mut ours = ours();
+    ours.submit(NewTask {
+        deadline_ms: 60_000,
+        ..replicated(3, 3)
+    });
+    ours.kept(Requester::tick);
+    let parts = ours.taken_by(&[entity(1), entity(2), entity(3)]);
+    for part in &parts {
+        let result: &[u8] = if part.of.0 == entity(3) { b"9" } else { b"2" };
+        ours.commits(*part, result);
+    }
+    for part in &parts {
+        let result: &[u8] = if part.of.0 == entity(3) { b"9" } else { b"2" };
+        ours.reveals(*part, result);
+    }
+    assert_eq!(ours.state_of_whole(), TaskState::Working, "another round");
+    ours.wait(60_001);
+    assert_eq!(ours.state_of_whole(), TaskState::Failed);
+    let record = ours.record(task_id(1));
+    let reason = record.reason.expect("a reason");
+    let agreement = record.agreement.expect("a whole");
+    let hash = |worker: u8| {
+        let mut votes = agreement.votes.iter();
+        let vote = votes.find(|vote| {
+            let promise = vote.promise.as_ref();
+            promise.is_some_and(|of| of.worker == entity(worker))
+        });
+        data_encoding::HEXLOWER.encode(&vote.expect("it voted").hash.expect("a hash")[..8])
+    };
+    assert!(reason.contains("different results"), "{reason}");
+    let both = [1, 2].map(|worker| entity(worker).end());
+    let (two, one) = (
+        format!("2 told {} (", hash(1)),
+        format!(", 1 told {} ({})", hash(3), entity(3).end()),
+    );
+    assert!(reason.contains(&two) && reason.ends_with(&one), "{reason}");
+    assert!(both.iter().all(|who| reason.contains(who)), "{reason}");
+    assert!(record.dead, "and so of the dead letter");
+}
+
+#[test]
+fn too_few_equal_results_at_the_deadline_are_counted() {
+    let mut ours = ours();
+    ours.submit(NewTask {
+        deadline_ms: 60_000,
+        ..replicated(2, 2)
+    });
+    ours.kept(Requester::tick);
+    let parts = ours.taken_by(&[entity(1), entity(2)]);
+    for part in &parts {
+        ours.commits(*part, b"2");
+    }
+    ours.reveals(parts[0], b"2");
+    ours.wait(31_000);
+    ours.wait(30_000);
+    assert_eq!(ours.state_of_whole(), TaskState::Failed);
+    let reason = ours.record(task_id(1)).reason.expect("a reason");
+    assert!(reason.contains("1 of the 2 equal results"), "{reason}");
+    let silent = format!("1 told none ({})", entity(2).end());
+    assert!(reason.ends_with(&silent), "{reason}");
+}
+
+#[test]
+fn enough_equal_results_at_the_deadline_are_an_agreement() {
+    let mut ours = ours();
+    ours.submit(NewTask {
+        deadline_ms: 6_000,
+        ..replicated(3, 2)
+    });
+    ours.kept(Requester::tick);
+    let parts = ours.taken_by(&[entity(1), entity(2), entity(3)]);
+    ours.wait(2_000);
+    for part in &parts {
+        ours.commits(*part, b"2");
+    }
+    ours.reveals(parts[0], b"2");
+    ours.reveals(parts[1], b"2");
+    assert_eq!(ours.state_of_whole(), TaskState::Working, "one may follow");
+    ours.wait(4_001);
+    assert_eq!(ours.state_of_whole(), TaskState::Completed);
+    assert_eq!(ours.dissent(), [entity(3)]);
+}
+
 #[test]
 fn a_work_that_fails_everywhere_fails_with_its_reason() {
     let mut ours = ours();
