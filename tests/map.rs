@@ -169,6 +169,36 @@ fn files_that_are_too_large_for_a_message_are_mapped_as_others_are() {
 }
 
 #[test]
+fn results_that_are_too_large_for_a_message_are_reduced_as_others_are() {
+    let net = Testnet::start(2, &["--serve", "same=cat", "--serve", "wc=wc -w"]);
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = texts(dir.path(), 3);
+    for n in 0..2 {
+        let path = dir.path().join(format!("large{n}"));
+        std::fs::write(&path, "word ".repeat(160_000 + n)).unwrap();
+        files.push(path.display().to_string());
+    }
+    let all: Vec<u8> = { files.iter() }
+        .flat_map(|path| std::fs::read(path).unwrap())
+        .collect();
+    assert!(all.len() > 1 << 20, "more than a message");
+    let words = String::from_utf8(all).unwrap().split_whitespace().count();
+    let args = ["same", "--reduce", "wc"];
+    let reduced = map(&net, &args, &files).output().unwrap();
+    let said = String::from_utf8_lossy(&reduced.stderr);
+    assert!(reduced.status.success(), "{said}");
+    let counted = String::from_utf8_lossy(&reduced.stdout);
+    assert_eq!(counted.trim(), words.to_string(), "{said}");
+    // Begun again it finds what it had handed over, the reducing task with the rest.
+    let id = map_id(said.lines().next().unwrap()).to_owned();
+    let args = [&args[..], &["--resume", &id]].concat();
+    let again = map(&net, &args, &files).output().unwrap();
+    assert_eq!(again.stdout, reduced.stdout);
+    let tasks: Value = net.json(0, &["task", "list"]).unwrap();
+    assert_eq!(tasks.as_array().unwrap().len(), files.len() + 1, "{tasks}");
+}
+
+#[test]
 fn a_file_that_fails_is_named_and_makes_the_status_1() {
     let net = Testnet::start(
         2,

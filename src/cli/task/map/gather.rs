@@ -17,7 +17,6 @@ use crate::cli::output::{self, show_bytes};
 use crate::crypto::hash;
 use crate::proto::node::TaskState;
 use crate::types::Capability;
-use crate::types::limits::INPUT_MAX_BYTES;
 
 /// The document of `task map --json`.
 #[derive(Debug, Serialize)]
@@ -92,17 +91,12 @@ pub(super) async fn reduced(
     }
     conclude(map, progress)?;
     ended.sort_by_key(|one| one.index);
-    let mut input = Vec::new();
-    for one in ended.iter().filter(|one| one.completed()) {
-        input.extend(map.result(&one.task.id).await?);
-        if input.len() > INPUT_MAX_BYTES {
-            let limit = show_bytes(INPUT_MAX_BYTES as u64);
-            let text = format!("the results are more than the {limit} that a task takes");
-            return Err(Failure::failed(text).hint("write them with --into and reduce them here"));
-        }
-    }
-    let body = map.body(capability, "reduce", &[], &input);
-    let task = map.carried_out(&body, &Given::Small(input)).await?;
+    let completed = ended.iter().filter(|one| one.completed());
+    let joined = map.joined(completed.map(|one| &one.task.id[..])).await?;
+    // What is large stays in its file until the node has it.
+    let given = Given::of_file(joined.path()).await?;
+    let body = map.body_of(capability, ["reduce", "reduce file"], &[], &given);
+    let task = map.carried_out(&body, &given).await?;
     if task.state != TaskState::Completed {
         let reason = task.reason.as_deref().unwrap_or("no reason was given");
         let (id, state) = (&task.id, task.state.as_str());

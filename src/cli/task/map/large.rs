@@ -2,17 +2,20 @@
 //! to their files as a stream.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use data_encoding::HEXLOWER;
+use tempfile::NamedTempFile;
 
 use super::Map;
 use crate::api::client::{ApiClient, ClientError, ResultStream};
 use crate::cli::client::{REQUEST_PAUSES_MS, keep_asking};
 use crate::cli::exit::Failure;
+use crate::cli::output::show_bytes;
 use crate::cli::task::payload::{Input, Source};
 use crate::crypto::ContentHasher;
+use crate::types::limits::PAYLOAD_MAX_BYTES;
 
 /// Inputs on their way to the node at once.
 pub(super) const UPLOADS_MAX: usize = 2;
@@ -78,6 +81,34 @@ impl Map<'_> {
         }
     }
 
+    /// The results of these tasks, one behind the other, in a file of their own.
+    pub(super) async fn joined(
+        &self,
+        ids: impl Iterator<Item = &str>,
+    ) -> Result<NamedTempFile, Failure> {
+        let file = NamedTempFile::new().map_err(|error| {
+            Failure::failed(format!(
+                "there is no room to put the results together: {error}"
+            ))
+        })?;
+        let (path, mut bytes) = (file.path(), 0);
+        for id in ids {
+            let ask = |client: ApiClient| async move {
+                let stream = client.result_stream(id).await?;
+                // Asked again, it begins again where the one before ended.
+                write(stream, path, bytes).await
+            };
+            bytes += keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await?;
+            if bytes > PAYLOAD_MAX_BYTES {
+                let limit = show_bytes(PAYLOAD_MAX_BYTES);
+                let text = format!("the results are more than the {limit} that a task takes");
+                let hint = "write them with --into and reduce them here";
+                return Err(Failure::failed(text).hint(hint));
+            }
+        }
+        Ok(file)
+    }
+
     /// Writes a result to its file as it comes.
     pub(super) async fn result_into(&self, id: &str, path: &Path) -> Result<(), Failure> {
         let mut partial = path.as_os_str().to_owned();
@@ -85,7 +116,7 @@ impl Map<'_> {
         let partial = Path::new(&partial);
         let ask = |client: ApiClient| async move {
             let stream = client.result_stream(id).await?;
-            write(stream, partial).await
+            write(stream, partial, 0).await
         };
         keep_asking(self.home, &REQUEST_PAUSES_MS, ask).await?;
         // Under its name only once it is whole.
@@ -95,10 +126,16 @@ impl Map<'_> {
     }
 }
 
-async fn write(mut stream: ResultStream, path: &Path) -> Result<(), ClientError> {
+/// Writes it to the file, in place of what is there behind `from`. Returns how much it is.
+async fn write(mut stream: ResultStream, path: &Path, from: u64) -> Result<u64, ClientError> {
     let unwritable =
         |error| ClientError::Other(format!("{} cannot be written: {error}", path.display()));
-    let mut file = fs::File::create(path).map_err(unwritable)?;
+    let mut open = fs::OpenOptions::new();
+    let mut file = { open.write(true).create(true).truncate(from == 0) }
+        .open(path)
+        .map_err(unwritable)?;
+    file.set_len(from).map_err(unwritable)?;
+    file.seek(SeekFrom::Start(from)).map_err(unwritable)?;
     let mut written = 0;
     while let Some(piece) = stream.next().await? {
         file.write_all(&piece).map_err(unwritable)?;
@@ -108,6 +145,6 @@ async fn write(mut stream: ResultStream, path: &Path) -> Result<(), ClientError>
         true => Err(ClientError::Other(
             "the result ended before it was whole".into(),
         )),
-        false => Ok(()),
+        false => Ok(written),
     }
 }

@@ -73,7 +73,7 @@ pub(in crate::cli) struct MapArgs {
     /// Go on with a map that was cut off; give the same files and options again.
     #[arg(long, value_name = "MAP")]
     resume: Option<Uuid>,
-    /// The one worker to take: a peer id, an entity id or a unique name [default: any].
+    /// The one worker to take: a unique name, an id or a part of one [default: any].
     #[arg(long, value_name = "PEER")]
     to: Option<PeerRef>,
     /// A label that the workers must have, such as gpu=a100; may be given several times.
@@ -227,17 +227,28 @@ impl Map<'_> {
     async fn one(&self, index: usize) -> Result<Ended, Failure> {
         let given = Given::of_file(&self.args.files[index]).await?;
         let place = (index as u64).to_be_bytes();
-        let body = match &given {
-            Given::Small(input) => self.body(&self.args.capability, "part", &place, input),
-            Given::Large { hash, .. } => SubmitBody {
-                input: None,
-                input_file: Some(hash.clone()),
-                ..self.body(&self.args.capability, "file", &place, hash.as_bytes())
-            },
-        };
+        let body = self.body_of(&self.args.capability, ["part", "file"], &place, &given);
         self.handed.borrow_mut()[index] = body.id;
         let task = self.carried_out(&body, &given).await?;
         Ok(Ended { index, task })
+    }
+
+    /// A task over a small or a large input; each kind has its word in the id.
+    fn body_of(
+        &self,
+        capability: &Capability,
+        [small, large]: [&str; 2],
+        place: &[u8],
+        given: &Given,
+    ) -> SubmitBody {
+        match given {
+            Given::Small(input) => self.body(capability, small, place, input),
+            Given::Large { hash, .. } => SubmitBody {
+                input: None,
+                input_file: Some(hash.clone()),
+                ..self.body(capability, large, place, hash.as_bytes())
+            },
+        }
     }
 
     /// A task under the id that everything chosen for it gives.
