@@ -31,7 +31,7 @@ pub const PING_COUNT_DEFAULT: u8 = 4;
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice", "count": 4}))]
 pub struct PingBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     /// 1 to 10, 4 by default.
     #[serde(default = "ping_count_default")]
@@ -44,7 +44,7 @@ pub struct PingBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice", "traffic": "talk", "span_ms": 1000}))]
 pub struct BenchBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     pub traffic: Traffic,
     /// How long messages are sent.
@@ -61,7 +61,7 @@ fn ping_count_default() -> u8 {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice", "reason": "the build is ready"}))]
 pub struct WakeBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     /// What its agent gets to read, up to 1024 bytes.
     #[serde(default)]
@@ -100,14 +100,14 @@ pub enum WakeRequestBody {
 }
 
 /// The longest a talk waits for its reply.
-pub const TALK_TIMEOUT_MAX_MS: u64 = 60_000;
+pub const TALK_TIMEOUT_MAX_MS: u64 = crate::types::limits::TALK_TIMEOUT_MS;
 
 /// What to say to whose agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice", "text": "is the build ready?"}))]
 pub struct TalkBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     /// What to say, as text; in place of `data`. Neither: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -129,7 +129,7 @@ pub struct TalkBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice", "text": "half of it is done", "durable": true}))]
 pub struct ReportBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     /// What to tell, as text; in place of `data`. Neither: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,7 +174,7 @@ pub struct SpokenBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "alice"}))]
 pub struct AliveBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
 }
 
@@ -188,7 +188,7 @@ pub struct InboxParams {
     pub state: Option<InboxState>,
     /// Only each `talk`, each `report`, or each note of a `file` that arrived.
     pub kind: Option<MessageKind>,
-    /// Only what this peer sent: a peer id, an entity id or a unique name.
+    /// Only what this peer sent: a unique name, an id or a part of one.
     pub from: Option<String>,
     /// Only what arrived after the message with this number.
     pub after: Option<u64>,
@@ -256,7 +256,7 @@ pub struct ReplyBody {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"peer": "bob", "path": "/home/alice/holiday.mp4"}))]
 pub struct TransferBody {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     pub peer: String,
     /// Where the file is on the node's machine: an absolute path.
     pub path: String,
@@ -302,7 +302,7 @@ impl fmt::Debug for RotateBody {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct FingerprintParams {
-    /// A peer id, an entity id or a unique name; this node's own where nobody is named.
+    /// A unique name, a peer id or an entity id, or a part of either; this node's own where nobody is named.
     pub peer: Option<String>,
 }
 

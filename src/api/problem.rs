@@ -75,6 +75,12 @@ impl Refusal {
             Refusal::Command(Code::Conflict) => {
                 (StatusCode::CONFLICT, "The state does not allow it")
             }
+            Refusal::Command(Code::NotServed) => {
+                (StatusCode::NOT_FOUND, "No tasks of it are fetched here")
+            }
+            Refusal::Command(Code::NobodyWaits) => {
+                (StatusCode::GONE, "Nobody waits for it any more")
+            }
             Refusal::Command(Code::QueueFull) => {
                 (StatusCode::SERVICE_UNAVAILABLE, "The queue is full")
             }
@@ -298,6 +304,8 @@ mod tests {
             (Code::TooLarge, 413),
             (Code::Invalid, 400),
             (Code::Conflict, 409),
+            (Code::NotServed, 404),
+            (Code::NobodyWaits, 410),
             (Code::QueueFull, 503),
             (Code::Busy, 503),
             (Code::Unreachable, 504),

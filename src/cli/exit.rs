@@ -53,6 +53,8 @@ pub(super) type Outcome = Result<Exit, Failure>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) exit: Exit,
+    /// The API's code, where it refused; the status tells otherwise.
+    code: Option<String>,
     message: String,
     hint: Option<String>,
 }
@@ -61,6 +63,7 @@ impl Failure {
     pub(super) fn new(exit: Exit, message: impl Into<String>) -> Failure {
         Failure {
             exit,
+            code: None,
             message: message.into(),
             hint: None,
         }
@@ -77,6 +80,42 @@ impl Failure {
     /// The sentence without the hint.
     pub(super) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Stable, for programs: the API's own codes, and `failed`, `usage`, `not_running`, `timeout`
+    /// and `unreachable`.
+    pub(super) fn code(&self) -> &str {
+        let by_exit = match self.exit {
+            Exit::Usage => "usage",
+            Exit::NotRunning => "not_running",
+            Exit::Unreachable => "unreachable",
+            Exit::Done | Exit::Failed | Exit::Command(_) => "failed",
+        };
+        self.code.as_deref().unwrap_or(by_exit)
+    }
+
+    /// With a code of its own.
+    pub(super) fn coded(self, code: impl Into<String>) -> Failure {
+        Failure {
+            code: Some(code.into()),
+            ..self
+        }
+    }
+
+    /// Says it on stderr: in words, or with `--json` as one line that is a document.
+    pub(super) fn tell(&self, json: bool) {
+        match json {
+            true => eprintln!("{}", self.document()),
+            false => eprintln!("{self}"),
+        }
+    }
+
+    fn document(&self) -> serde_json::Value {
+        serde_json::json!({ "error": {
+            "code": self.code(),
+            "detail": self.message,
+            "hint": self.hint,
+        }})
     }
 
     /// Adds what to do next.
@@ -210,9 +249,12 @@ impl From<ClientError> for Failure {
             ClientError::NotRunning => Failure::not_running(None),
             ClientError::Timeout => {
                 Failure::new(Exit::Unreachable, "the node did not answer in time")
+                    .coded("timeout")
                     .hint("`junto doctor` looks for the reason")
             }
-            ClientError::Problem { code, detail, .. } => Failure::new(exit_of(&code), detail),
+            ClientError::Problem { code, detail, .. } => {
+                Failure::new(exit_of(&code), detail).coded(code)
+            }
             ClientError::Other(what) => Failure::failed(what),
         }
     }
@@ -308,6 +350,31 @@ mod tests {
         };
         assert_eq!(key("--listen"), Exit::Usage);
         assert_eq!(key("/h/junto.toml"), Exit::Failed);
+    }
+
+    #[test]
+    fn for_programs_a_failure_is_a_document_with_a_stable_code() {
+        let refused = Failure::from(ClientError::Problem {
+            code: String::from("queue_full"),
+            detail: String::from("the queue is full"),
+            status: 503,
+        });
+        let document = serde_json::json!({ "error": {
+            "code": "queue_full", "detail": "the queue is full", "hint": null
+        }});
+        assert_eq!(refused.document(), document);
+        let codes = [
+            (Failure::failed("x"), "failed"),
+            (Failure::usage("x"), "usage"),
+            (Failure::not_running(None), "not_running"),
+            (Failure::new(Exit::Unreachable, "x"), "unreachable"),
+            (ClientError::Timeout.into(), "timeout"),
+        ];
+        for (failure, code) in codes {
+            assert_eq!(failure.document()["error"]["code"], code);
+        }
+        let hint = Failure::not_running(None).document()["error"]["hint"].clone();
+        assert!(hint.as_str().is_some_and(|hint| hint.contains("junto up")));
     }
 
     #[test]

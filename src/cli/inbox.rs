@@ -83,7 +83,7 @@ pub(super) struct ListArgs {
     /// Only one kind of message.
     #[arg(long)]
     kind: Option<KindArg>,
-    /// Only what this peer sent: a peer id, an entity id or a unique name.
+    /// Only what this peer sent: a unique name, an id or a part of one.
     #[arg(long, value_name = "PEER")]
     from: Option<PeerRef>,
     /// If there is none, wait so long for one; up to a minute.

@@ -38,7 +38,7 @@ pub(super) struct RotateArgs {
                   junto key fingerprint alice    a peer's, as this node knows it"
 )]
 pub(super) struct FingerprintArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: Option<String>,
 }
 

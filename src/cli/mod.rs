@@ -1,7 +1,8 @@
 //! L5: the command line. Each command is a client of a running node over its local API, except
 //! `up` (which is the node), `init`, `id`, `doctor` and `testnet`.
 //!
-//! With `--json` exactly one document goes to stdout; logs, progress and errors go to stderr.
+//! With `--json` exactly one document goes to stdout; logs and progress go to stderr, and so does an
+//! error, as the last line and a document of its own.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,7 @@ mod harden;
 mod inbox;
 mod init;
 mod key;
+mod names;
 mod output;
 mod proof;
 mod reach;
@@ -31,6 +33,7 @@ mod talk;
 mod task;
 mod testnet;
 mod up;
+mod usage;
 
 pub use args::ServeSpec;
 pub use exit::Exit;
@@ -49,7 +52,7 @@ struct Cli {
     /// The folder of the node.
     #[arg(long, global = true, env = "JUNTO_HOME", value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Write one JSON document to stdout and nothing else.
+    /// Write one JSON document to stdout and nothing else; an error is one on stderr.
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
@@ -125,14 +128,18 @@ enum Command {
 
 /// Runs the program: reads the arguments, does what they say, reports.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::refuse(&error, usage::wants_json(std::env::args_os())),
+    };
+    let json = cli.json;
     if let Command::Guard { .. } = cli.command {
         return runtime::executor::guard_main();
     }
     match dispatch(cli) {
         Ok(exit) => exit.into(),
         Err(failure) => {
-            eprintln!("{failure}");
+            failure.tell(json);
             failure.exit.into()
         }
     }
@@ -183,7 +190,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
+    pub(super) fn parse(line: &[&str]) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(std::iter::once("junto").chain(line.iter().copied()))
     }
 

@@ -145,7 +145,7 @@ pub(super) fn show_uptime(ms: u64) -> String {
     }
 }
 
-/// A long id's end: what tells one from another in a narrow table.
+/// A long id's end: what tells one from another in a narrow table, and what commands take.
 pub(super) fn short(id: &str) -> String {
     const SHOWN: usize = 12;
     let length = id.chars().count();

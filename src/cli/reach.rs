@@ -26,7 +26,7 @@ const RESTART_PAUSE: Duration = Duration::from_secs(5);
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  junto ping alice --count 10")]
 pub(super) struct PingArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
     /// How often.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=10))]
@@ -36,7 +36,7 @@ pub(super) struct PingArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  junto wake alice --reason 'the build is ready'")]
 pub(super) struct WakeArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
     #[command(flatten)]
     call: CallArgs,
@@ -45,7 +45,7 @@ pub(super) struct WakeArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  junto restart alice --reason 'it hangs since noon'")]
 pub(super) struct RestartArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
     /// How often to try until the agent is back.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(RESTART_ATTEMPTS_MAX)))]
@@ -81,7 +81,7 @@ impl CallArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  junto alive alice && echo 'alice is there'")]
 pub(super) struct AliveArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
 }
 

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::args::span_ms;
 use super::client::{REQUEST_PAUSES_MS, WAIT_PAUSES_MS, connect, keep_asking};
 use super::exit::{Exit, Failure, Outcome};
+use super::names::Names;
 use super::output::{self, Listing, show_bytes};
 use crate::api::body::TransferBody;
 use crate::config::Home;
@@ -26,7 +27,7 @@ const NEWS_PAUSE: Duration = Duration::from_millis(100);
     The same command again goes on where an unfinished transfer stopped."
 )]
 pub(super) struct SendArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
     /// The file.
     file: PathBuf,
@@ -217,7 +218,7 @@ pub(super) async fn transfers(home: &Home, args: TransfersArgs, json: bool) -> O
             if json {
                 output::json(&all)?;
             } else {
-                list(&all)?;
+                list(&all, &Names::ask(&client).await)?;
             }
         }
         TransfersCommand::Show { id } => show(&client.transfer(id).await?, json)?,
@@ -226,13 +227,13 @@ pub(super) async fn transfers(home: &Home, args: TransfersArgs, json: bool) -> O
     Ok(Exit::Done)
 }
 
-fn list(all: &[TransferView]) -> std::io::Result<()> {
+fn list(all: &[TransferView], names: &Names) -> std::io::Result<()> {
     let mut listing = Listing::new(&["ID", "WAY", "PEER", "NAME", "STATE", "DONE", "SIZE"]);
     for view in all {
         listing.row(&[
             &view.id,
             way(view),
-            &output::short(&view.peer),
+            &names.show(&view.peer),
             &view.name,
             &view.state,
             &show_bytes(view.done_bytes),

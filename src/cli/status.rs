@@ -50,7 +50,7 @@ fn describe(status: &StatusView) -> Vec<(&'static str, String)> {
     ];
     lines.extend(status.listen.iter().map(|addr| ("listening", addr.clone())));
     lines.extend([
-        ("serving", list_or_none(&status.capabilities)),
+        ("serving", offers(&status.capabilities, &status.unattended)),
         (
             "peers",
             format!(
@@ -170,7 +170,7 @@ fn short_row(peer: &PeerView) -> Vec<String> {
                 .map(|ms| format!("{} ago", show_uptime(ms))),
         ),
         or_none(peer.version.clone()),
-        list_or_none(&peer.capabilities),
+        offers(&peer.capabilities, &peer.unattended),
         peer.peer_id.clone(),
     ]
 }
@@ -236,10 +236,32 @@ pub(super) async fn registry(home: &Home, command: RegistryCommand, json: bool) 
     Ok(Exit::Done)
 }
 
+/// Capabilities, and which of them take no task because no agent fetches any.
+fn offers(capabilities: &[String], unattended: &[String]) -> String {
+    let offer = |name: &String| match unattended.contains(name) {
+        true => format!("{name} (unattended)"),
+        false => name.clone(),
+    };
+    list_or_none(&capabilities.iter().map(offer).collect::<Vec<_>>())
+}
+
 fn list_or_none(items: &[String]) -> String {
     if items.is_empty() {
         String::from("-")
     } else {
         items.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_fetches_is_told_beside_what_is_served() {
+        let all = ["think", "wc"].map(String::from);
+        assert_eq!(offers(&all, &all[..1]), "think (unattended), wc");
+        assert_eq!(offers(&all, &[]), "think, wc");
+        assert_eq!(offers(&[], &[]), "-");
     }
 }

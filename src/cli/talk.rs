@@ -42,7 +42,7 @@ pub(super) struct ReportArgs {
 
 #[derive(Debug, Args)]
 struct SaidArgs {
-    /// A peer id, an entity id or a unique name.
+    /// A unique name, a peer id or an entity id, or a part of either.
     peer: PeerRef,
     /// What to say; `-` reads it from stdin. At most 256 KiB.
     text: String,

@@ -274,6 +274,7 @@ impl Driver {
                 from,
                 message,
             },
+            ChannelEvent::Withdrawn { from, talk } => Input::Withdrawn { from, talk },
             ChannelEvent::Refused { peer, session } => Input::StreamRefused { peer, session },
             ChannelEvent::Abused { peer, code } => Input::StreamAbused { peer, code },
         });

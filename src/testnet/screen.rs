@@ -222,6 +222,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             listen: Vec::new(),
             capabilities: Vec::new(),
+            unattended: Vec::new(),
             uptime_ms: 1,
             connected: 4,
             sessions: 3,

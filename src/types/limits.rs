@@ -234,7 +234,7 @@ pub const ANSWERS_PER_PEER_MAX: usize = 8_192;
 pub const ANSWERS_PER_PEER_MAX_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of one priority that wait to be sent to one peer.
 pub const CHANNEL_QUEUE_BYTES: usize = 4 * 1024 * 1024;
-/// A talk without another limit waits so long for its reply.
+/// A talk waits so long for its reply at most, and where nothing else is said.
 pub const TALK_TIMEOUT_MS: u64 = 60_000;
 /// Messages in the inbox's hands whose senders await a word.
 pub const DELIVERIES_MAX: usize = 65_536;

@@ -3,6 +3,7 @@
 mod batch;
 mod compare;
 mod id;
+mod id_part;
 pub mod limits;
 mod marks;
 mod message;
@@ -20,6 +21,7 @@ pub use id::{
     BootId, BulkId, CommandId, DeliveryId, EntityId, ExchangeId, FencingToken, GossipId, HookId,
     IdError, InboundId, JobId, MessageId, Nonce, RunId, SessionId, TaskId, TransferId, WakeId,
 };
+pub use id_part::IdPart;
 pub use libp2p::{Multiaddr, PeerId};
 pub use marks::Marks;
 pub use message::{MessageKind, Received};

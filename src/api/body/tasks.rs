@@ -39,7 +39,7 @@ pub struct SubmitBody {
     /// The task's id; a repeated one gives the task that is already there. Default: a new UUID v7.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<Uuid>,
-    /// The one worker to take: a peer id, an entity id or a unique name. Default: any.
+    /// The one worker to take: a unique name, an id or a part of one. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
     #[serde(default)]

@@ -5,7 +5,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::BenchBody;
 use crate::api::extract::JsonBody;
 use crate::api::openapi::NoSuchPeer;

@@ -17,8 +17,9 @@ use futures::stream::{self, Stream, StreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::ApiState;
+use super::named::PathTask;
 use crate::api::body::EventParams;
-use crate::api::extract::{Params, PathId};
+use crate::api::extract::Params;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{EVENT_STREAM, LAST_EVENT_HEADER};
@@ -39,7 +40,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 /// the task as it is; what is kept follows. A stream taken up again after the last event is 204.
 #[utoipa::path(get, path = "/v1/tasks/{id}/events", tag = "tasks",
     params(
-        ("id" = Uuid, Path, description = "The task's id"),
+        ("id" = String, Path, description = "The task's id, or a part of it that no other has"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The same as `after`; goes first"),
         EventParams,
     ),
@@ -52,7 +53,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
     ))]
 pub(super) async fn events(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
     Params(params): Params<EventParams>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {

@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::BASE64;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::{InboxParams, InboxState, MessageBody, ReplyBody};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::openapi::NoSuchPeer;
@@ -105,15 +106,18 @@ pub(super) async fn show(
 
 /// Answer a talk
 ///
-/// Its sender gets the reply, and the message is acknowledged. Only while the sender waits.
+/// Its sender gets the reply, and the message is acknowledged. Only while the sender waits: at most a
+/// minute, and not after it has given up.
 #[utoipa::path(post, path = "/v1/inbox/{id}/reply", tag = "messages", request_body = ReplyBody,
     params(("id" = Uuid, Path, description = "The message's id")),
     responses(
         (status = 204, description = "The reply is on its way"),
         (status = 404, description = "No such message (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "It is a report, or its sender waits no more (`conflict`)",
+        (status = 409, description = "It is a report: its sender awaits no reply (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
+        (status = 410, description = "Its sender has given up (`nobody_waits`): nothing was sent, and \
+            the message is kept", body = Problem, content_type = PROBLEM_JSON),
         (status = 413, description = "The reply is over its limit (`too_large`), or the whole \
             body (`body_too_large`)", body = Problem, content_type = PROBLEM_JSON),
     ))]

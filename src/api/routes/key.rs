@@ -4,7 +4,8 @@ use axum::Json;
 use axum::extract::State;
 use zeroize::Zeroizing;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::{FingerprintParams, RotateBody};
 use crate::api::extract::{JsonBody, Params};
 use crate::api::openapi::NoSuchPeer;

@@ -8,6 +8,7 @@ mod inbox;
 mod key;
 mod message;
 mod metrics;
+mod named;
 mod node;
 mod payloads;
 mod talk;
@@ -35,7 +36,8 @@ use super::guard::{REQUEST_TIMEOUT, WAIT_TIMEOUT, limit_time};
 use super::openapi::{Description, describe_refusals};
 use super::problem::{Refusal, Refused};
 use super::waits::Waits;
-use crate::proto::node::{Command, PeerRef, Reply};
+use crate::proto::node::{Command, Reply};
+
 use crate::runtime::Handle;
 
 /// What every route works with.
@@ -166,9 +168,4 @@ async fn method_not_allowed(method: Method, uri: Uri) -> Refused {
         "{} does not take {method}: see the Allow header",
         uri.path()
     ))
-}
-
-/// Reads whom `field` of the body means.
-fn peer_named(field: &str, text: &str) -> Result<PeerRef, Refused> {
-    text.parse().map_err(|error| Refused::invalid(field, error))
 }

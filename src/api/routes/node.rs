@@ -7,7 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::{
     AliveBody, HealthView, PING_COUNT_MAX, PingBody, RegistryParams, StatsView,
 };
@@ -109,7 +110,7 @@ pub(super) async fn registry(
 
 /// How a peer is, asked for now
 ///
-/// PEER is a peer id, an entity id or a unique name.
+/// PEER is a unique name, a peer id or an entity id, or a part of either.
 #[utoipa::path(get, path = "/v1/peers/{peer}/status", tag = "node",
     params(("peer" = String, Path, description = "The peer")),
     responses(

@@ -7,8 +7,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::BASE64;
 
+use super::ApiState;
 use super::inbox::payload;
-use super::{ApiState, peer_named};
+use super::named::peer_named;
 use crate::api::body::{ReportBody, SpokenBody, TALK_TIMEOUT_MAX_MS, TalkBody};
 use crate::api::extract::JsonBody;
 use crate::api::openapi::NoSuchPeer;

@@ -11,13 +11,14 @@ use axum::response::IntoResponse;
 use data_encoding::BASE64;
 use uuid::Uuid;
 
+use super::ApiState;
+use super::named::{PathTask, peer_named};
 use super::payloads::{body_of, hash_of};
-use super::{ApiState, peer_named};
 use crate::api::body::{
     DEADLINE_MAX_MS, OrphanRule, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams,
     TaskParams,
 };
-use crate::api::extract::{JsonBody, Params, PathId};
+use crate::api::extract::{JsonBody, Params};
 use crate::api::parts::OfRun;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
@@ -149,7 +150,7 @@ pub(super) async fn list(
 
 /// One task, now or at its end
 #[utoipa::path(get, path = "/v1/tasks/{id}", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id"), TaskParams),
+    params(("id" = String, Path, description = "The task's id, or a part of it that no other has"), TaskParams),
     responses(
         (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "No such task (`not_found`)",
@@ -157,7 +158,7 @@ pub(super) async fn list(
     ))]
 pub(super) async fn show(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
     Params(params): Params<TaskParams>,
 ) -> Result<Json<TaskView>, Refused> {
     if params.wait_ms.is_some_and(|wait_ms| wait_ms > 0) {
@@ -171,7 +172,7 @@ pub(super) async fn show(
 
 /// What a completed task came to, as raw bytes
 #[utoipa::path(get, path = "/v1/tasks/{id}/result", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(("id" = String, Path, description = "The task's id, or a part of it that no other has")),
     responses(
         (status = 200, description = "The result", body = [u8],
             content_type = "application/octet-stream",
@@ -186,7 +187,7 @@ pub(super) async fn show(
     ))]
 pub(super) async fn result(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
 ) -> Result<impl IntoResponse, Refused> {
     let (worker, attempts, result) = match state.call(Command::TaskResult(id)).await? {
         Reply::TaskResult {
@@ -220,7 +221,7 @@ pub(super) async fn result(
 /// signature and its identity; of work that several did with what each committed to and told.
 /// `junto inbox verify` checks it with nothing else.
 #[utoipa::path(get, path = "/v1/tasks/{id}/proof", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(("id" = String, Path, description = "The task's id, or a part of it that no other has")),
     responses(
         (status = 200, description = "The proof", body = String, content_type = "text/plain"),
         (status = 404, description = "No such task (`not_found`)",
@@ -230,7 +231,7 @@ pub(super) async fn result(
     ))]
 pub(super) async fn proof(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
 ) -> Result<String, Refused> {
     match state.call(Command::TaskProof(id)).await? {
         Reply::TaskProof(evidence) => Ok(evidence.to_text()),
@@ -240,7 +241,7 @@ pub(super) async fn proof(
 
 /// Give a task up
 #[utoipa::path(post, path = "/v1/tasks/{id}/cancel", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(("id" = String, Path, description = "The task's id, or a part of it that no other has")),
     responses(
         (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "No such task (`not_found`)",
@@ -250,7 +251,7 @@ pub(super) async fn proof(
     ))]
 pub(super) async fn cancel(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
 ) -> Result<Json<TaskView>, Refused> {
     let reply = match state.call(Command::CancelTask(id)).await? {
         Reply::Done => state.call(Command::Task(id)).await?,
@@ -264,7 +265,7 @@ pub(super) async fn cancel(
 /// As a new task with the same input, deadline and priority; `prior` of the one and `again` of the
 /// other say so. A second time it gives the same task.
 #[utoipa::path(post, path = "/v1/tasks/{id}/resubmit", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The failed task's id")),
+    params(("id" = String, Path, description = "The failed task's id, or a part of it that no other has")),
     responses(
         (status = 201, description = "The new task", body = TaskView,
             headers(("Location" = String, description = "Where to look at it"))),
@@ -277,7 +278,7 @@ pub(super) async fn cancel(
     ))]
 pub(super) async fn resubmit(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
 ) -> Result<impl IntoResponse, Refused> {
     let as_id = TaskId(Uuid::now_v7());
     let view = task_of(state.call(Command::Resubmit { id, as_id }).await?)?;
@@ -292,7 +293,7 @@ pub(super) async fn resubmit(
 ///
 /// It cannot be handed over again then, and is remembered like any other that has ended.
 #[utoipa::path(post, path = "/v1/tasks/{id}/drop", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The failed task's id")),
+    params(("id" = String, Path, description = "The failed task's id, or a part of it that no other has")),
     responses(
         (status = 200, description = "The task", body = TaskView),
         (status = 404, description = "No such task (`not_found`)",
@@ -302,7 +303,7 @@ pub(super) async fn resubmit(
     ))]
 pub(super) async fn drop_input(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
 ) -> Result<Json<TaskView>, Refused> {
     task_of(state.call(Command::DropTask(id)).await?).map(Json)
 }

@@ -7,7 +7,8 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use uuid::Uuid;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::{TransferBody, TransferParams};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::openapi::NoSuchPeer;

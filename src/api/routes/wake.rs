@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::{ApiState, peer_named};
+use super::ApiState;
+use super::named::peer_named;
 use crate::api::body::{WakeBody, WakeParams, WakeRequestBody};
 use crate::api::extract::{JsonBody, Params, PathId};
 use crate::api::openapi::NoSuchPeer;

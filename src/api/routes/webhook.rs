@@ -4,11 +4,11 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::ApiState;
+use super::named::PathTask;
 use crate::api::body::WebhookBody;
-use crate::api::extract::{JsonBody, PathId};
+use crate::api::extract::JsonBody;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::proto::node::{Command, Target, TargetError};
-use crate::types::TaskId;
 
 /// Have an address told when a task has ended
 ///
@@ -18,7 +18,7 @@ use crate::types::TaskId;
 /// task has one webhook; asking for the same again changes nothing while it waits, and has it told
 /// once more when it was heard.
 #[utoipa::path(post, path = "/v1/tasks/{id}/webhook", tag = "tasks", request_body = WebhookBody,
-    params(("id" = Uuid, Path, description = "The task's id")),
+    params(("id" = String, Path, description = "The task's id, or a part of it that no other has")),
     responses(
         (status = 204, description = "It is kept"),
         (status = 404, description = "No such task (`not_found`)",
@@ -30,7 +30,7 @@ use crate::types::TaskId;
     ))]
 pub(super) async fn webhook(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
     JsonBody(body): JsonBody<WebhookBody>,
 ) -> Result<StatusCode, Refused> {
     let target = Target::new(body.url, body.secret).map_err(|error| {

@@ -124,8 +124,11 @@ pub(super) struct FailBody {
 /// For capabilities that are served by `pull`. The oldest go first; each is yours until the claim
 /// lapses. Extend it before that, and hand over what the task came to.
 #[utoipa::path(post, path = "/v1/tasks/claim", tag = "tasks", request_body = ClaimBody,
-    responses((status = 200, description = "The tasks; none if none came in time",
-        body = [ClaimedTask])))]
+    responses(
+        (status = 200, description = "The tasks; none if none came in time", body = [ClaimedTask]),
+        (status = 404, description = "This node does not serve one of the capabilities, or not by \
+            `pull` (`not_served`)", body = Problem, content_type = PROBLEM_JSON),
+    ))]
 pub(super) async fn claim(
     State(state): State<ApiState>,
     JsonBody(body): JsonBody<ClaimBody>,
@@ -146,7 +149,11 @@ pub(super) async fn claim(
         capabilities: ask.capabilities.clone(),
         wait_ms: body.wait_ms.unwrap_or(0).min(WAIT_MAX_MS),
     };
-    let _ = state.handle.call(attend).await;
+    if let Err(error) = state.handle.call(attend).await
+        && error.code == CommandErrorCode::NotServed
+    {
+        return Err(error.into());
+    }
     let desk = state.handle.desk();
     let claimed = match body.wait_ms.filter(|wait_ms| *wait_ms > 0) {
         None => desk.claim_now(&ask),

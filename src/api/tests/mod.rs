@@ -155,6 +155,7 @@ fn answer(command: Command) -> CommandResult {
             next: filter.after.is_none().then_some(TaskId(Uuid::max())),
         },
         Command::Task(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Working))),
+        Command::FindTask(_) => Reply::Found(TaskId(Uuid::nil())),
         Command::AwaitTask(id) => Reply::Task(Box::new(task_view(id.0, TaskState::Completed))),
         Command::TaskEvents { id, after } | Command::AwaitTaskEvents { id, after } => {
             return events::told(id, after, 3);
@@ -304,6 +305,7 @@ fn status_view() -> StatusView {
         version: "0.1.0".into(),
         listen: vec!["/ip4/127.0.0.1/tcp/4001".into()],
         capabilities: vec!["wc".into()],
+        unattended: Vec::new(),
         uptime_ms: 5,
         connected: 3,
         sessions: 2,

@@ -442,3 +442,53 @@ async fn a_peer_is_alive_when_it_answers_now() {
     assert!(!view.alive && view.rtt_us.is_none());
     served.stop().await;
 }
+
+#[tokio::test]
+async fn every_route_of_a_task_takes_a_part_of_its_id() {
+    let id = TaskId(Uuid::from_u128(0xc0de));
+    let asked = Asked::default();
+    let log = asked.clone();
+    let served = Served::start(Handle::stub(move |command| {
+        log.0.lock().unwrap().push(command.clone());
+        match command {
+            Command::FindTask(part) if part.is_of_task(id) => Ok(Reply::Found(id)),
+            Command::FindTask(_) => {
+                Err(CommandError::new(CommandErrorCode::Ambiguous, "one or two"))
+            }
+            command => answer(command),
+        }
+    }));
+    let routes = [
+        (Method::GET, "", Command::Task(id)),
+        (Method::GET, "/result", Command::TaskResult(id)),
+        (Method::GET, "/proof", Command::TaskProof(id)),
+        (Method::POST, "/cancel", Command::CancelTask(id)),
+        (Method::POST, "/drop", Command::DropTask(id)),
+        (
+            Method::GET,
+            "/events",
+            Command::TaskEvents { id, after: None },
+        ),
+    ];
+    for (method, route, meant) in routes {
+        for part in ["00000000-0000", "%E2%80%A6c0de", "0000...C0DE"] {
+            let path = format!("/v1/tasks/{part}{route}");
+            let response = served.request(method.clone(), &path).send().await.unwrap();
+            assert!(response.status().is_success(), "{path}");
+            assert!(asked.all().contains(&meant), "{path}");
+            asked.0.lock().unwrap().clear();
+        }
+        let path = format!("/v1/tasks/0198{route}");
+        let two = problem(served.request(method.clone(), &path)).await;
+        assert_eq!(
+            (two.status, two.code.as_str()),
+            (409, "ambiguous"),
+            "{path}"
+        );
+        let path = format!("/v1/tasks/7{route}");
+        let wrong = problem(served.request(method, &path)).await;
+        assert_eq!((wrong.status, wrong.code.as_str()), (400, "invalid"));
+        assert!(wrong.detail.contains("UUID"), "{}", wrong.detail);
+    }
+    served.stop().await;
+}

@@ -52,7 +52,7 @@ pub(super) struct BenchArgs {
     /// What to measure.
     #[arg(value_enum)]
     workload: Work,
-    /// Let the running node measure the way to this peer: a peer id, an entity id or a unique name.
+    /// Let the running node measure the way to this peer: a unique name, an id or a part of one.
     #[arg(long)]
     peer: Option<PeerRef>,
     /// How long each side works.

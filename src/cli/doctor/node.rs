@@ -124,6 +124,7 @@ mod tests {
             version: String::new(),
             listen: Vec::new(),
             capabilities: Vec::new(),
+            unattended: Vec::new(),
             uptime_ms: 0,
             connected,
             sessions,

@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::super::output::{Listing, short};
+use super::super::names::Names;
+use super::super::output::Listing;
 use crate::api::body::AgreementBody;
 use crate::proto::node::{AgreementView, TaskView};
 use crate::types::Compare;
@@ -33,7 +34,7 @@ impl AgreementArgs {
 }
 
 /// What `task show` says of an agreement beside its votes.
-pub(super) fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
+pub(super) fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     let mut lines = Vec::new();
     lines.extend(task.part_of.clone().map(|whole| ("part of", whole)));
     if let Some(of) = &task.agreement {
@@ -49,14 +50,14 @@ pub(super) fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
     }
     let dissent = task.dissent.as_ref().filter(|who| !who.is_empty());
     lines.extend(dissent.map(|who| {
-        let who: Vec<String> = who.iter().map(|who| short(who)).collect();
+        let who: Vec<String> = who.iter().map(|who| names.show(who)).collect();
         ("dissent", who.join(", "))
     }));
     lines
 }
 
 /// What each part came to.
-pub(super) fn listing(agreement: &AgreementView) -> Listing {
+pub(super) fn listing(agreement: &AgreementView, names: &Names) -> Listing {
     let mut listing = Listing::new(&["WORKER", "ROUND", "VERDICT", "HASH", "PART"]);
     for vote in &agreement.votes {
         let hash = vote
@@ -67,7 +68,7 @@ pub(super) fn listing(agreement: &AgreementView) -> Listing {
             &vote
                 .worker
                 .as_deref()
-                .map_or_else(|| String::from("-"), short),
+                .map_or_else(|| String::from("-"), |who| names.show(who)),
             &vote.round.to_string(),
             &vote.verdict,
             hash,

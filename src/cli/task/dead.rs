@@ -4,12 +4,13 @@ use clap::Args;
 
 use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
+use super::super::names::TaskRef;
 use super::super::output::{self, Listing};
 use crate::api::body::TaskListParams;
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::TaskView;
-use crate::types::{Capability, TaskId};
+use crate::types::Capability;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  junto task dead\n  \
@@ -23,13 +24,9 @@ pub(in crate::cli) struct DeadArgs {
 /// Which of the failed tasks.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct WhichArgs {
-    /// Their ids.
-    #[arg(
-        value_name = "ID",
-        required_unless_present = "all",
-        conflicts_with = "all"
-    )]
-    ids: Vec<TaskId>,
+    /// Their ids, or parts of them.
+    #[arg(value_name = "ID", conflicts_with = "all")]
+    ids: Vec<TaskRef>,
     /// All that kept their input.
     #[arg(long)]
     all: bool,
@@ -91,8 +88,16 @@ pub(super) async fn drop_all(home: &Home, args: &WhichArgs, json: bool) -> Outco
 
 impl WhichArgs {
     async fn ids(&self, home: &Home) -> Result<Vec<String>, Failure> {
+        if !self.all && self.ids.is_empty() {
+            let text =
+                "no failed task is named: give ids, or --all for every one that kept its input";
+            return Err(
+                Failure::usage(text).hint("`junto task dead` lists them with their reasons")
+            );
+        }
         if !self.all {
-            return Ok(self.ids.iter().map(ToString::to_string).collect());
+            let ids = TaskRef::ids(&self.ids, home).await?;
+            return Ok(ids.iter().map(ToString::to_string).collect());
         }
         let tasks = fetch(home, self.capability.as_ref()).await?;
         Ok(tasks.into_iter().map(|task| task.id).collect())

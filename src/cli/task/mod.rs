@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::exit::{Exit, Failure, Outcome};
+use super::names::TaskRef;
 use super::{output, proof};
 use crate::api::client::ApiClient;
 use crate::config::Home;
@@ -69,14 +70,20 @@ pub(super) enum TaskCommand {
     List(ListArgs),
     /// One task with its attempts, and who was considered for it.
     #[command(after_help = SHOW_HELP)]
-    Show { id: TaskId },
+    Show {
+        /// Its id, or a part of it.
+        id: TaskRef,
+    },
     /// What happens to tasks, as it happens, until they have ended.
     Watch(WatchArgs),
     /// Have an address told when a task has ended.
     Notify(NotifyArgs),
     /// Give a task up.
     #[command(after_help = "Example:\n  junto task cancel 01980000-0000-7000-8000-000000000000")]
-    Cancel { id: TaskId },
+    Cancel {
+        /// Its id, or a part of it.
+        id: TaskRef,
+    },
     /// The tasks that failed and kept their input.
     Dead(DeadArgs),
     /// Hand failed tasks over again; prints the ids of the new ones.
@@ -90,7 +97,8 @@ pub(super) enum TaskCommand {
     /// Write a completed task's result to stdout.
     #[command(after_help = RESULT_HELP)]
     Result {
-        id: TaskId,
+        /// Its id, or a part of it.
+        id: TaskRef,
         /// Write what shows to others who signed the result to a file that is not there yet;
         /// without one to stdout, in place of the result.
         #[arg(long, value_name = "FILE", num_args = 0..=1)]
@@ -122,14 +130,14 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::Submit(args) => submit::run(home, args, json).await,
         TaskCommand::Map(args) => map::run(home, args, json).await,
         TaskCommand::List(args) => list::run(home, args, json).await,
-        TaskCommand::Show { id } => show::show(&connect(home)?.task(id).await?, json),
+        TaskCommand::Show { id } => show::run(home, &id, json).await,
         TaskCommand::Watch(args) => watch::run(home, args, json).await,
         TaskCommand::Notify(args) => notify::run(home, args, json).await,
-        TaskCommand::Cancel { id } => cancel(home, id, json).await,
+        TaskCommand::Cancel { id } => cancel(home, id.id(home).await?, json).await,
         TaskCommand::Dead(args) => dead::list(home, &args, json).await,
         TaskCommand::Resubmit(args) => dead::resubmit(home, &args, json).await,
         TaskCommand::Drop(args) => dead::drop_all(home, &args, json).await,
-        TaskCommand::Result { id, proof } => result(home, id, proof, json).await,
+        TaskCommand::Result { id, proof } => result(home, id.id(home).await?, proof, json).await,
     }
 }
 

@@ -6,10 +6,10 @@ use clap::Args;
 
 use super::super::client::connect;
 use super::super::exit::{Exit, Failure, Outcome};
+use super::super::names::TaskRef;
 use super::super::output;
 use crate::api::body::WebhookBody;
 use crate::config::Home;
-use crate::types::TaskId;
 use crate::types::limits::WEBHOOK_SECRET_MAX_BYTES;
 
 #[derive(Debug, Args)]
@@ -18,7 +18,8 @@ use crate::types::limits::WEBHOOK_SECRET_MAX_BYTES;
     http://127.0.0.1:9000/done --secret-file secret"
 )]
 pub(in crate::cli) struct NotifyArgs {
-    id: TaskId,
+    /// The task's id, or a part of it.
+    id: TaskRef,
     /// Where the task is posted as JSON once it has ended: http, on this machine unless the
     /// settings allow others.
     url: String,
@@ -42,9 +43,10 @@ pub(super) async fn run(home: &Home, args: NotifyArgs, json: bool) -> Outcome {
         url: args.url,
         secret: secret.transpose()?,
     };
-    connect(home)?.webhook(args.id, &webhook).await?;
+    let id = args.id.id(home).await?;
+    connect(home)?.webhook(id, &webhook).await?;
     if json {
-        output::json(&serde_json::json!({ "id": args.id.to_string(), "url": webhook.url }))?;
+        output::json(&serde_json::json!({ "id": id.to_string(), "url": webhook.url }))?;
     } else {
         eprintln!("It is told when the task has ended.");
     }

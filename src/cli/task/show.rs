@@ -1,30 +1,39 @@
 //! `task show`: one task, its attempts, and who was considered.
 
+use super::super::client::connect;
 use super::super::exit::{Exit, Outcome};
-use super::super::output::{self, Listing, short, show_bytes};
+use super::super::names::{Names, TaskRef};
+use super::super::output::{self, Listing, show_bytes};
 use super::{agree, priority_name};
+use crate::config::Home;
 use crate::proto::node::{ConsideredView, TaskView};
 
-pub(super) fn show(task: &TaskView, json: bool) -> Outcome {
+pub(super) async fn run(home: &Home, id: &TaskRef, json: bool) -> Outcome {
+    let client = connect(home)?;
+    let task = client.task(id).await?;
     if json {
-        output::json(task)?;
+        output::json(&task)?;
         return Ok(Exit::Done);
     }
-    for (label, value) in describe(task) {
+    show(&task, &Names::ask(&client).await)
+}
+
+fn show(task: &TaskView, names: &Names) -> Outcome {
+    for (label, value) in describe(task, names) {
         output::line(&format!("{label:<12}{value}"))?;
     }
     if let Some(agreement) = &task.agreement {
         output::line("")?;
-        agree::listing(agreement).write("")?;
+        agree::listing(agreement, names).write("")?;
     }
     if !task.attempts.is_empty() {
         output::line("")?;
-        attempts(task)?;
+        attempts(task, names)?;
     }
     let (considered, others) = newest(task);
     if !considered.is_empty() {
         output::line("")?;
-        list(considered, others)?;
+        list(considered, others, names)?;
     }
     Ok(Exit::Done)
 }
@@ -40,11 +49,11 @@ fn newest(task: &TaskView) -> (&[ConsideredView], u32) {
     }
 }
 
-fn attempts(task: &TaskView) -> std::io::Result<()> {
+fn attempts(task: &TaskView, names: &Names) -> std::io::Result<()> {
     let mut listing = Listing::new(&["WORKER", "TOKEN", "STARTED", "ENDED", "OUTCOME"]);
     for attempt in &task.attempts {
         listing.row(&[
-            &short(&attempt.worker),
+            &names.show(&attempt.worker),
             &attempt.token.to_string(),
             &attempt.started,
             attempt.ended.as_deref().unwrap_or("-"),
@@ -58,7 +67,7 @@ fn attempts(task: &TaskView) -> std::io::Result<()> {
     Ok(())
 }
 
-fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
+fn list(considered: &[ConsideredView], others: u32, names: &Names) -> std::io::Result<()> {
     let mut listing = Listing::new(&[
         "CONSIDERED",
         "WHY",
@@ -69,7 +78,7 @@ fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
         "WEIGHT",
     ]);
     for one in considered {
-        listing.row(&row(one).each_ref().map(String::as_str));
+        listing.row(&row(one, names).each_ref().map(String::as_str));
     }
     listing.write("")?;
     if others > 0 {
@@ -78,13 +87,13 @@ fn list(considered: &[ConsideredView], others: u32) -> std::io::Result<()> {
     Ok(())
 }
 
-fn row(one: &ConsideredView) -> [String; 7] {
+fn row(one: &ConsideredView, names: &Names) -> [String; 7] {
     let rtt = one.rtt_us.map_or_else(
         || String::from("-"),
         |us| format!("{:.1} ms", f64::from(us) / 1_000.0),
     );
     [
-        short(&one.worker),
+        names.show(&one.worker),
         one.why.clone(),
         one.room.to_string(),
         rtt,
@@ -95,7 +104,7 @@ fn row(one: &ConsideredView) -> [String; 7] {
     ]
 }
 
-fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
+fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("id", task.id.clone()),
         ("capability", task.capability.clone()),
@@ -106,7 +115,7 @@ fn describe(task: &TaskView) -> Vec<(&'static str, String)> {
     lines.extend(task.start_at.clone().map(|at| ("start", at)));
     lines.push(("deadline", task.deadline.clone()));
     lines.extend(task.key.clone().map(|key| ("key", key)));
-    lines.extend(agree::describe(task));
+    lines.extend(agree::describe(task, names));
     let marks = [("labels", &task.labels), ("needs", &task.needs)];
     for (label, texts) in marks.into_iter().filter(|(_, texts)| !texts.is_empty()) {
         lines.push((label, texts.join(", ")));

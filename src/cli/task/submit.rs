@@ -58,7 +58,7 @@ pub(in crate::cli) struct SubmitArgs {
     /// The input itself. Without this and --input it is empty; what is piped is not read unasked.
     #[arg(long, allow_hyphen_values = true)]
     text: Option<String>,
-    /// The one worker to take: a peer id, an entity id or a unique name [default: any].
+    /// The one worker to take: a unique name, an id or a part of one [default: any].
     #[arg(long, value_name = "PEER")]
     to: Option<PeerRef>,
     /// What goes first when the queue is long.

@@ -12,6 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::client::{WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
+use super::super::names::TaskRef;
 use super::super::output::{self, short};
 use crate::api::client::ApiClient;
 use crate::config::Home;
@@ -29,9 +30,9 @@ const WATCHED_MAX: usize = 64;
     junto --json task watch 01980000-0000-7000-8000-000000000000 --from 1763712000004"
 )]
 pub(in crate::cli) struct WatchArgs {
-    /// The tasks, up to 64.
+    /// The ids of the tasks, or parts of them; up to 64.
     #[arg(value_name = "ID", required = true, num_args = 1..=WATCHED_MAX)]
-    ids: Vec<TaskId>,
+    ids: Vec<TaskRef>,
     /// Only what happened after the event with this number [default: all that is kept].
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
@@ -42,7 +43,8 @@ pub(super) async fn run(home: &Home, args: WatchArgs, json: bool) -> Outcome {
     // Without a node now, there is none to be waited for.
     connect(home)?;
     let screen = Screen::new(json);
-    let follow = args.ids.iter().map(|id| {
+    let ids = TaskRef::ids(&args.ids, home).await?;
+    let follow = ids.iter().map(|id| {
         let line = screen.line(*id);
         follow(home, *id, args.from, line)
     });

@@ -153,6 +153,12 @@ impl PeerHealth {
         self.slots.get(capability)
     }
 
+    /// The capabilities that it said nobody fetches tasks of.
+    pub fn unattended(&self) -> impl Iterator<Item = &Capability> {
+        let unattended = self.slots.iter().filter(|(_, said)| said.unattended);
+        unattended.map(|(name, _)| name)
+    }
+
     fn settle_beat(&mut self, lost: bool) {
         self.lost = self.lost << 1 | u32::from(lost);
         self.sent = (self.sent + 1).min(WINDOW);

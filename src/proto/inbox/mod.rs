@@ -36,7 +36,7 @@ use crate::proto::{RowError, Step, Violation};
 use crate::types::limits::{
     INBOX_KEEP_MS, INBOX_MAX_BYTES, INBOX_MAX_MESSAGES, INBOX_PER_SENDER_MAX_BYTES,
     INBOX_PER_SENDER_MAX_MESSAGES, INBOX_TOMBSTONE_KEEP_MS, INBOX_TOMBSTONES_MAX,
-    INBOX_TOMBSTONES_PER_SENDER_MAX, TALK_MAX_BYTES,
+    INBOX_TOMBSTONES_PER_SENDER_MAX, TALK_MAX_BYTES, TALK_TIMEOUT_MS,
 };
 use crate::types::{
     BatchId, DeliveryId, EntityId, Keyspace, MessageId, MessageKind, Mono, Now, Priority, Received,
@@ -75,7 +75,8 @@ pub enum ReplyError {
     Unknown,
     /// It is no talk: nobody awaits a reply.
     NoTalk,
-    /// It came to an earlier run of this node, whose sender waits no more.
+    /// Its sender waits no more: it said so, its time is over, or it came to an earlier run of this
+    /// node.
     Late,
 }
 
@@ -85,8 +86,8 @@ pub struct Kept {
     pub record: MessageRecord,
     pub body: Vec<u8>,
     pub proof: Vec<u8>,
-    /// What waits for the answer to a talk.
-    waiting: Option<DeliveryId>,
+    /// What waits for the answer to a talk, and until when at most.
+    waiting: Option<(DeliveryId, Mono)>,
     /// When it expires, or its tombstone is forgotten.
     until: Mono,
     written: BatchId,
@@ -106,9 +107,15 @@ impl Kept {
         self.written
     }
 
-    /// Whether a reply would still find who asked.
-    pub fn waits(&self) -> bool {
-        self.waiting.is_some()
+    /// Who still waits for a reply, as far as is known.
+    fn waits_for(&self, now: Mono) -> Option<DeliveryId> {
+        let (delivery, until) = self.waiting?;
+        (now < until).then_some(delivery)
+    }
+
+    /// Whether a reply would still find who asked, as far as is known.
+    pub fn waits(&self, now: Mono) -> bool {
+        self.waits_for(now).is_some()
     }
 }
 
@@ -191,7 +198,10 @@ impl Inbox {
             }
             let answer = self.answers.iter().find(|(id, _)| *id == message.id);
             if !kept.is_gone() && kept.record.kind == MessageKind::Talk {
-                kept.waiting = Some(delivery);
+                // One that is sent again is waited for no longer than it was.
+                let until = kept.waiting.map(|(_, until)| until);
+                let until = until.unwrap_or(step.now.mono + TALK_TIMEOUT_MS);
+                kept.waiting = Some((delivery, until));
             }
             return Receipt {
                 outcome: Settled::Kept,
@@ -268,7 +278,9 @@ impl Inbox {
         }
         let written = step.put(Keyspace::Inbox, key, record.to_row());
         let kept = Kept {
-            waiting: delivery.filter(|_| message.kind == MessageKind::Talk),
+            waiting: delivery
+                .filter(|_| message.kind == MessageKind::Talk)
+                .map(|delivery| (delivery, step.now.mono + TALK_TIMEOUT_MS)),
             record,
             body: message.body,
             proof: message.proof,
@@ -320,10 +332,18 @@ impl Inbox {
         if kept.record.kind != MessageKind::Talk {
             return Err(ReplyError::NoTalk);
         }
-        let delivery = kept.waiting.ok_or(ReplyError::Late)?;
+        let delivery = kept.waits_for(step.now.mono).ok_or(ReplyError::Late)?;
         let after = self.bury(id, step).ok_or(ReplyError::Unknown)?;
         self.remember_answer(id, body);
         Ok((delivery, after))
+    }
+
+    /// Who sent a talk says that it waits for the reply no more.
+    pub fn withdraw(&mut self, from: EntityId, id: MessageId) {
+        let kept = self.kept.get_mut(&id);
+        if let Some(kept) = kept.filter(|kept| kept.record.from == from) {
+            kept.waiting = None;
+        }
     }
 
     fn remember_answer(&mut self, id: MessageId, body: &[u8]) {

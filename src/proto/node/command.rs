@@ -15,8 +15,8 @@ pub use crate::proto::inbox::MessageState;
 pub use crate::proto::task::{Agreement, HeldKey, Start, Wish};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
-    Capability, EntityId, FileRef, Label, Marks, MessageId, NodeName, PayloadFile, PeerId, RunId,
-    TaskId, TaskKey, TextError, TransferId, WakeId,
+    Capability, EntityId, FileRef, IdPart, Label, Marks, MessageId, NodeName, PayloadFile, PeerId,
+    RunId, TaskId, TaskKey, TextError, TransferId, WakeId,
 };
 pub use crate::types::{MessageKind, Priority, TaskState};
 use crate::wire::{Evidence, TaskEvidence, WakeStatus, WireError};
@@ -27,6 +27,7 @@ pub use crate::wire::{Orphan, WakeRequest};
 pub enum PeerRef {
     Peer(PeerId),
     Entity(EntityId),
+    /// Its name, or a part of one of its ids: the node knows which.
     Name(NodeName),
 }
 
@@ -171,6 +172,8 @@ pub enum Command {
     SubmitMany(Vec<Submission>),
     Tasks(TaskFilter),
     Task(TaskId),
+    /// The one task whose id has this part.
+    FindTask(IdPart),
     /// Answered once the task is terminal.
     AwaitTask(TaskId),
     /// What happened to a task after event number `after`; all that is kept without it.
@@ -300,6 +303,7 @@ pub enum Reply {
     Peer(Box<PeerView>),
     Registry(Vec<EntryView>),
     Task(Box<TaskView>),
+    Found(TaskId),
     Tasks {
         tasks: Vec<TaskView>,
         /// The last of them, if there may be more behind it.
@@ -395,6 +399,10 @@ pub enum CommandErrorCode {
     Invalid,
     /// The task is not in the state this needs.
     Conflict,
+    /// Whoever asked waits for the reply no more.
+    NobodyWaits,
+    /// This node does not serve it, or not so that agents fetch its tasks.
+    NotServed,
     /// It is more than the task that it is a part of was given.
     NotAllowed,
     /// The queue is full.
@@ -422,6 +430,8 @@ impl CommandErrorCode {
             CommandErrorCode::TooLarge => "too_large",
             CommandErrorCode::Invalid => "invalid",
             CommandErrorCode::Conflict => "conflict",
+            CommandErrorCode::NobodyWaits => "nobody_waits",
+            CommandErrorCode::NotServed => "not_served",
             CommandErrorCode::NotAllowed => "not_allowed",
             CommandErrorCode::QueueFull => "queue_full",
             CommandErrorCode::Busy => "busy",

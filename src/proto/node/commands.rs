@@ -21,7 +21,11 @@ impl Node {
                 Ok(Reply::Status(Box::new(self.status(step)))),
                 BatchId::NONE,
             ),
-            Command::Peers => (Ok(Reply::Peers(self.peer_views(step))), BatchId::NONE),
+            Command::Peers => {
+                let peers = self.peer_views(step);
+                self.ask_for_a_look(step);
+                (Ok(Reply::Peers(peers)), BatchId::NONE)
+            }
             Command::Peer(peer) => (self.peer_reply(&peer, step), BatchId::NONE),
             Command::Registry { offering } => (
                 Ok(Reply::Registry(self.entry_views(offering.as_ref(), step))),
@@ -42,6 +46,7 @@ impl Node {
                 let shown = self.show_task(task, step.now);
                 self.rested(task, shown)
             }
+            Command::FindTask(part) => (self.find_task(&part), BatchId::NONE),
             Command::AwaitTask(task) => match self.await_task(id, task) {
                 Some(answer) => answer,
                 None => return,
@@ -76,9 +81,8 @@ impl Node {
                 capabilities,
                 wait_ms,
             } => {
-                let capabilities = capabilities.unwrap_or_else(|| self.worker.fetched());
-                self.worker.attend(&capabilities, wait_ms, step.now.mono);
-                (Ok(Reply::Done), BatchId::NONE)
+                let attended = self.attend(capabilities, wait_ms, step.now.mono);
+                (attended, BatchId::NONE)
             }
             Command::SayOfRun { run, said } => {
                 self.run_said(run, said, step.now.mono);
@@ -118,7 +122,7 @@ impl Node {
                 }
             }
             Command::Resumed { id } => (self.resumed(id), BatchId::NONE),
-            Command::Inbox(filter) => self.list_inbox(&filter),
+            Command::Inbox(filter) => self.list_inbox(&filter, step.now.mono),
             Command::AwaitInbox { seen } => match self.await_inbox(id, seen) {
                 Some(result) => (result, BatchId::NONE),
                 None => return,
@@ -193,6 +197,10 @@ impl Node {
                 .capabilities
                 .iter()
                 .map(|o| o.name.to_string())
+                .collect(),
+            unattended: { self.worker.free_slots(step.now.mono).into_iter() }
+                .filter(|said| said.unattended)
+                .map(|said| said.name.to_string())
                 .collect(),
             uptime_ms: step.now.mono.since(self.started),
             connected: self.peers.connected_count(),

@@ -343,6 +343,9 @@ impl Node {
             capabilities: entry
                 .map(super::commands::capability_names)
                 .unwrap_or_default(),
+            unattended: health
+                .map(|known| known.unattended().map(ToString::to_string).collect())
+                .unwrap_or_default(),
             addresses: self
                 .peers
                 .addrs(&id)

@@ -72,6 +72,18 @@ impl Node {
         self.ask_each(asked, ASK_EVERY_MS, step);
     }
 
+    /// Somebody looks at the peers. What they said of their capabilities may be old: they are asked,
+    /// for the next look.
+    pub(super) fn ask_for_a_look(&mut self, step: &mut Step<'_>) {
+        let offering = { self.registry.entries() }
+            .filter(|entry| !entry.body.capabilities.is_empty())
+            .map(|entry| entry.body.peer_id());
+        let near =
+            offering.filter(|peer| self.peers.is_up(peer) && self.sessions.with(peer).is_some());
+        let asked: Vec<PeerId> = near.sample(step.rng, ASKED_MAX);
+        self.ask_each(asked, ASK_SELDOM_MS, step);
+    }
+
     /// A worker had no room where we thought that it had.
     pub(super) fn ask_refuser(&mut self, worker: EntityId, step: &mut Step<'_>) {
         let peer = self.peer_of_entity(&worker);

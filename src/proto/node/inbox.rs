@@ -11,7 +11,7 @@ use crate::proto::Step;
 use crate::proto::inbox::{Kept, ReplyError, Settled};
 use crate::types::limits::{COMMANDS_MAX, TALK_MAX_BYTES};
 use crate::types::{
-    BatchId, CommandId, DeliveryId, EntityId, MessageId, MessageKind, PeerId, TransferId,
+    BatchId, CommandId, DeliveryId, EntityId, MessageId, MessageKind, Mono, PeerId, TransferId,
 };
 use crate::wire::Evidence;
 
@@ -101,7 +101,7 @@ impl Node {
         }
     }
 
-    pub(super) fn list_inbox(&self, filter: &InboxFilter) -> (CommandResult, BatchId) {
+    pub(super) fn list_inbox(&self, filter: &InboxFilter, now: Mono) -> (CommandResult, BatchId) {
         let from = match &filter.from {
             None => None,
             Some(peer) => match self.resolve(peer) {
@@ -122,7 +122,7 @@ impl Node {
             .take(filter.limit)
             .map(|(id, kept)| {
                 after = after.max(kept.written());
-                self.message_view(id, kept)
+                self.message_view(id, kept, now)
             })
             .collect();
         let last = self.inbox.last_number();
@@ -152,7 +152,7 @@ impl Node {
             return (Err(no_message(id)), BatchId::NONE);
         };
         let reply = self.inbox.message(&id).map(|kept| Reply::Message {
-            view: Box::new(self.message_view(id, kept)),
+            view: Box::new(self.message_view(id, kept, step.now.mono)),
             body: kept.body.clone(),
         });
         (reply.ok_or_else(|| no_message(id)), after)
@@ -187,8 +187,11 @@ impl Node {
                 format!("message {id} is no talk: its sender awaits no reply; send a report back"),
             ),
             Err(ReplyError::Late) => refused(
-                CommandErrorCode::Conflict,
-                format!("the sender of {id} waits no more; send it a report, and acknowledge {id}"),
+                CommandErrorCode::NobodyWaits,
+                format!(
+                    "the sender of {id} waits for no reply any more: send it a report, and \
+                     acknowledge {id}"
+                ),
             ),
         }
     }
@@ -230,7 +233,7 @@ impl Node {
         (reply.ok_or_else(nothing), kept.written())
     }
 
-    fn message_view(&self, id: MessageId, kept: &Kept) -> MessageView {
+    fn message_view(&self, id: MessageId, kept: &Kept, now: Mono) -> MessageView {
         let record = &kept.record;
         let entry = self.registry.entry(&record.from);
         MessageView {
@@ -245,7 +248,7 @@ impl Node {
             sent: record.sent.to_rfc3339(),
             received: record.received.to_rfc3339(),
             bytes: kept.body.len(),
-            awaits_reply: kept.waits(),
+            awaits_reply: kept.waits(now),
             provable: !kept.proof.is_empty() && self.inbox.sender_entry(&record.from).is_some(),
         }
     }

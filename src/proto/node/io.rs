@@ -90,6 +90,8 @@ pub enum Input {
         from: EntityId,
         message: Received,
     },
+    /// Who sent a talk waits for its reply no more.
+    Withdrawn { from: EntityId, talk: MessageId },
     /// An [`Output::Webhook`] was answered with 2xx (`heard`), or was not.
     WebhookCalled { number: u64, heard: bool },
     /// The runtime's word on a file.

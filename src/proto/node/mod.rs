@@ -21,6 +21,7 @@ mod defects;
 mod delegation;
 mod events;
 mod exchange;
+mod fetching;
 mod flush;
 mod gate;
 mod gossip;
@@ -33,6 +34,7 @@ mod io;
 mod keys;
 mod meeting;
 mod message;
+mod named;
 mod notify;
 mod outbox;
 mod parked;
@@ -398,6 +400,7 @@ impl Node {
                 from,
                 message,
             } => self.received(delivery, peer, from, message, step),
+            Input::Withdrawn { from, talk } => self.inbox.withdraw(from, talk),
             Input::WebhookCalled { number, heard } => self.webhook_called(number, heard, step),
             Input::File(news) => self.file_news(news, step),
             Input::Stopping => self.worker.stopping(step),

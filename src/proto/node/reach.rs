@@ -24,17 +24,7 @@ impl Node {
                 .entity_of(peer)
                 .or_else(|| self.sessions.with(peer).map(|info| info.entity))
                 .ok_or_else(unknown)?,
-            PeerRef::Name(name) => {
-                let mut named = self.registry.named(name);
-                let entry = named.next().ok_or_else(unknown)?;
-                if named.next().is_some() {
-                    return Err(CommandError::new(
-                        CommandErrorCode::Ambiguous,
-                        format!("several peers are called {name}: use a peer id or an entity id"),
-                    ));
-                }
-                entry.body.entity_id
-            }
+            PeerRef::Name(name) => self.entity_named(name)?.ok_or_else(unknown)?,
         };
         if entity == self.identity.entity_id {
             return Err(CommandError::new(

@@ -25,6 +25,8 @@ pub(crate) enum ChannelEvent {
         from: EntityId,
         message: Received,
     },
+    /// Who sent a talk waits for its reply no more.
+    Withdrawn { from: EntityId, talk: MessageId },
     /// The peer does not know the session that a stream was to be opened in.
     Refused { peer: PeerId, session: SessionId },
     /// The peer broke a rule.
@@ -86,6 +88,12 @@ impl Deliverer {
         let _ = self
             .events
             .try_send(ChannelEvent::Refused { peer, session });
+    }
+
+    /// Nobody waits for the reply to a talk. When this is lost, time tells.
+    pub(super) fn withdrawn(&self, from: EntityId, talk: [u8; 16]) {
+        let talk = MessageId(uuid::Uuid::from_bytes(talk));
+        let _ = self.events.try_send(ChannelEvent::Withdrawn { from, talk });
     }
 
     /// Hands one message of a batch on. Waits for room where it goes, which stops the reading.

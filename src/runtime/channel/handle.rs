@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::shared::Shared;
-use crate::types::limits::TALK_MAX_BYTES;
+use crate::types::limits::{TALK_MAX_BYTES, TALK_TIMEOUT_MS};
 use crate::types::{EntityId, PeerId, Priority};
 use crate::wire::{ChannelMessage, ChannelType, WireError};
 
@@ -53,7 +53,8 @@ impl Channel {
         self.entity
     }
 
-    /// Says something and awaits the reply of the peer's agent.
+    /// Says something and awaits the reply of the peer's agent, for a minute at most. Whoever gives
+    /// up before has the other side told.
     ///
     /// # Errors
     /// [`ChannelError`].
@@ -64,7 +65,8 @@ impl Channel {
         within: Duration,
     ) -> Result<Bytes, ChannelError> {
         let message = self.message(ChannelType::Talk, body.into(), priority)?;
-        self.ask(message, within).await
+        let longest = Duration::from_millis(TALK_TIMEOUT_MS);
+        self.ask(message, within.min(longest)).await
     }
 
     /// Says something and awaits that it has arrived: in the hands of the peer's agent or in its
@@ -163,6 +165,7 @@ impl Channel {
         let _waits = Waits {
             shared: &self.shared,
             id,
+            talk: (message.kind == ChannelType::Talk).then_some(message.priority),
         };
         let answered = async {
             self.push(message).await?;
@@ -182,10 +185,15 @@ impl Channel {
 struct Waits<'a> {
     shared: &'a Shared,
     id: [u8; 16],
+    /// The priority, of a talk.
+    talk: Option<Priority>,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.shared.forget_answer(&self.id);
+        let unanswered = self.shared.forget_answer(&self.id);
+        if let Some(priority) = self.talk.filter(|_| unanswered) {
+            self.shared.withdraw(self.id, priority);
+        }
     }
 }

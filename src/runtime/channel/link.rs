@@ -328,7 +328,7 @@ impl Reading {
             .messages
             .iter()
             .filter(|message| message.kind.is_answer());
-        shared.answered(answers.map(|message| {
+        let withdrawn = shared.answered(answers.map(|message| {
             let answer = match message.kind {
                 ChannelType::Error => Err(refusal(&message.body)),
                 _ => Ok(message.body.clone()),
@@ -348,6 +348,10 @@ impl Reading {
             self.deliverer
                 .deliver(&self.shared, &batch, place, &self.theirs)
                 .await?;
+        }
+        // Behind the messages: one of them may be what is withdrawn.
+        for talk in withdrawn {
+            self.deliverer.withdrawn(self.theirs.sender, talk);
         }
         if !batch.messages.is_empty() {
             shared.owe_ack();

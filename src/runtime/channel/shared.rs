@@ -179,20 +179,38 @@ impl Shared {
         rx
     }
 
-    /// Nobody waits for it any more.
-    pub(super) fn forget_answer(&self, id: &[u8; 16]) {
-        lock(&self.waiting).remove(id);
+    /// Nobody waits for it any more. Tells whether somebody did until now.
+    pub(super) fn forget_answer(&self, id: &[u8; 16]) -> bool {
+        lock(&self.waiting).remove(id).is_some()
     }
 
-    /// Hands answers to who waits for them.
-    pub(super) fn answered(&self, answers: impl Iterator<Item = ([u8; 16], Answer)>) {
+    /// Hands answers to who waits for them. Returns what the errors answer that nobody waited for:
+    /// who asked us gives such a one to a talk of its own once it waits no more.
+    pub(super) fn answered(
+        &self,
+        answers: impl Iterator<Item = ([u8; 16], Answer)>,
+    ) -> Vec<[u8; 16]> {
         let mut waiting = lock(&self.waiting);
+        let mut withdrawn = Vec::new();
         for (id, answer) in answers {
+            let refused = answer.is_err();
             let taken = waiting.remove(&id).map(|tx| tx.send(answer));
+            if refused && taken.is_none() {
+                withdrawn.push(id);
+            }
             // Whoever asked has waited long enough, or is gone.
             if !matches!(taken, Some(Ok(()))) {
                 self.counts.unclaimed.fetch_add(1, Relaxed);
             }
+        }
+        withdrawn
+    }
+
+    /// Tells the other side that nobody waits for the reply to this talk any more.
+    pub(super) fn withdraw(&self, talk: [u8; 16], priority: Priority) {
+        let code = WireError::AgentFailed;
+        if !self.answer(talk, priority, Answered::Refused(code)) {
+            tracing::debug!(peer = %self.peer, "a talk that was given up is not withdrawn: no room");
         }
     }
 
@@ -311,7 +329,10 @@ mod tests {
         let mut rng = crate::crypto::Rng::seed_from_u64(1);
         let identity = Identity::from_seeds(&Seeds::generate(&mut rng));
         let shared = Shared::new(identity.peer_id);
-        let answer = |id: u8| shared.answered([([id; 16], Ok(Bytes::new()))].into_iter());
+        let answer = |id: u8| {
+            let withdrawn = shared.answered([([id; 16], Ok(Bytes::new()))].into_iter());
+            assert!(withdrawn.is_empty(), "a reply withdraws nothing");
+        };
         let mut waits = shared.await_answer([1; 16]);
         answer(1);
         assert!(waits.try_recv().is_ok());
@@ -324,5 +345,10 @@ mod tests {
             answer(id);
         }
         assert_eq!(shared.counts.unclaimed.load(Relaxed), 3);
+        // An error that nobody waits for withdraws what it answers; another is an answer.
+        let mut waits = shared.await_answer([5; 16]);
+        let errors = [[5; 16], [6; 16]].map(|id| (id, Err(WireError::AgentFailed)));
+        assert_eq!(shared.answered(errors.into_iter()), [[6; 16]]);
+        assert_eq!(waits.try_recv(), Ok(Err(WireError::AgentFailed)));
     }
 }

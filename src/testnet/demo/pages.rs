@@ -42,6 +42,7 @@ pub(super) const PAGES: &[Page] = pages![
     "22-large-and-long-work",
     "23-when-a-task-fails",
     "24-handing-parts-on",
+    "25-names-and-errors",
 ];
 
 /// What a worker runs. The pause is what makes the work visible, and a worker catchable at it.

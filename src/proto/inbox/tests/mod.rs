@@ -326,7 +326,7 @@ fn a_note_is_kept_like_a_message_of_whoever_it_is_on_and_answers_nobody() {
     let (id, kept) = host.inbox.messages(0).next().expect("it is kept");
     assert_eq!(kept.record.kind, MessageKind::File);
     assert_eq!((kept.record.from, kept.body.len()), (entity(1), 100));
-    assert!(!kept.waits());
+    assert!(!kept.waits(Mono::from_micros(0)));
     let reply = host.step(|inbox, step| inbox.reply(id, b"thanks", step));
     assert_eq!(reply, Err(ReplyError::NoTalk));
     assert!(
@@ -334,6 +334,37 @@ fn a_note_is_kept_like_a_message_of_whoever_it_is_on_and_answers_nobody() {
             .is_some()
     );
     assert!(host.inbox.is_empty());
+}
+
+#[test]
+fn a_reply_finds_nobody_once_the_asker_has_given_up_or_its_time_is_over() {
+    let mut host = host();
+    let late = Err(ReplyError::Late);
+    let reply = |host: &mut Host, n| {
+        let reply = host.step(|inbox, step| inbox.reply(id(n), b"re", step));
+        reply.map(|(delivery, _)| delivery)
+    };
+    host.receive(1, message(2, 10));
+    host.step(|inbox, _| inbox.withdraw(entity(9), id(2)));
+    let waits = |host: &Host, n| {
+        let kept = host.inbox.message(&id(n)).expect("it is kept");
+        kept.waits(host.now().mono)
+    };
+    assert!(waits(&host, 2), "another's word counts for nothing");
+    host.step(|inbox, _| inbox.withdraw(entity(1), id(2)));
+    assert!(!waits(&host, 2));
+    assert_eq!(reply(&mut host, 2), late);
+    // What was withdrawn before it came, or never came, is nothing.
+    host.step(|inbox, _| inbox.withdraw(entity(1), id(8)));
+    host.receive(1, message(4, 10));
+    host.receive(1, message(6, 10));
+    host.now_ms += TALK_TIMEOUT_MS - 1;
+    assert_eq!(reply(&mut host, 4), Ok(DeliveryId(1)));
+    // Sent again it is waited for no longer.
+    host.receive(1, message(6, 10));
+    host.now_ms += 1;
+    assert!(!waits(&host, 6));
+    assert_eq!(reply(&mut host, 6), late);
 }
 
 #[test]

@@ -25,6 +25,73 @@ fn a_ping_is_answered_by_whom_it_names() {
 }
 
 #[test]
+fn a_peer_is_named_by_a_part_of_its_ids_and_several_are_told_apart() {
+    let mut wires = pair();
+    let identity = &wires.hosts[1].identity;
+    let (entity, peer) = (identity.entity_id.to_string(), identity.peer_id.to_string());
+    for named in [
+        entity[..12].to_owned(),
+        format!("…{}", &entity[entity.len() - 12..]),
+        format!("{}...{}", &entity[..8], &entity[entity.len() - 4..]),
+        peer[..14].to_owned(),
+        format!("…{}", &peer[peer.len() - 12..]),
+    ] {
+        let asked: PeerRef = named.parse().expect("a peer");
+        let Ok(Reply::Pong(pong)) = wires.ask(0, Command::Ping(asked)) else {
+            panic!("a pong from {named}")
+        };
+        assert_eq!(pong.peer_id, peer, "{named}");
+    }
+    let unknown: PeerRef = "…00000000".parse().expect("a peer");
+    assert_eq!(
+        code(wires.ask(0, Command::Ping(unknown))),
+        CommandErrorCode::NotFound
+    );
+}
+
+#[test]
+fn a_name_like_a_part_of_an_id_takes_nobodys_place() {
+    let entity = pair().hosts[1].identity.entity_id.to_string();
+    let part = &entity[..12];
+    let mut posing = config(2, Some(0), 0);
+    posing.name = part.parse().expect("a name");
+    let mut wires = Wires::new(vec![config(0, None, 0), config(1, Some(0), 2), posing]);
+    wires.run(3 * SECOND_MS);
+    let error = wires
+        .ask(0, Command::Ping(part.parse().expect("a peer")))
+        .expect_err("two may be meant");
+    assert_eq!(error.code, CommandErrorCode::Ambiguous);
+    let other = wires.hosts[2].identity.entity_id.to_string();
+    for said in [&entity, &other, part] {
+        assert!(error.message.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn a_task_is_found_by_a_part_of_its_id() {
+    let mut wires = pair();
+    let mut hand_over = |last: u8| {
+        let mut bytes = [7; 16];
+        bytes[15] = last;
+        let id = TaskId(uuid::Uuid::from_bytes(bytes));
+        let submission = Submission::new(id, "wc".parse().expect("valid"), Vec::new());
+        wires.ask(0, Command::Submit(submission)).expect("taken");
+        id
+    };
+    let (one, two) = (hand_over(1), hand_over(2));
+    let mut find = |text: &str| wires.ask(0, Command::FindTask(text.parse().expect("a part")));
+    assert_eq!(find("…0701"), Ok(Reply::Found(one)));
+    assert_eq!(find("0707…0702"), Ok(Reply::Found(two)));
+    let error = find("0707").expect_err("two have it");
+    assert_eq!(error.code, CommandErrorCode::Ambiguous);
+    assert!(
+        error.message.contains(&one.to_string()) && error.message.contains(&two.to_string()),
+        "{error}"
+    );
+    assert_eq!(code(find("…0703")), CommandErrorCode::NotFound);
+}
+
+#[test]
 fn a_ping_to_an_unknown_name_is_not_found() {
     let mut wires = pair();
     let error = wires

@@ -163,7 +163,13 @@ fn a_reply_that_nobody_awaits_is_refused_with_a_reason() {
     wires.stop(1);
     wires.start(1);
     let error = wires.ask(1, reply(2)).expect_err("an earlier run's");
-    assert_eq!(error.code, CommandErrorCode::Conflict);
+    assert_eq!(error.code, CommandErrorCode::NobodyWaits);
+    wires.hand_in(3, message(3, MessageKind::Talk, false));
+    let from = wires.hosts[0].identity.entity_id;
+    wires.input(1, Input::Withdrawn { from, talk: id(3) });
+    let error = wires.ask(1, reply(3)).expect_err("it was given up");
+    assert_eq!(error.code, CommandErrorCode::NobodyWaits);
+    wires.granted(1, Command::Acknowledge(id(3)));
     let long = Command::ReplyTo {
         id: id(2),
         body: vec![0; TALK_MAX_BYTES + 1],

@@ -17,6 +17,9 @@ pub struct StatusView {
     pub version: String,
     pub listen: Vec<String>,
     pub capabilities: Vec<String>,
+    /// Those of them whose tasks agents are to fetch, and none does at the moment: they take none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattended: Vec<String>,
     pub uptime_ms: u64,
     /// Peers with a connection.
     pub connected: usize,

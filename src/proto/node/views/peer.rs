@@ -16,6 +16,10 @@ pub struct PeerView {
     /// `connected` (session live), `connecting`, `disconnected` or `banned`.
     pub state: String,
     pub capabilities: Vec<String>,
+    /// Those of them whose tasks agents are to fetch, and none does, as it last said itself: it takes
+    /// none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unattended: Vec<String>,
     pub addresses: Vec<String>,
     /// `healthy`, `suspect` or `unreachable`; absent until there was a session.
     pub health: Option<String>,
