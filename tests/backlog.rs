@@ -103,6 +103,50 @@ fn what_waits_at_a_full_worker_moves_to_one_that_comes_up_idle() {
 }
 
 #[test]
+fn what_is_urgent_passes_by_what_waits_at_a_worker_but_not_the_turn_of_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let runs = dir.path().join("runs");
+    // It runs until it is let go.
+    let (gate, log) = (dir.path().join("gate"), runs.display());
+    let settings = format!(
+        "[serve.job]\ncommand = 'echo $JUNTO_TASK_ID >> {log}; while [ ! -e {} ]; do sleep 0.1; \
+         done; cat'\nslots = 1\nqueue = 16\n",
+        gate.display()
+    );
+    let full = Node::new("full").settings(&settings).up();
+    let [asks, other] = ["asks", "other"].map(|name| Node::new(name).knows(Some(&full)).up());
+    let submit = |node: &Node, priority: &str| {
+        let task = [
+            "task",
+            "submit",
+            "job",
+            "--text",
+            "x",
+            "--priority",
+            priority,
+        ];
+        let id = node.json(&task)["id"].as_str().unwrap().to_owned();
+        eventually("it is there", LONG, || {
+            let stands =
+                node.stand(&[id.clone()], "waiting") + node.stand(&[id.clone()], "working");
+            (stands == 1).then_some(())
+        });
+        id
+    };
+    asks.await_peer("full");
+    other.await_peer("full");
+    let mut ids = vec![submit(&asks, "normal")];
+    let [low, normal, critical] = ["low", "normal", "critical"].map(|word| submit(&asks, word));
+    let [theirs, last] = ["low", "low"].map(|word| submit(&other, word));
+    ids.extend([critical, theirs, normal, last, low]);
+    fs::write(&gate, "").unwrap();
+    eventually("all have run", LONG, || {
+        (lines(&runs).len() == ids.len()).then_some(())
+    });
+    assert_eq!(lines(&runs), ids);
+}
+
+#[test]
 fn what_waits_at_a_worker_survives_its_kill() {
     let dir = tempfile::tempdir().unwrap();
     let runs = dir.path().join("runs");

@@ -50,6 +50,16 @@ fn a_worker_that_begins_what_it_has_handed_over_is_caught() {
 }
 
 #[test]
+fn a_worker_that_begins_what_came_first_is_caught() {
+    assert!(is_caught(Planted::FirstCome, "B5", 20));
+}
+
+#[test]
+fn a_worker_that_gives_nobody_else_a_turn_is_caught() {
+    assert!(is_caught(Planted::NoTurns, "B5", 200));
+}
+
+#[test]
 fn a_requester_that_forgets_what_a_task_demands_is_caught() {
     assert!(is_caught(Planted::ForgetDemands, "T10", 20));
 }

@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 
 use crate::types::limits::CBOR_MAX_DEPTH;
 
+/// The hints that some type of ours knows. One that does not read is as good as none.
+const HINTS: &[&str] = &["_priority", "_waited_ms"];
 /// What most messages and rows fit into.
 const TYPICAL_BYTES: usize = 256;
 
@@ -53,8 +55,12 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8], max_bytes: usize) -> Result<T, 
     if !plain(&tree) || !is_written_as(&tree, bytes) {
         return Err(CborError::NotCanonical);
     }
-    drop_hints(&mut tree);
-    tree.deserialized().map_err(|error| {
+    drop_hints(&mut tree, HINTS);
+    let mut read = tree.deserialized();
+    if read.is_err() && drop_hints(&mut tree, &[]) {
+        read = tree.deserialized();
+    }
+    read.map_err(|error| {
         let mut text = error.to_string();
         text.truncate(text.floor_char_boundary(200));
         CborError::Unexpected(text)
@@ -130,14 +136,25 @@ fn plain(tree: &Value) -> bool {
     }
 }
 
-fn drop_hints(tree: &mut Value) {
+/// Drops all hints but `kept`, and says whether there were any.
+fn drop_hints(tree: &mut Value, kept: &[&str]) -> bool {
+    let is_dropped = |key: &Value| {
+        let text = key.as_text().filter(|text| text.starts_with('_'));
+        text.is_some_and(|text| !kept.contains(&text))
+    };
     match tree {
-        Value::Array(items) => items.iter_mut().for_each(drop_hints),
+        Value::Array(items) => items
+            .iter_mut()
+            .fold(false, |any, item| drop_hints(item, kept) || any),
         Value::Map(pairs) => {
-            pairs.retain(|(key, _)| !key.as_text().is_some_and(|text| text.starts_with('_')));
-            pairs.iter_mut().for_each(|(_, value)| drop_hints(value));
+            let all = pairs.len();
+            pairs.retain(|(key, _)| !is_dropped(key));
+            let here = pairs.len() < all;
+            pairs
+                .iter_mut()
+                .fold(here, |any, (_, value)| drop_hints(value, kept) || any)
         }
-        _ => {}
+        _ => false,
     }
 }
 
@@ -260,6 +277,37 @@ mod tests {
             Err(CborError::Unexpected(_))
         ));
         assert_eq!(read(&with(None, Some(1))).expect("a hint").n, 1);
+    }
+
+    #[test]
+    fn a_hint_that_is_known_is_read_where_it_is_known_and_says_what_it_should() {
+        #[derive(Debug, PartialEq, Serialize, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Hinted {
+            n: u64,
+            #[serde(default, rename = "_waited_ms")]
+            waited_ms: u64,
+        }
+        #[derive(Serialize)]
+        struct Other {
+            n: u64,
+            #[serde(rename = "_waited_ms")]
+            waited_ms: &'static str,
+        }
+        let list = |waited_ms| vec![Hinted { n: 1, waited_ms }];
+        let bytes = encode(&list(7));
+        assert_eq!(decode::<Vec<Hinted>>(&bytes, 64), Ok(list(7)));
+        let waited_ms = "long";
+        let bytes = encode(&[Other { n: 1, waited_ms }]);
+        assert_eq!(decode::<Vec<Hinted>>(&bytes, 64), Ok(list(0)));
+        // Who does not know it ignores it.
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Bare {
+            n: u64,
+        }
+        let bytes = encode(&list(7));
+        assert_eq!(decode::<Vec<Bare>>(&bytes, 64), Ok(vec![Bare { n: 1 }]));
     }
 
     #[test]

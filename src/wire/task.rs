@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{ListProof, left_out};
-use crate::types::{BootId, Capability, EntityId, FencingToken, FileRef, TaskId};
+use crate::types::{BootId, Capability, EntityId, FencingToken, FileRef, Priority, TaskId};
 
 /// Requester to worker: run these.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,21 @@ pub struct DelegateItem {
         deserialize_with = "left_out::yes"
     )]
     pub stay: bool,
+    /// How urgent it is among its requester's tasks. This and the next are hints: a worker that does
+    /// not know them does as it would with normal ones.
+    #[serde(
+        rename = "_priority",
+        default,
+        skip_serializing_if = "left_out::is_default"
+    )]
+    pub priority: Priority,
+    /// How long it has waited at its requester.
+    #[serde(
+        rename = "_waited_ms",
+        default,
+        skip_serializing_if = "left_out::is_default"
+    )]
+    pub waited_ms: u64,
 }
 
 /// What becomes of a run whose lease is lost.

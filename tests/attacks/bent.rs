@@ -228,6 +228,8 @@ fn bodies(liar: &Liar) -> Vec<(MsgType, Vec<u8>)> {
                     spent: 0,
                     agree: None,
                     stay: false,
+                    priority: junto::types::Priority::Normal,
+                    waited_ms: 0,
                 }],
             }),
         ),

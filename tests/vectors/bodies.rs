@@ -2,7 +2,7 @@
 
 use junto::crypto::KeyPair;
 use junto::types::{
-    BootId, Capability, EntityId, FencingToken, FileRef, Nonce, TaskId, TransferId,
+    BootId, Capability, EntityId, FencingToken, FileRef, Nonce, Priority, TaskId, TransferId,
 };
 use junto::wire::{
     AcceptAnswer, AckAnswer, AgentPresence, AgreePart, Budget, CancelItem, CapabilityQuery,
@@ -54,6 +54,8 @@ pub fn delegate() -> TaskDelegate {
             spent: 0,
             agree: None,
             stay: false,
+            priority: Priority::Normal,
+            waited_ms: 0,
         }],
     }
 }
@@ -74,6 +76,8 @@ fn demanding() -> TaskDelegate {
     item.orphan = Some(Orphan::Stop);
     item.stream = true;
     item.stay = true;
+    item.priority = Priority::Critical;
+    item.waited_ms = 1_500;
     item.budget = Some(Budget {
         depth: 2,
         reward: 1_000,

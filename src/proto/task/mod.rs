@@ -27,7 +27,7 @@
 //!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
 //! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
 //!   (`requester::dead`).
-//! - **B1**–**B4** What waits at a worker for a slot: see `worker::waiting`.
+//! - **B1**–**B5** What waits at a worker for a slot: see `worker::waiting`.
 //! - **G1** What a held task hands on stays within its budget (`budget`).
 //! - **T10** Every attempt is at a worker that fits what the task demands: the one it names, the labels
 //!   it needs, the tier it had come to when it was offered.
@@ -98,6 +98,10 @@ pub enum Planted {
     SweepNamed,
     /// Payloads are never swept.
     NeverSweep,
+    /// A worker begins what it accepted first, however urgent the others are.
+    FirstCome,
+    /// A worker begins tasks of one requester as long as that has any.
+    NoTurns,
     /// The requester does not keep what a task demands of its worker.
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.

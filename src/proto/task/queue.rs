@@ -17,7 +17,8 @@ use crate::types::{Capability, EntityId, Label, Priority, TaskId, Tier, Wall};
 /// How long before it was queued a task counts as queued.
 const HEAD_START_MAX_MS: u64 = 30 * 60 * 1000;
 
-fn head_start_ms(priority: Priority) -> u64 {
+/// The later it was queued that a task of the lowest priority would have the same rank.
+pub(super) fn head_start_ms(priority: Priority) -> u64 {
     match priority {
         Priority::Critical => HEAD_START_MAX_MS,
         Priority::High => 5 * 60 * 1000,

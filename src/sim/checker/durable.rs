@@ -33,6 +33,7 @@ impl Checker {
                 } => {
                     let (key, held) = (read_held_key(key)?, read_held(value)?);
                     self.handed.written(host, key, &held);
+                    self.turns[host].written(host, key, &held)?;
                     self.check_held(host, key, &held)?;
                 }
                 _ => {}

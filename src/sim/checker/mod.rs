@@ -22,6 +22,8 @@
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
 //! - **B2** What a worker has handed over does not begin there under the token it had.
+//! - **B5** Of one requester's tasks that wait at a worker the one of the lowest rank begins first, and
+//!   none begins twice while another requester waits for its turn: see `turns`.
 //! - **T11** What completed is shown by its worker's signature over this very result, on the disk of
 //!   its requester, with the worker's entry.
 //! - **T6** No two running workers hold a live lease on one task.
@@ -34,6 +36,7 @@ mod durable;
 mod handed;
 mod payloads;
 mod proofs;
+mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +79,7 @@ pub(in crate::sim) struct Checker {
     /// Terminal tasks as first seen.
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
     handed: handed::Handed,
+    turns: Vec<turns::Turns>,
     /// Whose inputs clients asked to drop.
     droppable: BTreeSet<TaskId>,
     /// Who may give wrong results where several do the work.
@@ -98,6 +102,7 @@ impl Checker {
             fit: BTreeMap::new(),
             terminal: BTreeMap::new(),
             handed: handed::Handed::default(),
+            turns: (0..hosts).map(|_| turns::Turns::default()).collect(),
             droppable: BTreeSet::new(),
             cheat: None,
             files: payloads::Known::new(hosts),
@@ -198,6 +203,12 @@ impl Checker {
     pub(in crate::sim) fn crashed(&mut self, host: usize) {
         self.written_outcomes[host].clear();
         self.handed.crashed(host);
+        self.turns[host].crashed(&self.durable[host]);
+    }
+
+    /// A node's wall clock was set.
+    pub(in crate::sim) fn clock_set(&mut self, host: usize) {
+        self.turns[host].clock_set();
     }
 
     /// A node took a step.

@@ -65,6 +65,7 @@ impl World {
             } => {
                 counts.wall_jumps += u64::from(for_us > 0);
                 self.hosts[host].clock.jump(by_ms);
+                self.checker.clock_set(host);
                 if for_us > 0 {
                     let back = Fault::Jump {
                         host,

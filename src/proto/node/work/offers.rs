@@ -65,6 +65,8 @@ impl Node {
             spent: budget.map_or(0, |(_, spent)| spent),
             agree: self.requester.agree_part(id),
             stay: self.requester.stays(id),
+            priority: record.priority,
+            waited_ms: step.now.wall.0.saturating_sub(record.queued_at().0),
         })
     }
 

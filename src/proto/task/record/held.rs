@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{RowError, VERSION, read_version};
-use crate::types::{Capability, EntityId, FencingToken, FileRef, TaskId, Wall};
+use crate::types::{Capability, EntityId, FencingToken, FileRef, Priority, TaskId, Wall};
 use crate::wire::{AgreePart, Budget, cbor};
 
 /// A held task's place: requester, then task.
@@ -67,6 +67,11 @@ pub struct HeldRecord {
     /// Its place among those that wait for a slot; none once it has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<u64>,
+    /// How urgent its requester says it is, and since when it waits, there and here.
+    #[serde(default, skip_serializing_if = "is_normal")]
+    pub priority: Priority,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued: Option<Wall>,
     /// It is not to be handed over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stay: bool,
@@ -86,6 +91,14 @@ fn is_zero(number: &u8) -> bool {
 )]
 fn is_nothing(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the form that serde calls"
+)]
+fn is_normal(priority: &Priority) -> bool {
+    *priority == Priority::default()
 }
 
 impl HeldRecord {
@@ -112,6 +125,8 @@ impl HeldRecord {
             input_came: false,
             stream: false,
             place: None,
+            priority: Priority::default(),
+            queued: None,
             stay: false,
         }
     }

@@ -251,6 +251,8 @@ impl World {
             spent: 0,
             agree: None,
             stay: core.stays(id),
+            priority: record.priority,
+            waited_ms: (self.ours.side.now.wall.0).saturating_sub(record.queued_at().0),
         }
     }
 

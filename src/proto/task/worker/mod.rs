@@ -12,6 +12,7 @@ mod handover;
 mod offers;
 mod orphan;
 mod poison;
+mod turns;
 mod waiting;
 
 pub use waiting::{Idle, Serving};
@@ -84,6 +85,7 @@ enum Phase {
     /// For a slot.
     Waiting {
         since: Mono,
+        rank: turns::Rank,
     },
     Running {
         run: RunId,
@@ -229,7 +231,10 @@ impl Worker {
                 (_, false) if self.slots(&held.record.capability).is_none() => {
                     self.end(key, TaskOutcome::Released, step);
                 }
-                (_, false) if held.record.place.is_some() => self.wait(key, step.now.mono),
+                (_, false) if held.record.place.is_some() => {
+                    let rank = turns::Rank::of(&held.record, step.now);
+                    self.wait(key, rank, step.now.mono);
+                }
                 (_, false) => self.run_again(key, step),
             }
             if self.held[&key].phase != Phase::Tombstone {

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::budget::Word;
 use super::commit::Promise;
+use super::turns::Rank;
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
 use crate::proto::task::record::{HeldKey, HeldRecord};
 use crate::types::limits::{
     INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
 };
-use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace, Mono};
+use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace, Mono, Wall};
 use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
 /// A requester cannot ask for a longer run than this.
@@ -175,7 +176,13 @@ impl Worker {
         // A run that waits for its input does not count if the node goes down.
         record.stopped = item.input_file.is_some();
         record.stay = item.stay;
-        record.place = (!runs).then(|| self.last_place());
+        record.priority = item.priority;
+        let waited_ms = item.waited_ms.min(REMAINING_MAX_MS);
+        let rank = Rank::new(item.priority, waited_ms, step.now.mono);
+        if !runs {
+            record.place = Some(self.last_place());
+            record.queued = Some(Wall(step.now.wall.0.saturating_sub(waited_ms)));
+        }
         let _ = step.put(Keyspace::HeldInput, key.to_bytes(), item.input.clone());
         let written = step.put(Keyspace::Held, key.to_bytes(), record.to_row());
         let held = Held {
@@ -198,7 +205,7 @@ impl Worker {
         }
         match runs {
             true => self.run(key, step.now.mono),
-            false => self.wait(key, step.now.mono),
+            false => self.wait(key, rank, step.now.mono),
         }
         self.renew_at
             .entry(key.requester)

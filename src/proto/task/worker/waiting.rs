@@ -2,17 +2,20 @@
 //!
 //! A task that finds its capability's slots taken gets a place behind those that wait already. The
 //! place is in its row, so a restart begins where it was, and nothing that waits counts as run.
-//! Places are taken in the order of acceptance: a priority is the requester's matter, and decides
-//! there which task is offered first.
+//! Places are given in the order of acceptance. Which task begins next is another matter: requesters
+//! take turns, and each one's tasks go by their ranks (`turns`).
 //!
 //! # Invariants
 //! - **B1** What waits has no run and no outcome, and is in `waiting` at its place.
 //! - **B2** A task that was given back does not begin under the token that it was given back under.
 //! - **B3** Nothing waits while a slot of its capability is free, from the end of a step on.
 //! - **B4** What must stay is not handed over.
+//! - **B5** Of one requester's tasks the one of the lowest rank begins first, and while another's wait,
+//!   no two in a row are of one requester.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::turns::{Line, Rank};
 use super::{Held, HeldKey, Phase, Worker, WorkerEffect};
 use crate::proto::{Step, Violation};
 use crate::types::limits::SUGGESTED_MAX;
@@ -51,6 +54,9 @@ pub struct Idle {
 pub(super) struct Waiting {
     /// By capability, in the order of their places.
     places: BTreeMap<Capability, BTreeSet<(u64, HeldKey)>>,
+    /// The same in the order in which they begin.
+    lines: BTreeMap<Capability, Line>,
+    /// Above all places and turns.
     next_place: u64,
     /// A slot may have come free for one of them.
     pub(super) stirs: bool,
@@ -69,18 +75,31 @@ impl Waiting {
         self.places.values().flatten().map(|(_, key)| *key)
     }
 
-    fn insert(&mut self, capability: &Capability, place: u64, key: HeldKey) {
+    fn insert(&mut self, place: u64, key: HeldKey, held: &Held) {
         self.next_place = self.next_place.max(place + 1);
+        let capability = &held.record.capability;
         let places = self.places.entry(capability.clone()).or_default();
         places.insert((place, key));
+        if let Some(spot) = held.spot(key.task) {
+            let line = self.lines.entry(capability.clone()).or_default();
+            line.insert(key.requester, spot);
+        }
     }
 
-    fn remove(&mut self, capability: &Capability, place: u64, key: HeldKey) {
-        if let Some(places) = self.places.get_mut(capability) {
-            places.remove(&(place, key));
-            if places.is_empty() {
-                self.places.remove(capability);
-            }
+    fn remove(&mut self, key: HeldKey, held: &Held) {
+        let capability = &held.record.capability;
+        let (Some(spot), Some(places), Some(line)) = (
+            held.spot(key.task),
+            self.places.get_mut(capability),
+            self.lines.get_mut(capability),
+        ) else {
+            return;
+        };
+        places.remove(&(spot.place, key));
+        line.remove(key.requester, &spot);
+        if places.is_empty() {
+            self.places.remove(capability);
+            self.lines.remove(capability);
         }
     }
 }
@@ -98,12 +117,11 @@ impl Worker {
     }
 
     /// It waits at the place that its record says.
-    pub(super) fn wait(&mut self, key: HeldKey, now: Mono) {
+    pub(super) fn wait(&mut self, key: HeldKey, rank: Rank, now: Mono) {
         let held = self.held.get_mut(&key).expect("the caller holds it");
         let place = held.record.place.expect("who waits has a place");
-        held.phase = Phase::Waiting { since: now };
-        let capability = held.record.capability.clone();
-        self.waiting.insert(&capability, place, key);
+        held.phase = Phase::Waiting { since: now, rank };
+        self.waiting.insert(place, key, held);
         self.waiting.stirs = true;
         self.watch_lease(key, now);
     }
@@ -111,10 +129,7 @@ impl Worker {
     /// Takes it from those that wait, if it does.
     pub(super) fn unwait(&mut self, key: HeldKey) {
         let held = &self.held[&key];
-        if let (Phase::Waiting { .. }, Some(place)) = (held.phase, held.record.place) {
-            let capability = held.record.capability.clone();
-            self.waiting.remove(&capability, place, key);
-        }
+        self.waiting.remove(key, held);
     }
 
     /// Begins what there are slots for. What is out of time is given back.
@@ -130,8 +145,7 @@ impl Worker {
             let slots = self.slots(&capability).unwrap_or(0) as usize;
             let mut free = slots.saturating_sub(taken);
             while free > 0
-                && let Some(places) = self.waiting.places.get(&capability)
-                && let Some((_, key)) = places.first().copied()
+                && let Some(key) = self.next_of(&capability)
             {
                 self.unwait(key);
                 if self.held[&key].deadline <= step.now.mono {
@@ -139,8 +153,9 @@ impl Worker {
                     continue;
                 }
                 free -= 1;
+                self.had_turn(&capability, key.requester);
                 let held = self.held.get_mut(&key).expect("it waited");
-                held.record.place = None;
+                (held.record.place, held.record.queued) = (None, None);
                 held.written = step.put(Keyspace::Held, key.to_bytes(), held.record.to_row());
                 // Or an input that takes the node down would do so before it is counted.
                 self.resumed = self.resumed.max(held.written);
@@ -177,15 +192,17 @@ impl Worker {
         self.overdue_of(capability, now).next().is_some()
     }
 
+    /// What would begin last first.
     fn overdue_of(&self, capability: &Capability, now: Mono) -> impl Iterator<Item = HeldKey> {
-        let places = self.waiting.places.get(capability).into_iter().flatten();
-        let places = places.map(|(_, key)| *key);
-        let places = places.filter(move |key| may_go(&self.held[key]).is_some_and(|at| at <= now));
+        let line = self.waiting.lines.get(capability).map(Line::in_order);
+        let waiting = line.into_iter().flatten().rev();
+        let waiting =
+            waiting.filter(move |key| may_go(&self.held[key]).is_some_and(|at| at <= now));
         let unattended = self.is_unattended(capability, now);
         let runs = self.runs.values().filter(move |_| unattended);
         let runs = runs.filter(|key| self.held[key].record.capability == *capability);
         let unfetched = runs.filter(|key| self.unfetched_at(key).is_some());
-        places.chain(unfetched.copied())
+        waiting.chain(unfetched.copied())
     }
 
     /// When the first run that no agent has fetched may be handed over.
@@ -224,7 +241,7 @@ impl Worker {
     }
 
     /// Gives tasks of `capability` that have waited long back, as many as `idle` have slots free
-    /// for; those that have waited longest first.
+    /// for; those first that would begin last, so the least urgent ones. What is next keeps its place.
     pub fn hand_over(&mut self, capability: &Capability, mut idle: Vec<Idle>, step: &mut Step<'_>) {
         let now = step.now.mono;
         self.waiting.looked = Some(now);
@@ -258,6 +275,29 @@ impl Worker {
                 self.resend.remove(&(resend, key));
             }
             self.run(key, step.now.mono);
+        }
+    }
+
+    /// What is to begin next.
+    fn next_of(&self, capability: &Capability) -> Option<HeldKey> {
+        #[cfg(test)]
+        if self.planted == Some(crate::proto::task::Planted::FirstCome) {
+            let places = self.waiting.places.get(capability)?;
+            return places.first().map(|(_, key)| *key);
+        }
+        self.waiting.lines.get(capability)?.first()
+    }
+
+    /// A task of `requester` begins: it is the others' turn.
+    fn had_turn(&mut self, capability: &Capability, requester: EntityId) {
+        #[cfg(test)]
+        if self.planted == Some(crate::proto::task::Planted::NoTurns) {
+            return;
+        }
+        let waiting = &mut self.waiting;
+        if let Some(line) = waiting.lines.get_mut(capability) {
+            line.had_turn(requester, waiting.next_place);
+            waiting.next_place += 1;
         }
     }
 
@@ -308,9 +348,11 @@ impl Worker {
             };
             waiting += 1;
             let places = self.waiting.places.get(&held.record.capability);
-            let placed = held.record.place.is_some_and(|place| {
-                let place = (place, *key);
-                held.outcome.is_none() && places.is_some_and(|places| places.contains(&place))
+            let line = self.waiting.lines.get(&held.record.capability);
+            let placed = held.spot(key.task).is_some_and(|spot| {
+                held.outcome.is_none()
+                    && places.is_some_and(|places| places.contains(&(spot.place, *key)))
+                    && line.is_some_and(|line| line.contains(key.requester, &spot))
             });
             Violation::unless(placed, "B1", || format!("{} waits nowhere", key.task))?;
         }
@@ -335,7 +377,7 @@ impl Worker {
 /// From when on it may be handed over; none if it must stay.
 fn may_go(held: &Held) -> Option<Mono> {
     match held.phase {
-        Phase::Waiting { since } if !held.record.stay => Some(since + PATIENCE_MS),
+        Phase::Waiting { since, .. } if !held.record.stay => Some(since + PATIENCE_MS),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ mod files;
 mod offers;
 mod orphans;
 mod poison;
+mod turns;
 mod waiting;
 
 use super::*;
@@ -47,6 +48,8 @@ fn offer(n: u64, under: u64) -> DelegateItem {
         spent: 0,
         agree: None,
         stay: false,
+        priority: Priority::Normal,
+        waited_ms: 0,
     }
 }
 

@@ -65,7 +65,7 @@ impl Side<Worker> {
 }
 
 #[test]
-fn what_finds_no_slot_waits_and_begins_in_the_order_of_acceptance() {
+fn what_finds_no_slot_waits_and_begins_when_one_is_free() {
     let (mut theirs, first) = busy(2);
     theirs.queued(3, 1);
     theirs.queued(2, 1);
@@ -195,17 +195,17 @@ fn what_has_waited_for_two_seconds_is_handed_to_as_many_as_have_slots_free() {
     theirs.tick(1);
     assert_eq!(theirs.core.overdue(theirs.now.mono), [wc()]);
     theirs.hand_over(&both);
-    // Those that waited longest, one for each free slot.
-    assert_eq!(theirs.suggested(2), Some(vec![entity(8), entity(9)]));
+    // Those that would begin last, one for each free slot.
+    assert_eq!(theirs.suggested(4), Some(vec![entity(8), entity(9)]));
     assert_eq!(theirs.suggested(3), Some(vec![entity(9)]));
-    assert_eq!((theirs.suggested(4), theirs.core.waiting()), (None, 1));
+    assert_eq!((theirs.suggested(2), theirs.core.waiting()), (None, 1));
     // The next look comes later, and on news at once.
     assert!(theirs.core.overdue(theirs.now.mono).is_empty());
     theirs.core.look_again();
     assert_eq!(theirs.core.overdue(theirs.now.mono), [wc()]);
     // It does not begin here any more.
     theirs.ended(run, completed());
-    assert_eq!(theirs.begun(1)[0].0, task_id(4));
+    assert_eq!(theirs.begun(1)[0].0, task_id(2));
     theirs.restart(config(1, 4, 900));
     assert_eq!(theirs.suggested(3), Some(vec![entity(9)]));
     // But under another token it may be offered again.
