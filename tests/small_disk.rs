@@ -1,5 +1,5 @@
 //! A real node on a disk that is nearly full: what is large is refused and leaves nothing behind, what is small goes on,
-//! and a start that has no room says how much it takes.
+//! tasks are refused before the disk is full, and a start that has no room says how much it takes.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -10,12 +10,17 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
-use support::junto;
+use nix::sys::statvfs::statvfs;
+use serde_json::json;
+
 use support::node::Node;
 use support::small_disk::{Ballast, among_small_disks, mount};
+use support::{eventually, junto};
 
 const MIB: usize = 1 << 20;
+const LONG: Duration = Duration::from_secs(120);
 
 /// Every file of a folder with its content.
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -99,7 +104,8 @@ fn a_start_without_room_for_a_copy_of_the_log_says_how_much_it_takes_and_changes
     let dir = tempfile::tempdir().unwrap();
     let store = dir.path().join("alice").join("store");
     mount(&store, "24m");
-    let mut node = Node::within(dir.path(), "alice").up();
+    let node = Node::within(dir.path(), "alice");
+    let mut node = node.env(&[("JUNTO_TRANSFER__KEEP_FREE", "0")]).up();
     for n in 0..5 {
         node.text(&["task", "submit", "nobody", "--text", &n.to_string()]);
     }
@@ -132,4 +138,96 @@ fn a_start_without_room_for_a_copy_of_the_log_says_how_much_it_takes_and_changes
     node.start_again();
     let tasks = node.json(&["task", "list"]);
     assert_eq!(tasks.as_array().unwrap().len(), 5);
+}
+
+/// What is free where `dir` is.
+fn free(dir: &Path) -> u64 {
+    let disk = statvfs(dir).unwrap();
+    disk.blocks_available() * disk.fragment_size()
+}
+
+fn storage(node: &Node) -> String {
+    node.json(&["status"])["storage"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[test]
+fn a_worker_stops_taking_tasks_before_its_disk_is_full_and_goes_on_once_there_is_room() {
+    const TASKS: usize = 60;
+    const KEEP: u64 = 24 << 20;
+    let name = "a_worker_stops_taking_tasks_before_its_disk_is_full_and_goes_on_once_there_is_room";
+    if !among_small_disks(name) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("bob").join("store");
+    mount(&store, "160m");
+    // It goes when the disk is to have room again.
+    let ballast = store.join("ballast");
+    fs::write(&ballast, vec![1; 80 * MIB]).unwrap();
+    let go = dir.path().join("go");
+    let settings = format!(
+        "[serve.hold]\nslots = 2\nqueue = 200\n\
+         command = \"while [ ! -e {} ]; do sleep 0.1; done; wc -c\"\n",
+        go.display()
+    );
+    let alice = Node::within(dir.path(), "alice").up();
+    let bob = Node::within(dir.path(), "bob").settings(&settings);
+    let keep = format!("{}MiB", KEEP >> 20);
+    let bob = bob.env(&[("JUNTO_TRANSFER__KEEP_FREE", &keep)]);
+    let mut bob = bob.knows(Some(&alice)).up();
+    bob.await_peer("alice");
+
+    for n in 0..TASKS {
+        // Another one each time: what is the same is on the disk only once.
+        let input = format!("{n:8}").repeat(MIB / 8 - 128);
+        let body = json!({ "capability": "hold", "input_text": input, "deadline_ms": 600_000 });
+        let (status, task) = alice.post("/v1/tasks", &body);
+        assert_eq!(status, 201, "{task}");
+    }
+    let says = "no new task is taken";
+    let held = |bob: &Node| bob.json(&["status"])["held"].as_u64().unwrap();
+    let taken = eventually("the worker takes no more and says why", LONG, || {
+        let before = held(&bob);
+        // It is offered more all the time.
+        std::thread::sleep(Duration::from_secs(3));
+        (storage(&bob).contains(says) && held(&bob) == before).then_some(before)
+    });
+    assert!((5..TASKS as u64 - 10).contains(&taken), "{taken}");
+    assert!(free(&store) >= KEEP, "{} are free", free(&store));
+    let waiting = &alice.json(&["status"])["tasks"];
+    assert_eq!(waiting["failed"], 0, "{waiting}");
+    // As full as it is, it can be killed and comes back with all that it took.
+    bob.crash();
+    assert_eq!(held(&bob), taken);
+    assert!(storage(&bob).contains(says));
+
+    fs::write(&go, b"").unwrap();
+    fs::remove_file(&ballast).unwrap();
+    eventually("every task is completed", LONG, || {
+        let tasks = &alice.json(&["status"])["tasks"];
+        assert_eq!(tasks["failed"], 0, "{tasks}");
+        (tasks["completed"] == TASKS).then_some(())
+    });
+    assert_eq!(storage(&bob), "ok");
+}
+
+#[test]
+fn a_requester_leaves_free_what_is_to_stay_so() {
+    let node = Node::new("alice").env(&[("JUNTO_TRANSFER__KEEP_FREE", "1000000GiB")]);
+    let mut node = node.up();
+    let body = json!({ "capability": "nobody", "input_text": "x" });
+    let (status, refused) = node.post("/v1/tasks", &body);
+    assert_eq!((status, &refused["code"]), (507, &json!("storage")));
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.contains("are to stay so"), "{detail}");
+    assert!(detail.contains("free space"), "{detail}");
+    assert!(storage(&node).contains("no new task is taken"));
+    node.kill();
+    let mut node = node.env(&[("JUNTO_TRANSFER__KEEP_FREE", "1MiB")]);
+    node.start_again();
+    assert_eq!(node.post("/v1/tasks", &body).0, 201);
+    assert_eq!(storage(&node), "ok");
 }

@@ -44,6 +44,8 @@ impl Node {
             ("JUNTO_TASK__LEASE", lease.as_str()),
             ("JUNTO_TASK__RENEW", "500ms"),
             ("JUNTO_HEALTH__HEARTBEAT", "500ms"),
+            // Here the disk itself is to refuse; `tests/small_disk.rs` has what comes before that.
+            ("JUNTO_TRANSFER__KEEP_FREE", "0"),
         ];
         node.env(&quick).env(env).up()
     }

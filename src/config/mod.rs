@@ -208,6 +208,7 @@ impl Config {
             guard_exe,
             work_dir,
             api: None,
+            store: Some(incoming.with_file_name("store")),
             files: FilesConfig {
                 payloads: incoming.with_file_name("payloads"),
                 incoming,

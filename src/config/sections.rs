@@ -150,7 +150,7 @@ pub struct TransferSection {
     pub allow: Option<Vec<String>>,
     #[serde(rename = "max_size", deserialize_with = "value::size")]
     pub max_bytes: u64,
-    /// What received files must leave free on the disk.
+    /// What files and new tasks must leave free on the disk; nothing: the disk's own word counts.
     #[serde(rename = "keep_free", deserialize_with = "value::size")]
     pub keep_free_bytes: u64,
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::SeedableRng;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -22,13 +22,13 @@ use super::executor::{ExecDone, Executor};
 use super::handle::Call;
 use super::persist::{PersistDone, Persister};
 use super::transfer::Files;
-use super::{RuntimeConfig, StartError, StoreOpener, clock, log, webhook};
+use super::{RuntimeConfig, StartError, StoreOpener, clock, log, pool_view, room, webhook};
 use crate::crypto::{Rng, WorkOutput};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetEvent, NetFailure, Pool, Verdict as NetVerdict};
+use crate::net::{Net, NetEvent, NetFailure, Verdict as NetVerdict};
 use crate::proto::node::{
-    Command, CommandError, CommandErrorCode, CommandResult, ExchangeFailure, FileNews, Input, Node,
-    Output, PoolView, Reply, Verdict, WakeRequest,
+    Command, CommandError, CommandErrorCode, CommandResult, DiskRoom, ExchangeFailure, FileNews,
+    Input, Node, Output, Reply, Verdict, WakeRequest,
 };
 use crate::types::{CommandId, JobId, Keyspace, Multiaddr, PeerId, RunId, WriteBatch};
 
@@ -65,6 +65,7 @@ pub(super) struct Driver {
     bulk: mpsc::Receiver<BulkStream>,
     files: Files,
     files_news: mpsc::Receiver<FileNews>,
+    room: watch::Receiver<DiskRoom>,
     calls: mpsc::Receiver<Call>,
     replies: BTreeMap<CommandId, oneshot::Sender<CommandResult>>,
     next_command: u64,
@@ -103,6 +104,7 @@ impl Driver {
         let (files, files_news) = Files::new(&config.files, Arc::clone(&channels), true);
         let mut driver = Driver {
             executor,
+            room: room::watch(&config).await,
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
             config,
             open,
@@ -129,6 +131,7 @@ impl Driver {
             channel_events,
         };
         driver.apply(loaded.outputs);
+        driver.on_room();
         driver.listen = driver.net.local_addrs().to_vec();
         driver.feed(Input::ListenAddrs {
             addrs: driver.listen.clone(),
@@ -153,6 +156,7 @@ impl Driver {
                 Some(event) = self.channel_events.recv() => self.on_channel(event),
                 Some(stream) = self.bulk.recv() => self.files.accept(stream),
                 Some(news) = self.files_news.recv() => self.feed(Input::File(news)),
+                Ok(()) = self.room.changed() => self.on_room(),
                 () = tokio::time::sleep(sleep) => self.feed(Input::Deadline),
             }
         }
@@ -231,6 +235,11 @@ impl Driver {
         {
             self.config.identity = (**identity).clone();
         }
+    }
+
+    fn on_room(&mut self) {
+        let seen = *self.room.borrow_and_update();
+        self.feed(Input::Disk(seen));
     }
 
     fn on_persisted(&mut self, done: PersistDone) {
@@ -512,6 +521,7 @@ impl Driver {
         self.persister = Some(loaded.persister);
         self.persisted = loaded.persisted;
         self.apply(loaded.outputs);
+        self.on_room();
         self.feed(Input::ListenAddrs {
             addrs: self.listen.clone(),
         });
@@ -524,19 +534,6 @@ impl Driver {
         for (_, reply) in std::mem::take(&mut self.replies) {
             let _ = reply.send(Err(storage_error(why)));
         }
-    }
-}
-
-fn pool_view(pool: Pool) -> PoolView {
-    PoolView {
-        connections: pool.connections,
-        incoming: pool.incoming,
-        connections_max: pool.connections_max,
-        incoming_max: pool.incoming_max,
-        per_peer_max: pool.per_peer_max,
-        requests_sent: pool.requests_sent,
-        requests_received: pool.requests_received,
-        streams_max: pool.streams_max,
     }
 }
 

@@ -28,6 +28,8 @@ pub(super) fn note(note: &Note) {
         } => {
             info!(%task, %worker, token, "task assigned");
         }
+        Note::DiskShort { why } => warn!("{why}: no new task is taken"),
+        Note::DiskRoomAgain => info!("the disk has room again"),
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
         Note::DeadLetterForgotten { task } => {
             warn!(%task, "too many tasks failed: this one's input was dropped");

@@ -13,6 +13,7 @@ mod keys;
 mod log;
 pub mod payloads;
 mod persist;
+mod room;
 mod serve;
 mod tools;
 mod transfer;
@@ -38,9 +39,9 @@ use self::executor::Executor;
 use self::payloads::PayloadFolder;
 use crate::crypto::{Identity, Jitter};
 use crate::metrics::Metrics;
-use crate::net::{Net, NetConfig, NetError};
+use crate::net::{Net, NetConfig, NetError, Pool};
 use crate::proto::RowError;
-use crate::proto::node::NodeConfig;
+use crate::proto::node::{NodeConfig, PoolView};
 use crate::store::{Store, StoreError};
 use crate::types::{Capability, Multiaddr};
 
@@ -72,6 +73,9 @@ pub struct RuntimeConfig {
     /// folder for temporary files.
     pub work_dir: Option<PathBuf>,
     pub files: FilesConfig,
+    /// Where the store is, whose disk is looked at: new tasks, too, leave `keep_free_bytes` of it
+    /// free. None, or nothing to be kept free: they are taken until it is full.
+    pub store: Option<PathBuf>,
     /// Where the API listens, if there is one: runs that may hand on parts of their tasks are told.
     pub api: Option<SocketAddr>,
 }
@@ -94,6 +98,7 @@ impl RuntimeConfig {
             guard_exe: None,
             work_dir: None,
             files,
+            store: None,
             api: None,
         }
     }
@@ -122,6 +127,20 @@ pub enum HookAction {
 
 /// Opens the store: at start, and again after the disk refused a write.
 pub type StoreOpener = Arc<dyn Fn() -> Result<Box<dyn Store>, StoreError> + Send + Sync>;
+
+/// How the network's pool is shown.
+fn pool_view(pool: Pool) -> PoolView {
+    PoolView {
+        connections: pool.connections,
+        incoming: pool.incoming,
+        connections_max: pool.connections_max,
+        incoming_max: pool.incoming_max,
+        per_peer_max: pool.per_peer_max,
+        requests_sent: pool.requests_sent,
+        requests_received: pool.requests_received,
+        streams_max: pool.streams_max,
+    }
+}
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]

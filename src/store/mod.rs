@@ -15,6 +15,7 @@ mod tests;
 
 pub use self::memory::MemoryStore;
 pub use self::sled::SledStore;
+pub use self::spare::room;
 
 use std::io;
 

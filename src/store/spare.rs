@@ -116,7 +116,7 @@ fn copy(dir: &Path) -> Result<(), Fault> {
 }
 
 /// How many bytes the copies take, and how many are free.
-fn room(dir: &Path) -> io::Result<(u64, u64)> {
+pub fn room(dir: &Path) -> io::Result<(u64, u64)> {
     let mut needed = 0;
     for name in names(dir)? {
         if name == LOG || name.starts_with(SNAPSHOT) {

@@ -130,6 +130,16 @@ impl WriteBatch {
         });
     }
 
+    /// What it takes on a disk, nearly.
+    pub fn bytes(&self) -> u64 {
+        const ROW_BYTES: usize = 64;
+        let bytes = |op: &WriteOp| match op {
+            WriteOp::Put { key, value, .. } => ROW_BYTES + key.len() + value.len(),
+            WriteOp::Delete { key, .. } => ROW_BYTES + key.len(),
+        };
+        self.ops.iter().map(bytes).sum::<usize>() as u64
+    }
+
     /// Whether nothing is asked for.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()

@@ -209,7 +209,7 @@ impl Node {
             tasks,
             held: self.worker.len(),
             draining: self.worker.is_draining(),
-            storage: "ok".into(),
+            storage: self.storage_view(),
             guard: self.guard_view(step.now.mono),
             health: self.health_counts(),
             pool: PoolView::default(),

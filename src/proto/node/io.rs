@@ -96,10 +96,20 @@ pub enum Input {
     WebhookCalled { number: u64, heard: bool },
     /// The runtime's word on a file.
     File(FileNews),
+    /// The runtime looked at what the store's disk has room for.
+    Disk(DiskRoom),
     /// The node is about to be stopped: whatever runs ends because of that.
     Stopping,
     /// [`Node::next_deadline`](super::Node::next_deadline) has come.
     Deadline,
+}
+
+/// A look at a disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskRoom {
+    pub free_bytes: u64,
+    /// What of it is to stay free.
+    pub keep_bytes: u64,
 }
 
 /// Why a request got no answer.
@@ -305,6 +315,11 @@ pub enum Note {
     DeadLetterForgotten {
         task: TaskId,
     },
+    /// The disk has too little room for new tasks, or has enough again.
+    DiskShort {
+        why: String,
+    },
+    DiskRoomAgain,
     TaskTaken {
         task: TaskId,
         requester: EntityId,

@@ -42,6 +42,7 @@ mod payloads;
 mod pledges;
 mod proofs;
 mod reach;
+mod room;
 mod saying;
 mod stats;
 mod tally;
@@ -72,6 +73,7 @@ use self::message::Held;
 use self::outbox::Outbox;
 use self::payloads::Parts;
 use self::pledges::Pledges;
+use self::room::Room;
 use self::saying::Saying;
 use self::tally::Tally;
 use crate::crypto::{Identity, Rng};
@@ -137,6 +139,7 @@ pub struct Node {
     parts: Parts,
     pledges: Pledges,
     saying: Saying,
+    room: Room,
     gate: Gate,
     flush: Flush,
     out: Vec<Output>,
@@ -281,6 +284,7 @@ impl Node {
             parts: Parts::new(payloads),
             pledges: Pledges::default(),
             saying: Saying::default(),
+            room: Room::default(),
             gate: Gate::default(),
             flush: Flush::default(),
             out: Vec::new(),
@@ -341,6 +345,7 @@ impl Node {
         if !writes.is_empty() {
             let id = self.next_batch;
             self.next_batch = BatchId(id.0 + 1);
+            self.wrote(writes.bytes());
             self.out.push(Output::Persist { id, writes });
         }
         std::mem::take(&mut self.out)
@@ -403,6 +408,7 @@ impl Node {
             Input::Withdrawn { from, talk } => self.inbox.withdraw(from, talk),
             Input::WebhookCalled { number, heard } => self.webhook_called(number, heard, step),
             Input::File(news) => self.file_news(news, step),
+            Input::Disk(disk) => self.disk_seen(disk),
             Input::Stopping => self.worker.stopping(step),
             Input::Deadline => {}
         }

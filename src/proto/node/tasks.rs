@@ -11,12 +11,10 @@ use super::delegation::Spending;
 use super::views::{AttemptView, BudgetView, ConsideredView, ParentView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{
-    Considered, Delegation, Full, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord,
-    Verdict, Why,
+    Considered, Delegation, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict,
+    Why,
 };
-use crate::types::limits::{
-    COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, QUEUE_MAX_BYTES, QUEUE_MAX_TASKS, SUBMIT_MAX_TASKS,
-};
+use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
 use crate::types::{BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -44,7 +42,7 @@ impl Node {
             }
             SubmitOutcome::Known(known, after) => (self.task_reply(known), after),
             SubmitOutcome::Conflict(other) => self.rested(other, Err(taken(other))),
-            SubmitOutcome::Full(full) => (Err(queue_full(full)), BatchId::NONE),
+            SubmitOutcome::Full(full) => (Err(self.full(full)), BatchId::NONE),
         }
     }
 
@@ -92,7 +90,7 @@ impl Node {
                 (Ok(Reply::Tasks { tasks, next: None }), after)
             }
             Err((place, SubmitOutcome::Full(full))) => {
-                (Err(at(place, queue_full(full))), BatchId::NONE)
+                (Err(at(place, self.full(full))), BatchId::NONE)
             }
             Err((place, SubmitOutcome::Conflict(other) | SubmitOutcome::Known(other, _))) => {
                 self.rested(other, Err(at(place, taken(other))))
@@ -358,7 +356,7 @@ impl Node {
                 ));
                 self.rested(other, error)
             }
-            ResubmitOutcome::Full(full) => (Err(queue_full(full)), BatchId::NONE),
+            ResubmitOutcome::Full(full) => (Err(self.full(full)), BatchId::NONE),
         }
     }
 
@@ -424,17 +422,6 @@ fn taken(other: TaskId) -> CommandError {
     let what = "is another task than this one under the same id or key: nothing was handed over; \
                 choose another";
     CommandError::new(CommandErrorCode::Conflict, format!("task {other} {what}"))
-}
-
-fn queue_full(full: Full) -> CommandError {
-    let what = match full {
-        Full::Tasks => format!("{QUEUE_MAX_TASKS} tasks"),
-        Full::Bytes => format!("{} MiB of inputs", QUEUE_MAX_BYTES / 1024 / 1024),
-    };
-    CommandError::new(
-        CommandErrorCode::QueueFull,
-        format!("the task queue is full ({what}): wait until some of it is done, or cancel tasks"),
-    )
 }
 
 pub(super) fn no_task(id: TaskId) -> CommandError {

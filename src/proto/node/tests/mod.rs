@@ -15,6 +15,7 @@ mod parts;
 mod payloads;
 mod proofs;
 mod restarts;
+mod room;
 mod saying;
 mod scores;
 mod wakes;

@@ -34,7 +34,8 @@ pub struct StatusView {
     /// Whether it was told to take no more of them.
     #[serde(default)]
     pub draining: bool,
-    /// `ok`, or why nothing new is accepted: what the disk said when it refused a write.
+    /// `ok`, or why nothing new is accepted: that the disk has too little free, or what it said
+    /// when it refused a write.
     pub storage: String,
     #[serde(default)]
     pub guard: GuardView,

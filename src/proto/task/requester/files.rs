@@ -15,6 +15,8 @@ pub(super) struct Files {
     pub results: BTreeSet<TaskId>,
     /// What is on our disk of what is taken next.
     here: BTreeSet<FileRef>,
+    /// What the disk has room for, if that is known.
+    pub disk_left: Option<u64>,
 }
 
 impl Files {

@@ -14,6 +14,9 @@ use crate::types::{
 };
 use crate::wire::{Orphan, cbor};
 
+/// What a task's row takes on the disk over time.
+const TASK_DISK_BYTES: usize = 4 * 1024;
+
 /// When a task may begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -68,6 +71,8 @@ pub enum SubmitOutcome {
 pub enum Full {
     Tasks,
     Bytes,
+    /// The disk has no room for more.
+    Disk,
 }
 
 /// All that a submitter chose, except for the task's id. What is not chosen is left out, so that
@@ -149,11 +154,23 @@ impl Requester {
         }
     }
 
+    /// So many bytes may still be written.
+    pub fn disk_has(&mut self, left_bytes: u64) {
+        self.files.disk_left = Some(left_bytes);
+    }
+
     /// Whether so many more tasks fit, with so many bytes of inputs together.
     pub(super) fn room_for(&self, tasks: usize, input_bytes: usize) -> Result<(), Full> {
         let open = self.tasks.len() - self.over.len() - self.dead.len();
         if open + tasks > QUEUE_MAX_TASKS {
             return Err(Full::Tasks);
+        }
+        if self
+            .files
+            .disk_left
+            .is_some_and(|left| left < (tasks * TASK_DISK_BYTES + input_bytes) as u64)
+        {
+            return Err(Full::Disk);
         }
         match self.input_bytes + input_bytes > QUEUE_MAX_BYTES {
             true => Err(Full::Bytes),

@@ -59,7 +59,7 @@ impl Worker {
                 waiting,
                 queue: self.queue(&offer.name),
                 unattended,
-                free: match self.is_draining() || unattended {
+                free: match self.is_draining() || unattended || !self.disk_takes(0) {
                     true => 0,
                     false => offer.slots.saturating_sub(running.saturating_add(waiting)),
                 },

@@ -12,6 +12,7 @@ mod handover;
 mod offers;
 mod orphan;
 mod poison;
+mod space;
 mod turns;
 mod waiting;
 
@@ -140,6 +141,8 @@ pub struct Worker {
     asked: BTreeSet<HeldKey>,
     /// Of inputs and outcomes.
     bytes: usize,
+    /// What the disk has room for.
+    disk_left: u64,
     draining: Option<drain::Drain>,
     /// When all that runs again after the start was counted.
     resumed: BatchId,
@@ -166,6 +169,7 @@ impl Worker {
             tombstones: BTreeSet::new(),
             asked: BTreeSet::new(),
             bytes: 0,
+            disk_left: u64::MAX,
             draining: None,
             resumed: BatchId::NONE,
             effects: Vec::new(),

@@ -137,6 +137,7 @@ impl Worker {
             || live >= WORKER_MAX_TASKS
             || room.of_requester >= LIST_MAX_ITEMS
             || self.bytes + item.input.len() > WORKER_MAX_BYTES
+            || !self.disk_takes(item.input.len())
         {
             return Judgement::Refuse(RefuseReason::Busy);
         }
@@ -199,6 +200,7 @@ impl Worker {
             word: Word::default(),
         };
         self.bytes += held.input.len();
+        self.disk_left = self.disk_left.saturating_sub(held.input.len() as u64);
         self.live.entry(key.requester).or_default().insert(key.task);
         if let Some(old) = self.held.insert(key, held) {
             self.tombstones.remove(&(old.keep_until, key));

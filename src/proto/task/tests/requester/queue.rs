@@ -454,6 +454,21 @@ fn more_bytes_than_the_queue_takes_are_refused() {
 }
 
 #[test]
+fn without_room_on_the_disk_no_new_task_is_queued_and_a_repetition_is_found() {
+    let mut ours = ours();
+    let input = new_task(1).input.len() as u64;
+    let mut submit = |n, left| {
+        ours.core.disk_has(left);
+        ours.step(|core, step| core.submit(new_task(n), step))
+    };
+    assert!(matches!(submit(1, u64::MAX), SubmitOutcome::Queued(_)));
+    assert_eq!(submit(2, input), SubmitOutcome::Full(Full::Disk));
+    assert!(matches!(submit(1, 0), SubmitOutcome::Known(..)));
+    let queued = submit(2, input + 4096);
+    assert!(matches!(queued, SubmitOutcome::Queued(_)));
+}
+
+#[test]
 fn a_terminal_task_is_forgotten_after_eight_days_with_all_its_rows() {
     let (mut ours, a) = (ours(), entity(1));
     let held = ours.working(new_task(1), a);

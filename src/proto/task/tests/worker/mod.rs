@@ -9,6 +9,7 @@ mod files;
 mod offers;
 mod orphans;
 mod poison;
+mod space;
 mod turns;
 mod waiting;
 
