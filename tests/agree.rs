@@ -133,10 +133,41 @@ fn one_cheat_of_three_is_outvoted_and_named() {
     let table = net.cli(0, &["task", "show", id]);
     let table = String::from_utf8(table.stdout).unwrap();
     let line = table.lines().find(|line| line.contains("differs"));
-    let short = &cheat[cheat.len() - 12..];
-    assert!(line.is_some_and(|line| line.contains(short)), "{table}");
+    assert!(line.is_some_and(|line| line.contains("node3")), "{table}");
     let named = table.lines().find(|line| line.starts_with("dissent"));
-    assert!(named.is_some_and(|line| line.contains(short)), "{table}");
+    assert!(named.is_some_and(|line| line.contains("node3")), "{table}");
+}
+
+#[test]
+fn workers_that_differ_are_why_a_task_has_failed_and_who_waits_reads_it() {
+    let net = squares("case $PWD in */node3/*) echo 666; exit;; esac");
+    let cheat = entity(&net, 3);
+    let args = [
+        "task",
+        "submit",
+        "sq",
+        "--text",
+        "12",
+        "--wait",
+        "--deadline",
+    ];
+    let agree = ["20s", "--replicas", "3", "--agree", "3"];
+    let output = net.cli(0, &[&args[..], &agree].concat());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let dead = net.json(0, &["task", "dead"]).unwrap();
+    let reason = dead[0]["reason"].as_str().unwrap();
+    let end = &cheat[cheat.len() - 12..];
+    for told in [reason, &said] {
+        assert!(told.contains("different results"), "{told}");
+        assert!(
+            told.contains("2 told ") && told.contains("1 told "),
+            "{told}"
+        );
+        assert!(told.contains(&format!("(…{end})")), "{told}");
+    }
+    // Each of those it names is taken where a peer is asked for.
+    net.json(0, &["alive", &format!("…{end}")]).unwrap();
 }
 
 #[test]
