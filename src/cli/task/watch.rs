@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::super::client::{WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
-use super::super::names::TaskRef;
+use super::super::names::{Names, TaskRef};
 use super::super::output::{self, short};
 use crate::api::client::ApiClient;
 use crate::config::Home;
@@ -41,12 +41,12 @@ pub(in crate::cli) struct WatchArgs {
 /// Follows tasks to their ends.
 pub(super) async fn run(home: &Home, args: WatchArgs, json: bool) -> Outcome {
     // Without a node now, there is none to be waited for.
-    connect(home)?;
+    let names = Names::ask(&connect(home)?).await;
     let screen = Screen::new(json);
     let ids = TaskRef::ids(&args.ids, home).await?;
     let follow = ids.iter().map(|id| {
         let line = screen.line(*id);
-        follow(home, *id, args.from, line)
+        follow(home, *id, args.from, line, &names)
     });
     let ended = try_join_all(follow).await?;
     conclude(&ended)
@@ -58,6 +58,7 @@ async fn follow(
     id: TaskId,
     mut after: Option<u64>,
     line: Line,
+    names: &Names,
 ) -> Result<TaskView, Failure> {
     loop {
         let ask = |client: ApiClient| async move { client.task_events(id, after, NEWS_WAIT).await };
@@ -70,7 +71,7 @@ async fn follow(
                     }
                     None => failure,
                 })?;
-        line.show(&told)?;
+        line.show(&told, names)?;
         if told.over {
             line.close(&told.task);
             return Ok(told.task);
@@ -138,7 +139,7 @@ enum Line {
 }
 
 impl Line {
-    fn show(&self, told: &TaskEventsView) -> io::Result<()> {
+    fn show(&self, told: &TaskEventsView, names: &Names) -> io::Result<()> {
         match self {
             Line::Json(id) => {
                 if told.reset {
@@ -157,14 +158,14 @@ impl Line {
                     ))?;
                 }
                 for event in &told.events {
-                    let text = sentence(event);
+                    let text = sentence(event, names);
                     output::line(&format!("{} {id} {text}", event.at).replace('\n', " "))?;
                 }
             }
             Line::Live(bar) => {
                 if let Some(event) = told.events.last() {
                     let cap = &told.task.capability;
-                    let text = output::clean(&sentence(event)).replace(['\n', '\t'], " ");
+                    let text = output::clean(&sentence(event, names)).replace(['\n', '\t'], " ");
                     bar.set_message(format!("{cap}  {text}"));
                 }
             }
@@ -194,8 +195,8 @@ fn document(id: TaskId, event: &TaskEventView) -> serde_json::Value {
 }
 
 /// An event in words.
-fn sentence(event: &TaskEventView) -> String {
-    let worker = event.worker.as_deref().map(short);
+fn sentence(event: &TaskEventView, names: &Names) -> String {
+    let worker = event.worker.as_deref().map(|worker| names.show(worker));
     let mut text = event.kind.replace('_', " ");
     if let Some(worker) = worker {
         text.push_str(match event.kind.as_str() {
@@ -243,12 +244,18 @@ mod tests {
 
     #[test]
     fn events_read_as_sentences() {
-        assert_eq!(sentence(&event("offered")), "offered to alice");
+        assert_eq!(
+            sentence(&event("offered"), &Names::default()),
+            "offered to alice"
+        );
         let failed = TaskEventView {
             note: Some(String::from("status 1\n")),
             ..event("attempt_failed")
         };
-        assert_eq!(sentence(&failed), "attempt failed at alice: status 1");
+        assert_eq!(
+            sentence(&failed, &Names::default()),
+            "attempt failed at alice: status 1"
+        );
     }
 
     #[test]
