@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
+use axum::extract::rejection::{BytesRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::guard::BODY_MAX_BYTES;
 use super::problem::{Refusal, Refused};
+use super::words;
 
 /// A JSON body. A request that names no content type is taken for JSON.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -27,10 +28,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|error| unread(&error))?;
-        let value = serde_json::from_slice(&body)
-            .map_err(|error| Refusal::InvalidJson.because(format!("the body: {error}")))?;
-        Ok(JsonBody(value))
+        read(&body).map(JsonBody)
     }
+}
+
+/// One document and nothing behind it.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
+    let mut document = serde_json::Deserializer::from_slice(body);
+    let refused = |path: &str, error: &serde_json::Error| {
+        let what = words::plain(path, &error.to_string());
+        Refusal::InvalidJson.because(format!("the body: {what}"))
+    };
+    let value = serde_path_to_error::deserialize(&mut document)
+        .map_err(|error| refused(&error.path().to_string(), error.inner()))?;
+    document.end().map_err(|error| refused("", &error))?;
+    Ok(value)
 }
 
 fn may_be_json(headers: &HeaderMap) -> bool {
@@ -67,9 +79,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refused> {
         match Query::<T>::from_request_parts(parts, state).await {
             Ok(Query(value)) => Ok(Params(value)),
-            Err(error) => Err(Refused::invalid("the query", error.body_text())),
+            Err(error) => Err(Refused::invalid("the query", unread_query(&error))),
         }
     }
+}
+
+fn unread_query(error: &QueryRejection) -> String {
+    let said = error.body_text();
+    let of_ours = said.split_once("query string: ");
+    words::plain_query(of_ours.map_or(&said, |(_, said)| said))
 }
 
 /// The one identifier in the path.

@@ -20,6 +20,7 @@ pub mod problem;
 mod routes;
 mod token;
 mod waits;
+mod words;
 
 #[cfg(test)]
 mod tests;

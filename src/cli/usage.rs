@@ -1,7 +1,10 @@
 //! Arguments that cannot be read: told like every other failure.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 use std::process::ExitCode;
+
+use clap::error::{ContextKind, ContextValue};
 
 use super::exit::{Exit, Failure};
 
@@ -13,9 +16,10 @@ pub(super) fn wants_json(mut args: impl Iterator<Item = OsString>) -> bool {
 
 /// Says what is wrong with the arguments, or gives the help that they ask for.
 pub(super) fn refuse(error: &clap::Error, json: bool) -> ExitCode {
-    if json && error.use_stderr() {
-        let failure = explain(&error.render().to_string());
-        failure.tell(true);
+    let ours = of_value(error);
+    if ours.is_some() || (json && error.use_stderr()) {
+        let failure = ours.unwrap_or_else(|| explain(&error.render().to_string()));
+        failure.tell(json);
         return failure.exit.into();
     }
     // What cannot be written to a closed pipe is nobody's loss.
@@ -23,6 +27,42 @@ pub(super) fn refuse(error: &clap::Error, json: bool) -> ExitCode {
     match error.use_stderr() {
         true => Exit::Usage.into(),
         false => Exit::Done.into(),
+    }
+}
+
+/// A value that a library's parser refused, in our words.
+fn of_value(error: &clap::Error) -> Option<Failure> {
+    let text = |kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let (arg, value) = (
+        text(ContextKind::InvalidArg)?,
+        text(ContextKind::InvalidValue)?,
+    );
+    let why = plain(&error.source()?.to_string())?;
+    Some(Failure::usage(format!("{arg} cannot be {value:?}: {why}")))
+}
+
+/// What the parsers of numbers and ids say; none where the words are ours.
+fn plain(said: &str) -> Option<String> {
+    if let Some((_, range)) = said.split_once(" is not in ") {
+        let (least, most) = range.split_once("..")?;
+        return Some(match most.strip_prefix('=') {
+            Some(most) => format!("use {least} to {most}"),
+            None if most.is_empty() => format!("use {least} or more"),
+            None => format!("use {least} or more, and less than {most}"),
+        });
+    }
+    match said {
+        "invalid digit found in string" | "cannot parse integer from empty string" => {
+            Some("use a whole number".into())
+        }
+        "number too large to fit in target type" => Some("the number is too large".into()),
+        _ if said.starts_with("invalid character: found") || said.starts_with("invalid length") => {
+            Some("use a UUID such as 0199f3c2-8a51-7e33-b2b5-5d2f2a1f8f10".into())
+        }
+        _ => None,
     }
 }
 
@@ -52,6 +92,38 @@ mod tests {
         assert!(asked("junto --json task") && asked("junto task show 7 --json"));
         assert!(!asked("junto task") && !asked("junto talk bob -- --json"));
         assert!(!asked("--json up"), "the program's name");
+    }
+
+    #[test]
+    fn numbers_and_ids_are_refused_in_words_of_ours() {
+        let said = |line: &[&str]| {
+            let error = super::super::tests::parse(line).expect_err("refused");
+            of_value(&error).map(|failure| failure.to_string())
+        };
+        for (line, told) in [
+            (
+                &["ping", "bob", "--count", "x"][..],
+                "error: --count <COUNT> cannot be \"x\": use a whole number",
+            ),
+            (
+                &["ping", "bob", "--count", "11"],
+                "error: --count <COUNT> cannot be \"11\": use 1 to 10",
+            ),
+            (
+                &["task", "list", "--limit", "0"],
+                "error: --limit <N> cannot be \"0\": use 1 to 4294967295",
+            ),
+            (
+                &["task", "map", "wc", "f", "--resume", "7"],
+                "error: --resume <MAP> cannot be \"7\": use a UUID such as \
+                 0199f3c2-8a51-7e33-b2b5-5d2f2a1f8f10",
+            ),
+        ] {
+            assert_eq!(said(line).as_deref(), Some(told));
+        }
+        // What says it in our words already stays as it is.
+        assert_eq!(said(&["wake", "bob", "--timeout", "soon"]), None);
+        assert_eq!(said(&["tsk"]), None);
     }
 
     #[test]

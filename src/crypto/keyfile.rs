@@ -23,7 +23,10 @@ const VERSION: u32 = 2;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyFileError {
     /// Not JSON of our form, or cut.
-    #[error("the key file is damaged: {0}")]
+    #[error(
+        "the key file is damaged: {0}; put a copy of it there, or restore a backup into a new home \
+         (`junto key restore`)"
+    )]
     Damaged(String),
     /// Written by a newer Junto.
     #[error("the key file has version {0}, this program reads up to {VERSION}: update Junto")]
@@ -31,6 +34,18 @@ pub enum KeyFileError {
     /// The passphrase does not open it (or the ciphertext was altered: the two look the same).
     #[error("the passphrase is wrong, or the key file was altered")]
     WrongPassphrase,
+}
+
+/// What is wrong with the file as JSON, and where.
+fn broken(error: &serde_json::Error) -> String {
+    let line = error.line();
+    match error.is_eof() {
+        true => format!("it ends in the middle, at line {line}"),
+        false => format!(
+            "it is no JSON from line {line}, column {} on",
+            error.column()
+        ),
+    }
 }
 
 /// The file's content.
@@ -123,7 +138,7 @@ impl KeyFile {
     pub fn parse(json: &str) -> Result<KeyFile, KeyFileError> {
         let damaged = |what: &str| KeyFileError::Damaged(what.to_owned());
         let value: serde_json::Value =
-            serde_json::from_str(json).map_err(|error| KeyFileError::Damaged(error.to_string()))?;
+            serde_json::from_str(json).map_err(|error| damaged(&broken(&error)))?;
         if value.get("format").and_then(|format| format.as_str()) != Some(FORMAT) {
             return Err(damaged("it is not a Junto key file"));
         }
@@ -137,7 +152,7 @@ impl KeyFile {
             _ => return Err(damaged("it names no version")),
         }
         let file: KeyFile = serde_json::from_value(value)
-            .map_err(|error| KeyFileError::Damaged(error.to_string()))?;
+            .map_err(|_| damaged("its parts are not those of its version"))?;
         if !file.kdf.is_sane() {
             return Err(damaged("it asks for an absurd amount of work"));
         }
@@ -269,6 +284,17 @@ mod tests {
                 KeyFile::parse(&json[..end]),
                 Err(KeyFileError::Damaged(_))
             ));
+        }
+        for (bent, what) in [
+            (
+                json[..json.len() / 2].to_owned(),
+                "ends in the middle, at line",
+            ),
+            (json.replacen(':', ";", 2), "no JSON from line 2, column"),
+            (json.replace("\"salt\"", "\"pepper\""), "its parts"),
+        ] {
+            let error = KeyFile::parse(&bent).expect_err("it is bent").to_string();
+            assert!(error.contains(what) && error.contains("restore"), "{error}");
         }
         let newer = json.replace("\"version\": 2", "\"version\": 3");
         assert_eq!(KeyFile::parse(&newer).err(), Some(KeyFileError::Newer(3)));

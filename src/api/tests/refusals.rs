@@ -97,25 +97,38 @@ async fn a_body_that_is_not_understood_is_refused_with_what_and_where() {
     let (handle, asked) = played();
     let served = Served::start(handle);
     let table = [
-        (&b"{"[..], "invalid_json", "line 1 column 1"),
-        (b"", "invalid_json", "EOF"),
+        (
+            &b"{"[..],
+            "invalid_json",
+            "send all of it (line 1, column 1)",
+        ),
+        (b"", "invalid_json", "send all of it"),
         (b"\xff\xfe\x00", "invalid_json", "line 1"),
         (b"[]", "invalid_json", "line 1"),
         (
             br#"{"capability": "wc", "prority": "high"}"#,
             "invalid_json",
-            "unknown field `prority`",
+            "there is no field `prority`: use `capability`",
         ),
         (
             br#"{"capability": "wc", "priority": "urgent"}"#,
             "invalid_json",
-            "unknown variant",
+            "priority: `urgent` is not one of the values: use `low`",
         ),
-        (br#"{"capability": 5}"#, "invalid_json", "expected a string"),
+        (
+            br#"{"capability": 5}"#,
+            "invalid_json",
+            "capability: integer `5` does not fit here: send a text",
+        ),
+        (
+            br#"{"capability": "wc"} {}"#,
+            "invalid_json",
+            "line 1, column 22",
+        ),
         (
             br#"{"capability": "wc", "id": "5"}"#,
             "invalid_json",
-            "line 1 column",
+            "id: it is not a UUID",
         ),
         (
             br#"{"capability": "wc", "deadline_ms": -1}"#,
