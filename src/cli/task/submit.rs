@@ -344,8 +344,13 @@ async fn report_end(home: &Home, view: &TaskView, json: bool) -> Outcome {
 /// Why a task that ended has no result.
 fn explain_end(view: &TaskView) -> Failure {
     if view.no_worker {
+        let last = view
+            .reason
+            .as_deref()
+            .and_then(|why| why.split_once("; last: "));
+        let last = last.map_or(String::new(), |(_, last)| format!(": {last}"));
         let text = format!(
-            "no worker for {} was found before the deadline",
+            "no worker for {} was found before the deadline{last}",
             view.capability
         );
         let hint = format!(
@@ -409,6 +414,14 @@ mod tests {
     #[test]
     fn want_of_a_worker_is_told_from_failure() {
         assert_eq!(explain_end(&failed(true)).exit, Exit::Unreachable);
+        let reason = Some(String::from(
+            "no worker was found before the deadline; last: why",
+        ));
+        let unmet = explain_end(&TaskView {
+            reason,
+            ..failed(true)
+        });
+        assert!(unmet.to_string().contains("before the deadline: why"));
         let failure = explain_end(&failed(false));
         assert_eq!(failure.exit, Exit::Failed);
         assert!(failure.to_string().contains("status 1"));

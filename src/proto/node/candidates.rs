@@ -124,6 +124,12 @@ impl Node {
         requester.assign(step, |capability| kept.of(capability, &sources));
     }
 
+    /// Keeps with tasks that are about to end for want of a worker what kept everybody from them.
+    pub(super) fn note_waits(&mut self, now: Now) {
+        let (requester, kept, sources) = self.sources(now);
+        requester.note_waits(now.mono, |capability| kept.of(capability, &sources));
+    }
+
     /// The candidates for one capability.
     pub(super) fn candidates(&mut self, capability: &Capability, now: Now) -> Arc<[Candidate]> {
         let (_, kept, sources) = self.sources(now);

@@ -421,6 +421,7 @@ impl Node {
             self.maintain(step);
         }
         self.hand_on_pledged(step);
+        self.note_waits(step.now);
         self.requester.tick(step);
         self.worker.tick(step);
         self.wakes.tick(now);

@@ -1,6 +1,6 @@
 //! Tasks as the API sees them: submitted, shown, awaited.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::Node;
 use super::agree::{self, agreement_view};
@@ -12,7 +12,7 @@ use super::views::{AttemptView, BudgetView, ConsideredView, ParentView, TaskView
 use crate::proto::Step;
 use crate::proto::task::{
     Considered, Delegation, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict,
-    Why,
+    nobody_fits,
 };
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
 use crate::types::{BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
@@ -489,26 +489,6 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
 
 fn texts(labels: &BTreeSet<Label>) -> Vec<String> {
     labels.iter().map(ToString::to_string).collect()
-}
-
-/// Why none of those who offer it has a task, if so.
-fn nobody_fits(capability: &Capability, considered: &[Considered]) -> Option<String> {
-    let mut against: BTreeMap<Why, usize> = BTreeMap::new();
-    for one in considered {
-        *against.entry(one.why).or_default() += 1;
-    }
-    if against.is_empty() || against.contains_key(&Why::Free) {
-        return None;
-    }
-    let against = against
-        .iter()
-        .map(|(why, n)| format!("{n} {}", why.in_words()));
-    let against: Vec<String> = against.collect();
-    let n = considered.len();
-    Some(format!(
-        "waits for a worker: of {n} that offer {capability} {}",
-        against.join(", ")
-    ))
 }
 
 fn considered_view(one: &Considered) -> ConsideredView {

@@ -55,7 +55,7 @@ pub use record::{
 };
 pub use requester::{
     Apart, AttemptEnd, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
-    ResubmitOutcome, Start, SubmitOutcome,
+    ResubmitOutcome, Start, SubmitOutcome, nobody_fits,
 };
 pub use worker::{Idle, Serving, Worker, WorkerConfig, WorkerEffect};
 

@@ -76,7 +76,8 @@ pub struct TaskView {
     /// What its worker must have come to at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_tier: Option<Tier>,
-    /// Of one task that waits for a worker: who was looked at, and why nobody has it yet.
+    /// Of one task that waits for a worker, or did so when it ended: who was looked at, and why nobody
+    /// has it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub considered: Vec<ConsideredView>,
     /// How many more were looked at.

@@ -90,6 +90,12 @@ pub struct TaskRecord {
     pub again: Option<TaskId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Of one that waited for a worker when it ended: who was looked at last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub considered: Vec<Considered>,
+    /// How many more were.
+    #[serde(default, skip_serializing_if = "is_none_of")]
+    pub others: u32,
     pub input_bytes: u64,
     /// The input, where it is a file; the result likewise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -229,6 +235,8 @@ impl TaskRecord {
             prior,
             again: None,
             reason: None,
+            considered: Vec::new(),
+            others: 0,
             input_bytes,
             input_file,
             result_file: None,

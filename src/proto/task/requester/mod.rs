@@ -14,6 +14,7 @@ mod events;
 mod files;
 mod handed;
 mod indices;
+mod last;
 mod pace;
 mod reports;
 mod said;
@@ -26,6 +27,7 @@ use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
 pub use counts::Counts;
 pub use dead::ResubmitOutcome;
+pub use last::nobody_fits;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
 use super::events::Log;
@@ -270,6 +272,8 @@ pub struct Requester {
     witnesses: witness::Witnesses,
     /// Of what runs said, kept for who watches.
     said_bytes: usize,
+    /// Why those wait that end in this step for want of a worker.
+    unmet: BTreeMap<TaskId, String>,
     effects: Vec<RequesterEffect>,
     ends: Vec<(EntityId, AttemptEnd)>,
     pace: Pace,
@@ -312,6 +316,7 @@ impl Requester {
             files: files::Files::default(),
             witnesses: witness::Witnesses::default(),
             said_bytes: 0,
+            unmet: BTreeMap::new(),
             effects: Vec::new(),
             ends: Vec::new(),
             pace: Pace::default(),
@@ -372,25 +377,6 @@ impl Requester {
         self.avoid.retain(|_, until| *until > now);
         self.stirs |= self.avoid.len() < avoided;
         self.prune(step);
-    }
-
-    fn out_of_time(&mut self, id: TaskId, step: &mut Step<'_>) {
-        if self.agreed_in_time(id, step) {
-            return;
-        }
-        let record = &self.tasks[&id].record;
-        let parts = record.agreement.iter().flat_map(|of| of.votes.iter());
-        let untried = |of: TaskId| {
-            let task = self.tasks.get(&of);
-            task.is_none_or(|task| task.record.attempts.is_empty())
-        };
-        let untried = untried(id) && parts.map(|vote| vote.part).all(untried);
-        let why = match untried {
-            true => "no worker was found before the deadline".into(),
-            false => (self.told_by_deadline(id)).unwrap_or_else(|| "the deadline passed".into()),
-        };
-        self.set_outcome(id, "lost: the deadline passed", true, step);
-        self.finish(id, TaskState::Failed, Some(why), step);
     }
 
     fn finish(

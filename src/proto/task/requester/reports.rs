@@ -273,7 +273,8 @@ impl Requester {
         step: &mut Step<'_>,
     ) {
         if times >= most {
-            self.finish(id, TaskState::Failed, Some(format!("{times} {what}")), step);
+            let why = self.with_last(id, &format!("{times} {what}"));
+            self.finish(id, TaskState::Failed, Some(why), step);
             return;
         }
         let wait = match times {
@@ -322,7 +323,7 @@ impl Requester {
             why,
         });
         if losses >= self.config.losses_max {
-            let why = format!("{losses} workers were lost while they had it");
+            let why = self.with_last(id, &format!("{losses} workers were lost while they had it"));
             self.finish(id, TaskState::Failed, Some(why), step);
         } else {
             self.rest(id, 0, step);

@@ -222,7 +222,10 @@ fn a_task_that_workers_give_back_ends_as_a_dead_letter_with_all_attempts() {
     }
     let record = ours.record(id);
     assert!(record.dead, "T9: {record:?}");
-    assert_eq!(record.reason.as_deref(), Some("32 workers gave it back"));
+    assert_eq!(
+        record.reason.as_deref(),
+        Some("32 workers gave it back; last: no such file")
+    );
     assert_eq!((record.failures, record.releases), (4, RELEASES_MAX));
     let all = 4 + RELEASES_MAX as usize;
     assert_eq!((record.attempts.len(), record.attempts_cut), (all, 0));
