@@ -98,7 +98,7 @@ fn what_waits_at_a_full_worker_moves_to_one_that_comes_up_idle() {
     });
     let said = moved.unwrap()[0]["outcome"].as_str().unwrap().to_owned();
     let entity = idle.entity();
-    let expected = format!("handed over: its queue is full while {entity} is idle");
+    let expected = format!("handed over: it waited there for a slot while {entity} is idle");
     assert_eq!(said, expected);
 }
 

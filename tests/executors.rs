@@ -173,7 +173,7 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
     let given = ["--depth", "1", "--reward", "10"];
     assert_eq!(ask("within", &given).trim(), "2");
     let tasks: Value = serde_json::from_str(&alice.text(&["--json", "task", "list"])).unwrap();
-    let told = json!({"depth": 1, "reward": 10, "spent": 4});
+    let told = json!({"depth": 1, "reward": "10", "spent": "4"});
     assert_eq!(tasks[0]["budget"], told, "what its part has cost");
     for (what, why) in [
         ("reward", "a reward of 99 is more than the 10"),
@@ -204,7 +204,7 @@ fn a_command_hands_parts_of_its_task_on_within_what_it_was_given_and_no_further(
     assert_eq!(parts.len(), 2);
     assert_eq!(
         parts[0]["budget"],
-        json!({"depth": 0, "reward": 4, "spent": 0})
+        json!({"depth": 0, "reward": "4", "spent": "0"})
     );
     drop(carol);
 }
@@ -215,7 +215,7 @@ fn hands_on(api: &Value, token: &Value) -> (u16, u16) {
     let tokio = { tokio }.enable_all().build().unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let (api, token) = (api.as_str().unwrap(), token.as_str().unwrap());
-    let part = json!({"capability": "part", "input_text": "one two", "reward": 4});
+    let part = json!({"capability": "part", "input_text": "one two", "reward": "4"});
     let part = http.post(format!("{api}/v1/tasks")).json(&part);
     let snoop = http.get(format!("{api}/v1/status"));
     tokio.block_on(async {

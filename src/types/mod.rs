@@ -1,5 +1,6 @@
 //! L0: plain values that every layer shares. No I/O, no cryptography, nothing above is imported.
 
+mod amount;
 mod batch;
 mod compare;
 mod id;
@@ -15,6 +16,7 @@ mod text;
 mod tier;
 mod time;
 
+pub use amount::Amount;
 pub use batch::{BatchId, Keyspace, Row, WriteBatch, WriteOp};
 pub use compare::Compare;
 pub use id::{

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::proto::node::{Agreement, Priority, TaskState};
-use crate::types::{Compare, Tier};
+use crate::types::{Amount, Compare, Tier};
 
 /// How long a task may take where nothing else is said: 10 minutes.
 pub const DEADLINE_DEFAULT_MS: u64 = 600_000;
@@ -64,8 +64,8 @@ pub struct SubmitBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub depth: Option<u8>,
     /// What it is worth; its parts may not cost more together.
-    #[serde(default, skip_serializing_if = "is_nothing")]
-    pub reward: u64,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub reward: Amount,
     /// Labels that the worker must have, up to 16, as it says of itself: `gpu=a100`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 16)]
@@ -130,7 +130,7 @@ impl SubmitBody {
             key: None,
             orphan: OrphanRule::Continue,
             depth: None,
-            reward: 0,
+            reward: Amount::default(),
             needs: Vec::new(),
             min_tier: None,
             labels: Vec::new(),
@@ -142,14 +142,6 @@ impl SubmitBody {
 
 fn deadline_default() -> u64 {
     DEADLINE_DEFAULT_MS
-}
-
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the form that serde calls"
-)]
-fn is_nothing(number: &u64) -> bool {
-    *number == 0
 }
 
 /// What becomes of a run whose lease is lost.

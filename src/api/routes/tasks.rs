@@ -427,7 +427,7 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         agreement: body.agreement.map(Into::into),
         wish: Wish {
             depth: body.depth,
-            reward: body.reward,
+            reward: body.reward.0,
         },
         parent: None,
         marks,

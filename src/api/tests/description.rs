@@ -1,5 +1,7 @@
 //! The OpenAPI description: every route, every error, no loose end.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 #[tokio::test]
@@ -109,6 +111,44 @@ async fn the_description_lists_every_route() {
         doc["components"]["securitySchemes"]["token"]["scheme"],
         "bearer"
     );
+    served.stop().await;
+}
+
+/// Every property of these names.
+fn collect_amounts<'a>(value: &'a Value, into: &mut Vec<(&'a str, &'a Value)>) {
+    let Some(fields) = value.as_object() else {
+        return;
+    };
+    let properties = fields.get("properties").and_then(Value::as_object);
+    for (name, property) in properties.into_iter().flatten() {
+        if ["reward", "spent", "price"].contains(&name.as_str()) {
+            into.push((name, property));
+        }
+    }
+    fields
+        .values()
+        .for_each(|field| collect_amounts(field, into));
+}
+
+#[tokio::test]
+async fn amounts_are_described_as_decimal_strings() {
+    let (handle, _) = played();
+    let served = Served::start(handle);
+    let doc = served.client().openapi().await.unwrap();
+    let mut amounts = Vec::new();
+    collect_amounts(&doc["components"], &mut amounts);
+    let names: BTreeSet<&str> = amounts.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, BTreeSet::from(["price", "reward", "spent"]));
+    for (name, property) in amounts {
+        let schema = property.to_string();
+        assert!(
+            schema.contains("#/components/schemas/Amount"),
+            "{name}: {schema}"
+        );
+    }
+    let amount = &doc["components"]["schemas"]["Amount"];
+    assert_eq!(amount["type"], "string", "{amount}");
+    assert_eq!(amount["pattern"], "^(0|[1-9][0-9]{0,19})$");
     served.stop().await;
 }
 

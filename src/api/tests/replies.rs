@@ -72,6 +72,42 @@ async fn the_metrics_are_openmetrics_text() {
 }
 
 #[tokio::test]
+async fn an_amount_is_taken_as_a_string_or_an_integer() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let most = u64::MAX.to_string();
+    for (reward, amount) in [
+        (json!("5"), 5),
+        (json!(5), 5),
+        (json!(most), u64::MAX),
+        (json!(u64::MAX), u64::MAX),
+    ] {
+        let body = json!({"capability": "wc", "reward": reward});
+        let request = served.request(Method::POST, "/v1/tasks").json(&body);
+        assert_eq!(request.send().await.unwrap().status(), StatusCode::CREATED);
+        let Command::Submit(submission) = asked.last() else {
+            panic!("not a submission")
+        };
+        assert_eq!(submission.wish.reward, amount);
+    }
+    for reward in [
+        json!("much"),
+        json!("-1"),
+        json!(0.5),
+        json!("18446744073709551616"),
+    ] {
+        let body = json!({"capability": "wc", "reward": reward});
+        let request = served.request(Method::POST, "/v1/tasks").json(&body);
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{reward}");
+        let problem: Value = response.json().await.unwrap();
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains("an amount from 0 to"), "{detail}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_submission_has_defaults_a_location_and_the_callers_id() {
     let (handle, asked) = played();
     let served = Served::start(handle);

@@ -7,6 +7,7 @@ use super::super::output::{self, Listing, show_bytes};
 use super::{agree, priority_name};
 use crate::config::Home;
 use crate::proto::node::{ConsideredView, TaskView};
+use crate::types::Amount;
 
 pub(super) async fn run(home: &Home, id: &TaskRef, json: bool) -> Outcome {
     let client = connect(home)?;
@@ -19,8 +20,8 @@ pub(super) async fn run(home: &Home, id: &TaskRef, json: bool) -> Outcome {
 }
 
 fn show(task: &TaskView, names: &Names) -> Outcome {
-    for (label, value) in describe(task, names) {
-        output::line(&format!("{label:<12}{value}"))?;
+    for line in described(task, names) {
+        output::line(&line)?;
     }
     if let Some(agreement) = &task.agreement {
         output::line("")?;
@@ -104,6 +105,15 @@ fn row(one: &ConsideredView, names: &Names) -> [String; 7] {
     ]
 }
 
+/// One line for each thing that is to be said, one below the other.
+fn described(task: &TaskView, names: &Names) -> Vec<String> {
+    let lines = describe(task, names);
+    let widest = lines.iter().map(|(label, _)| label.len()).max();
+    let width = widest.unwrap_or_default().max(10) + 2;
+    let line = |(label, value): (&str, String)| format!("{label:<width$}{value}");
+    lines.into_iter().map(line).collect()
+}
+
 fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("id", task.id.clone()),
@@ -112,6 +122,7 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
         ("priority", priority_name(task.priority).to_owned()),
         ("submitted", task.submitted.clone()),
     ];
+    lines.extend(task.to.as_ref().map(|to| ("only at", names.show(to))));
     lines.extend(task.start_at.clone().map(|at| ("start", at)));
     lines.push(("deadline", task.deadline.clone()));
     lines.extend(task.key.clone().map(|key| ("key", key)));
@@ -135,7 +146,7 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     }
     if let Some(budget) = &task.budget {
         let spent = match budget.spent {
-            0 => String::new(),
+            Amount(0) => String::new(),
             spent => format!(", {spent} of it with its parts"),
         };
         let text = format!("depth {}, reward {}{spent}", budget.depth, budget.reward);
@@ -150,6 +161,9 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     if task.stops {
         lines.push(("without lease", String::from("its run stops")));
     }
+    if task.stream {
+        lines.push(("stream", String::from("what its runs say is told")));
+    }
     if task.dead {
         let text = String::from("its input is kept: `junto task resubmit` tries once more");
         lines.push(("dead letter", text));
@@ -160,4 +174,31 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
             .map(|reason| ("reason", reason.trim().to_owned())),
     );
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_told_each_below_the_other() {
+        let task = json!({
+            "id": "i", "capability": "wc", "state": "submitted", "priority": "normal",
+            "to": "ent1bob", "submitted": "s", "deadline": "d", "stops": true, "stream": true,
+            "budget": {"depth": 1, "reward": "18446744073709551614", "spent": "4"},
+            "input_bytes": 3, "no_worker": false, "attempts": [],
+        });
+        let task: TaskView = serde_json::from_value(task).expect("a task");
+        let lines = described(&task, &Names::default());
+        for line in [
+            "only at        ent1bob",
+            "stream         what its runs say is told",
+            "without lease  its run stops",
+            "budget         depth 1, reward 18446744073709551614, 4 of it with its parts",
+        ] {
+            assert!(lines.iter().any(|told| told == line), "{line}: {lines:?}");
+        }
+    }
 }

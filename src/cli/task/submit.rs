@@ -29,7 +29,7 @@ use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{PeerRef, Priority, TaskState, TaskView};
-use crate::types::{Capability, Label, TaskKey, Tier, Wall};
+use crate::types::{Amount, Capability, Label, TaskKey, Tier, Wall};
 
 /// One question for a task's end; the rest of the time is asked for again.
 const END_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -131,7 +131,7 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         orphan: args.orphan,
         agreement: args.agreement.body(),
         depth: args.depth,
-        reward: args.reward,
+        reward: Amount(args.reward),
         needs: args.need.iter().map(ToString::to_string).collect(),
         min_tier: args.min_tier,
         labels: args.label.iter().map(ToString::to_string).collect(),
@@ -383,6 +383,7 @@ mod tests {
             capability: String::from("wc"),
             state: TaskState::Failed,
             priority: Priority::Normal,
+            to: None,
             submitted: String::new(),
             start_at: None,
             deadline: String::new(),
@@ -390,6 +391,7 @@ mod tests {
             parent: None,
             budget: None,
             stops: false,
+            stream: false,
             input_bytes: 0,
             moving: None,
             result_bytes: None,

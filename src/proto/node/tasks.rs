@@ -15,7 +15,7 @@ use crate::proto::task::{
     nobody_fits,
 };
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
-use crate::types::{BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
+use crate::types::{Amount, BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How far ahead a task may be scheduled.
@@ -450,6 +450,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         capability: record.capability.to_string(),
         state: record.state,
         priority: record.priority,
+        to: record.to.map(|worker| worker.to_string()),
         submitted: record.submitted.to_rfc3339(),
         start_at: record.start_at.map(Wall::to_rfc3339),
         deadline: record.deadline.to_rfc3339(),
@@ -460,10 +461,11 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         }),
         budget: record.budget.map(|budget| BudgetView {
             depth: budget.depth,
-            reward: budget.reward,
-            spent: record.spent(),
+            reward: Amount(budget.reward),
+            spent: Amount(record.spent()),
         }),
         stops: record.orphan == Some(Orphan::Stop),
+        stream: record.stream,
         moving: None,
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record
@@ -498,7 +500,7 @@ fn considered_view(one: &Considered) -> ConsideredView {
         room: one.room,
         rtt_us: one.rtt_us,
         score: one.score,
-        price: one.price,
+        price: Amount(one.price),
         weight: one.weight,
     }
 }

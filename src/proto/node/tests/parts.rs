@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::Compare;
 use crate::types::limits::INPUT_MAX_BYTES;
+use crate::types::{Amount, Compare};
 
 /// The key of task `n` of node 0, as node 1 holds it.
 fn parent(wires: &Wires, n: u64) -> HeldKey {
@@ -69,8 +69,8 @@ fn parts_of_a_task_have_less_depth_and_share_its_reward_and_its_deadline() {
     let one = shown(hand_on(&mut wires, 11, wish(None, 6)));
     let budget = BudgetView {
         depth: 1,
-        reward: 6,
-        spent: 0,
+        reward: Amount(6),
+        spent: Amount(0),
     };
     assert_eq!(one.budget, Some(budget));
     let left = |wires: &Wires| {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::AgreementView;
-use crate::types::{Priority, TaskState, Tier};
+use crate::types::{Amount, Priority, TaskState, Tier};
 
 /// How many of our tasks are in each state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -26,6 +26,9 @@ pub struct TaskView {
     pub capability: String,
     pub state: TaskState,
     pub priority: Priority,
+    /// The entity id of the one worker that may have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
     /// RFC 3339.
     pub submitted: String,
     /// RFC 3339: it does not begin before.
@@ -45,6 +48,9 @@ pub struct TaskView {
     /// Whether its run ends where its worker loses the lease (`orphan` was `stop`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stops: bool,
+    /// Whether what its runs say before they have ended is told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stream: bool,
     pub input_bytes: usize,
     /// How far a large input or result is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,11 +109,6 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks like this")]
-fn is_free(price: &u64) -> bool {
-    *price == 0
-}
-
 /// A worker that was looked at for a task, and what spoke for or against it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ConsideredView {
@@ -132,8 +133,8 @@ pub struct ConsideredView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u16>,
     /// What it asked for.
-    #[serde(default, skip_serializing_if = "is_free")]
-    pub price: u64,
+    #[serde(default, skip_serializing_if = "Amount::is_zero")]
+    pub price: Amount,
     /// What it was worth against others: the more, the rather it is chosen.
     pub weight: u64,
 }
@@ -152,10 +153,10 @@ pub struct BudgetView {
     /// How many levels of tasks may be below it.
     pub depth: u8,
     /// What it is worth, and its parts together at the most, over all attempts.
-    pub reward: u64,
+    pub reward: Amount,
     /// What of that its parts have, as far as their workers told.
     #[serde(default)]
-    pub spent: u64,
+    pub spent: Amount,
 }
 
 /// A large input or result on its way.

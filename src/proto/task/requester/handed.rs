@@ -44,7 +44,7 @@ impl Requester {
         let newest = self.tasks[&id].record.attempts.last();
         let waited = newest.is_some_and(|attempt| attempt.outcome == state_at(true));
         let why = match waited {
-            true => "its queue is full",
+            true => "it waited there for a slot",
             false => "no agent fetches it there",
         };
         let outcome = match &idle[..] {

@@ -101,7 +101,7 @@ fn what_was_handed_over_goes_to_whom_its_worker_named_and_nothing_is_counted() {
     assert!(ours.core.take_ends().is_empty(), "nobody is judged");
     let outcome = &record.attempts[0].outcome;
     let said = format!(
-        "its queue is full while {}, {} are idle",
+        "it waited there for a slot while {}, {} are idle",
         entity(3),
         entity(7)
     );
