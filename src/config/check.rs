@@ -100,16 +100,16 @@ impl Config {
 
 fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
     let key = |last: &str| format!("serve.{name}.{last}");
-    let (command, url) = (serve.command.as_ref(), serve.url.as_ref());
-    if command.is_none() && url.is_none() && !serve.pull {
-        let what = "is missing: write a command for /bin/sh, an address as url, or pull = true";
+    let (command, http) = (serve.command.as_ref(), serve.http.as_ref());
+    if command.is_none() && http.is_none() && !serve.pull {
+        let what = "is missing: write a command for /bin/sh, an address as http, or pull = true";
         return Err(Fault::new(key("command"), what));
     }
-    if serve.pull && (command.is_some() || url.is_some()) {
-        let what = "command or url is set, too: leave one of them out";
+    if serve.pull && (command.is_some() || http.is_some()) {
+        let what = "command or http is set, too: leave one of them out";
         return Err(Fault::new(key("pull"), what));
     }
-    check_action(&key("command"), command, url)?;
+    check_action(&key("command"), command, &key("http"), http)?;
     check_count(&key("slots"), serve.slots, 1, 256)?;
     check_count(&key("queue"), serve.queue, 0, SERVE_QUEUE_MAX)?;
     check_time(&key("timeout"), serve.timeout_ms, SECOND_MS, 7 * DAY_MS)?;
@@ -148,7 +148,8 @@ fn check_serve(name: &Capability, serve: &ServeSection) -> Result<(), Fault> {
 }
 
 fn check_agent(agent: &AgentSection) -> Result<(), Fault> {
-    check_action("agent.command", agent.command.as_ref(), agent.url.as_ref())?;
+    let (command, url) = (agent.command.as_ref(), agent.url.as_ref());
+    check_action("agent.command", command, "agent.url", url)?;
     if agent.echo && (agent.command.is_some() || agent.url.is_some()) {
         let what = "agent.command or agent.url is set, too: leave one of them out";
         return Err(Fault::new("agent.echo", what));
@@ -158,12 +159,10 @@ fn check_agent(agent: &AgentSection) -> Result<(), Fault> {
 }
 
 fn check_wake(wake: &WakeSection) -> Result<(), Fault> {
-    for (key, command, url) in [
-        ("command", &wake.command, &wake.url),
-        ("on_restart", &wake.on_restart, &wake.on_restart_url),
-    ] {
-        check_action(&format!("wake.{key}"), command.as_ref(), url.as_ref())?;
-    }
+    let (command, url) = (wake.command.as_ref(), wake.url.as_ref());
+    check_action("wake.command", command, "wake.url", url)?;
+    let (command, url) = (wake.on_restart.as_ref(), wake.on_restart_url.as_ref());
+    check_action("wake.on_restart", command, "wake.on_restart_url", url)?;
     check_allow("wake.allow", wake.allow.as_deref())?;
     check_count("wake.max_per_hour", wake.max_per_hour, 1, 3_600)?;
     check_time("wake.timeout", wake.timeout_ms, SECOND_MS, HOUR_MS)
@@ -243,17 +242,18 @@ fn check_command(key: &str, command: &str) -> Result<(), Fault> {
     ))
 }
 
-/// A command, or an address in its place: `key` is the command's.
-fn check_action(key: &str, command: Option<&String>, url: Option<&String>) -> Result<(), Fault> {
-    let url_key = match key.rsplit_once('.') {
-        Some((section, "command")) => format!("{section}.url"),
-        _ => format!("{key}_url"),
-    };
+/// A command, or an address in its place, each under its key.
+fn check_action(
+    key: &str,
+    command: Option<&String>,
+    url_key: &str,
+    url: Option<&String>,
+) -> Result<(), Fault> {
     if let Some(command) = command {
         check_command(key, command)?;
         if url.is_some() {
             let what = format!("{key} is set, too: leave one of them out");
-            return Err(Fault::new(&url_key, what));
+            return Err(Fault::new(url_key, what));
         }
     }
     let Some(url) = url else { return Ok(()) };
@@ -262,7 +262,7 @@ fn check_action(key: &str, command: Option<&String>, url: Option<&String>) -> Re
         return Ok(());
     }
     let what = format!("{url:?} is not an address such as http://127.0.0.1:9000/junto");
-    Err(Fault::new(&url_key, what))
+    Err(Fault::new(url_key, what))
 }
 
 fn check_count(key: &str, value: u32, min: u32, max: u32) -> Result<(), Fault> {

@@ -54,7 +54,7 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # stream = false        # let requesters read what a command writes before it has ended
 # (memory = "512MiB" limits each process of the command; dir = "/srv/wc" is where it runs: without
 # that each run gets an empty folder of its own; delegate = true lets who does a task hand on parts of
-# it, with `junto task submit` or the API, within what its requester gave. Or url = "http://127.0.0.1:9000/wc": the input is
+# it, with `junto task submit` or the API, within what its requester gave. Or http = "http://127.0.0.1:9000/wc": the input is
 # posted there, the result is the body of the answer. Or pull = true: agents fetch the tasks with
 # POST /v1/tasks/claim; unattended_after = "1m" is how long without one that does until no more are
 # taken, 0s: they are taken in any case.)

@@ -184,17 +184,17 @@ fn a_bad_value_names_its_key_who_set_it_and_what_is_allowed() {
 fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
     let cases = [
         (
-            "command = 'wc'\nurl = 'http://127.0.0.1:1'",
-            "url",
+            "command = 'wc'\nhttp = 'http://127.0.0.1:1'",
+            "http",
             "leave one",
         ),
         ("command = 'wc'\npull = true", "pull", "leave one"),
         (
-            "url = 'http://127.0.0.1:1'\npull = true",
+            "http = 'http://127.0.0.1:1'\npull = true",
             "pull",
             "leave one",
         ),
-        ("url = 'https://example.org'", "url", "http://127.0.0.1"),
+        ("http = 'https://example.org'", "http", "http://127.0.0.1"),
         ("command = 'wc'\noutput = '2GiB'", "output", "1B to 1GiB"),
         ("command = 'wc'\noutput = '0'", "output", "1B to 1GiB"),
         ("command = 'wc'\nmemory = '1MiB'", "memory", "16MiB to"),
@@ -219,7 +219,8 @@ fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
         }
     }
     let text = "[serve.a]\ncommand = 'wc'\ndir = '/srv'\nmemory = '1GiB'\noutput = '1KiB'\n\
-                [serve.b]\nurl = 'http://127.0.0.1:1/b'\n[serve.c]\npull = true";
+                [serve.b]\nhttp = 'http://127.0.0.1:1/b'\n[serve.c]\npull = true\n\
+                [serve.d]\nurl = 'http://127.0.0.1:1/d'";
     let config = file(text).expect("valid");
     let done: Vec<String> = config
         .serve
@@ -229,6 +230,8 @@ fn a_capability_is_done_in_one_way_and_its_limits_are_checked() {
     assert!(done[0].contains("1073741824") && done[0].contains("output_max_bytes: 1024"));
     assert!(done[0].contains("/srv") && done[1].contains("Url(\"http://127.0.0.1:1/b\")"));
     assert!(done[2].contains("Pull"), "{}", done[2]);
+    // Its name before, which settings may still have.
+    assert!(done[3].contains("Url(\"http://127.0.0.1:1/d\")"));
 }
 
 #[test]

@@ -20,9 +20,9 @@ pub struct ServeSection {
     /// Given to `/bin/sh -c`.
     #[serde(deserialize_with = "value::some_text")]
     pub command: Option<String>,
-    /// In place of `command`.
-    #[serde(deserialize_with = "value::some_text")]
-    pub url: Option<String>,
+    /// In place of `command`: an address that each task's input is posted to.
+    #[serde(alias = "url", deserialize_with = "value::some_text")]
+    pub http: Option<String>,
     /// In place of both: agents fetch the tasks over the API.
     #[serde(deserialize_with = "value::flag")]
     pub pull: bool,
@@ -65,7 +65,7 @@ impl Default for ServeSection {
     fn default() -> ServeSection {
         ServeSection {
             command: None,
-            url: None,
+            http: None,
             pull: false,
             unattended_after_ms: UNATTENDED_MS,
             slots: 4,
@@ -104,7 +104,7 @@ impl ServeSection {
             })
         });
         let how = command
-            .or_else(|| self.url.clone().map(ServeHow::Url))
+            .or_else(|| self.http.clone().map(ServeHow::Url))
             .or_else(|| self.pull.then_some(ServeHow::Pull))?;
         Some(ServeSpec {
             how,

@@ -343,6 +343,16 @@ impl Health {
         }
     }
 
+    /// Tells every peer at once how this node is, beside the heartbeats that are due anyway. Such a
+    /// beat is not waited for: whether it is answered says nothing of the peer.
+    pub fn announce(&mut self) {
+        for (peer, known) in self.peers.iter_mut().filter(|(_, known)| known.up) {
+            let seq = known.next_seq;
+            known.next_seq += 1;
+            self.effects.push(HealthEffect::Beat { peer: *peer, seq });
+        }
+    }
+
     /// Forgets whoever is known no longer.
     pub fn retain(&mut self, known: impl Fn(&PeerId) -> bool) {
         self.peers.retain(|peer, _| known(peer));

@@ -69,11 +69,18 @@ impl Node {
             Command::Resubmit { id: task, as_id } => self.resubmit(task, as_id, step),
             Command::DropTask(task) => self.drop_task(task, step),
             Command::Drain { timeout_ms } => {
+                let before = self.worker.is_draining();
                 self.worker.drain(step.now.mono + timeout_ms);
+                if !before {
+                    self.health.announce();
+                }
                 (Ok(self.drain_reply()), BatchId::NONE)
             }
             Command::Undrain => {
-                self.worker.undrain();
+                if self.worker.is_draining() {
+                    self.worker.undrain();
+                    self.health.announce();
+                }
                 (Ok(self.drain_reply()), BatchId::NONE)
             }
             Command::Drained => (Ok(self.drain_reply()), BatchId::NONE),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::proto::guard::GuardRules;
+use crate::proto::health::PeerHealth;
 use crate::wire::{MsgClass, MsgType, Ping, WireError, cbor};
 
 fn peer_view(wires: &mut Wires, n: usize) -> PeerView {
@@ -61,6 +62,37 @@ fn heartbeats_go_both_ways_and_carry_the_load() {
     let traffic = peer_view(&mut wires, 0).traffic;
     assert!(traffic.sessions == 1 && traffic.bytes_sent > 0);
     assert!(traffic.classes["task"].messages_sent >= 1);
+}
+
+#[test]
+fn peers_hear_at_once_that_a_node_takes_nothing_more_and_that_it_does_again() {
+    let mut wires = pair();
+    let peer = wires.hosts[1].identity.peer_id;
+    let drain = Command::Drain {
+        timeout_ms: 60 * SECOND_MS,
+    };
+    let beats = |wires: &mut Wires| {
+        let messages = stats(wires, 1).messages;
+        messages
+            .get("heartbeat")
+            .map_or(0, |beat| beat.messages_sent)
+    };
+    let before = beats(&mut wires);
+    for (command, draining, more) in [
+        (drain.clone(), true, 1),
+        (drain, true, 1),
+        (Command::Undrain, false, 2),
+        (Command::Undrain, false, 2),
+    ] {
+        wires.ask(1, command).expect("it is done");
+        wires.run(100);
+        let health = wires.node(0).health.of(&peer).expect("known");
+        let (status, _) = health.status.expect("it said");
+        assert_eq!(status.load.draining, draining);
+        assert_eq!(beats(&mut wires), before + more, "only a change is told");
+    }
+    let health = wires.node(1).health.of(&wires.hosts[0].identity.peer_id);
+    assert_eq!(health.map(PeerHealth::loss), Some(0.0));
 }
 
 #[test]
