@@ -445,10 +445,10 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         // It may wait for a worker that there is not, and be handed over again.
         deadline_ms = deadline_ms.min(60_000);
     }
-    // Of some the input is a file.
-    let content = (job % 5 == 4 && agreement.is_none()).then(|| {
-        let begin = format!("file {job} ").into_bytes();
-        [begin, std::mem::take(&mut input)].concat()
+    // Of some the input is a file, and the same for several.
+    let content = (job % 7 == 4 && agreement.is_none()).then(|| {
+        input.clear();
+        format!("file {}", job % 2).into_bytes()
     });
     let other = (host + rng.random_range(1..hosts.len())) % hosts.len();
     let serves = !hosts[other].config.capabilities.is_empty();

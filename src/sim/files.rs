@@ -3,7 +3,7 @@
 //! A file that is here is flushed, as it is before a real core hears of it. A stream brings a file
 //! whole or breaks: chunks are the transfer core's own matter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use uuid::Uuid;
 
@@ -20,13 +20,29 @@ struct Stream {
     bytes: Vec<u8>,
 }
 
+/// A file, and the hash of what is in it.
+#[derive(Clone)]
+struct Stored {
+    bytes: Vec<u8>,
+    root: [u8; 32],
+}
+
+impl Stored {
+    fn new(bytes: Vec<u8>) -> Stored {
+        let root = content_of(&bytes).root;
+        Stored { bytes, root }
+    }
+}
+
 /// Every machine's folder, and what is between them.
 pub(super) struct Files {
     entities: Vec<EntityId>,
     /// Each machine's folder of payloads, those among them that are not whole yet.
-    folders: Vec<BTreeMap<Uuid, Vec<u8>>>,
+    folders: Vec<BTreeMap<Uuid, Stored>>,
     streams: BTreeMap<BulkId, Stream>,
     next_bulk: u64,
+    /// Who was sent what by whom.
+    sent: BTreeSet<(usize, usize, [u8; 32])>,
 }
 
 /// A content by its hash.
@@ -57,22 +73,28 @@ impl Files {
             entities,
             streams: BTreeMap::new(),
             next_bulk: 1,
+            sent: BTreeSet::new(),
         }
     }
 
     /// A payload is written and flushed.
     pub(super) fn put(&mut self, host: usize, file: Uuid, bytes: Vec<u8>) {
-        self.folders[host].insert(file, bytes);
+        self.folders[host].insert(file, Stored::new(bytes));
     }
 
     pub(super) fn read(&self, host: usize, file: Uuid) -> Option<&Vec<u8>> {
-        self.folders[host].get(&file)
+        self.folders[host].get(&file).map(|stored| &stored.bytes)
     }
 
-    /// A machine's payloads.
-    pub(super) fn payloads(&self, host: usize) -> impl Iterator<Item = (Uuid, &Vec<u8>)> {
+    /// Whether `to` has this from `from`.
+    pub(super) fn was_sent(&self, from: usize, to: usize, bytes: &[u8]) -> bool {
+        self.sent.contains(&(from, to, content_of(bytes).root))
+    }
+
+    /// A machine's payloads, each with the hash of its content.
+    pub(super) fn payloads(&self, host: usize) -> impl Iterator<Item = (Uuid, [u8; 32])> {
         let payloads = self.folders[host].iter();
-        payloads.map(|(file, bytes)| (*file, bytes))
+        payloads.map(|(file, stored)| (*file, stored.root))
     }
 
     pub(super) fn drop_payload(&mut self, host: usize, file: Uuid) {
@@ -138,7 +160,10 @@ impl Files {
                     tell(from, FileNews::Checked { id, missing }, stage);
                 }
                 let moved = stream.bytes.len() as u64;
-                folder.insert(partial.file, stream.bytes.clone());
+                let stored = Stored::new(stream.bytes.clone());
+                let sent = (stream.sender.host, from.host, stored.root);
+                self.sent.insert(sent);
+                folder.insert(partial.file, stored);
                 let chunks = (0..plan.manifest.count()).collect();
                 let arrived = FileNews::Arrived {
                     id,

@@ -12,7 +12,8 @@
 //!
 //! - **C1** A command is answered once, **C2** a watch ends with a terminal state.
 //! - **P1** Nobody is banned: every node here is honest, its network is not.
-//! - **L1** After the faults every task ends, **L2** in a bounded number of steps.
+//! - **L1** After the faults every task ends, **L2** in a bounded number of steps, **L3** and none
+//!   waits beside a worker that is idle.
 //!
 //! Where to look: `world` takes events and applies outputs, `network` carries
 //! messages, `gossip` what needs no answer, `disk` forgets, `clock` is off, `host` is one machine,

@@ -119,6 +119,16 @@ fn a_worker_that_runs_on_another_input_is_caught() {
 }
 
 #[test]
+fn a_worker_that_runs_on_what_another_has_sent_is_caught() {
+    assert!(is_caught(Planted::OthersInput, "P6", 60));
+}
+
+#[test]
+fn a_requester_that_passes_a_worker_over_for_good_is_caught() {
+    assert!(is_caught(Planted::AvoidForGood, "L3", 40));
+}
+
+#[test]
 fn a_requester_that_takes_a_result_without_its_file_is_caught() {
     assert!(is_caught(Planted::KeptWithoutFile, "P4", 40));
 }

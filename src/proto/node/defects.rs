@@ -6,6 +6,8 @@ use super::Node;
 pub(super) enum Defect {
     /// A run begins with any payload that is there.
     AnyInput,
+    /// A run begins with what another requester has sent.
+    OthersInput,
     /// A result counts though its file is not here.
     KeptWithoutFile,
     /// What tasks name is swept.
@@ -18,6 +20,7 @@ impl Node {
     pub(super) fn has(&self, defect: Defect) -> bool {
         use crate::proto::task::Planted;
         let planted = match defect {
+            Defect::OthersInput => Planted::OthersInput,
             Defect::AnyInput => Planted::AnyInput,
             Defect::KeptWithoutFile => Planted::KeptWithoutFile,
             Defect::SweepNamed => Planted::SweepNamed,

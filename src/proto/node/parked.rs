@@ -58,7 +58,9 @@ impl Node {
             let size = content.size;
             return any.map(|file| PayloadFile { file, size });
         }
-        self.payload_file(content).filter(|_| self.has_input(key))
+        let others = self.has(Defect::OthersInput);
+        let here = self.payload_file(content);
+        here.filter(|_| others || self.has_input(key))
     }
 
     /// Whether nothing is missing that a run has to have.

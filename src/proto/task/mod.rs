@@ -92,6 +92,10 @@ pub enum Planted {
     BeginHandedOver,
     /// The worker begins runs with any payload that is there.
     AnyInput,
+    /// The worker begins runs with inputs that another requester has sent.
+    OthersInput,
+    /// The requester passes a worker over for good.
+    AvoidForGood,
     /// The requester takes a result whose file it has not.
     KeptWithoutFile,
     /// Payloads are swept that tasks name.

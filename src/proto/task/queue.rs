@@ -115,6 +115,9 @@ impl Waiting {
 pub(super) struct Queue {
     waiting: BTreeMap<Capability, Waiting>,
     len: usize,
+    /// How many tasks were ever looked at.
+    #[cfg(test)]
+    pub(super) looks: std::cell::Cell<usize>,
 }
 
 impl Queue {
@@ -177,6 +180,8 @@ impl Pass {
     /// The next task. What stands behind it in its class is looked at if it leaves the queue, or
     /// if [`Pass::go_on`] says so.
     pub(super) fn next(&mut self, queue: &Queue) -> Option<Look> {
+        #[cfg(test)]
+        queue.looks.update(|looks| looks + 1);
         let waiting = queue.waiting.get(&self.capability)?;
         let from = self.seen.map_or(Bound::Unbounded, Bound::Excluded);
         let head = waiting.heads.range((from, Bound::Unbounded)).next();

@@ -46,7 +46,8 @@ impl Checker {
     }
 
     /// A run begins.
-    pub(in crate::sim) fn begins(&self, host: usize, spec: &RunSpec) -> Checked {
+    pub(in crate::sim) fn begins(&mut self, host: usize, spec: &RunSpec) -> Checked {
+        self.starving.began(host);
         let key = HeldKey {
             requester: spec.requester,
             task: spec.task_id,

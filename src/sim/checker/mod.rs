@@ -18,7 +18,7 @@
 //! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
 //! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check),
 //!   and over all attempts within the task's: see `budget`.
-//! - **P2**–**P5** Inputs and results that are files: see `payloads`.
+//! - **P2**–**P6** Inputs and results that are files: see `payloads`.
 //! - **T10** Every attempt is at a worker that fits what the submitter demands: the one it names, the
 //!   labels it needs.
 //! - **B2** What a worker has handed over does not begin there under the token it had.
@@ -26,6 +26,7 @@
 //!   none begins twice while another requester waits for its turn: see `turns`.
 //! - **T11** What completed is shown by its worker's signature over this very result, on the disk of
 //!   its requester, with the worker's entry.
+//! - **L3** Nobody starves beside somebody idle: see `starving`.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
@@ -36,6 +37,7 @@ mod durable;
 mod handed;
 mod payloads;
 mod proofs;
+mod starving;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,6 +87,7 @@ pub(in crate::sim) struct Checker {
     /// Who may give wrong results where several do the work.
     cheat: Option<usize>,
     files: payloads::Known,
+    starving: starving::Starving,
 }
 
 type Checked = Result<(), Violation>;
@@ -106,6 +109,7 @@ impl Checker {
             droppable: BTreeSet::new(),
             cheat: None,
             files: payloads::Known::new(hosts),
+            starving: starving::Starving::default(),
         }
     }
 

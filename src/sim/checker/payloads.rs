@@ -4,6 +4,7 @@
 //! - **P3** No run has another input than was handed over.
 //! - **P4** What completed with a file has the one that the run made, and it is on the requester's
 //!   disk, with its row, before anybody is told.
+//! - **P6** No run has an input that its own requester has not sent.
 //! - **P5** In the end every file is named by a row, and every row by a task.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::durable::unreadable;
 use super::{Checked, Checker};
 use crate::proto::Violation;
+use crate::proto::node::RunSpec;
 use crate::proto::task::TaskRecord;
 use crate::sim::files::{Files, content_of};
 use crate::types::{TaskId, TaskState};
@@ -62,18 +64,27 @@ impl Checker {
 
     /// What a machine has, whenever it may be another.
     pub(in crate::sim) fn sees(&mut self, host: usize, files: &Files) {
-        let roots = files
-            .payloads(host)
-            .map(|(file, bytes)| (file, content_of(bytes).root));
-        self.files.there[host] = roots.collect();
+        self.files.there[host] = files.payloads(host).collect();
     }
 
     /// A run begins whose input is a file.
-    pub(in crate::sim) fn runs_on(&self, task: TaskId, bytes: Option<&[u8]>) -> Checked {
+    pub(in crate::sim) fn runs_on(
+        &self,
+        host: usize,
+        spec: &RunSpec,
+        bytes: Option<&[u8]>,
+        files: &Files,
+    ) -> Checked {
+        let task = spec.task_id;
         let has = bytes.map(|bytes| content_of(bytes).root);
         let expected = self.files.inputs.get(&task).copied();
         Violation::unless(has.is_some() && has == expected, "P3", || {
             format!("a run of {task} has the input {has:02x?}, handed over was {expected:02x?}")
+        })?;
+        let from = self.host_of(&spec.requester);
+        let sent = |from| bytes.is_some_and(|bytes| files.was_sent(from, host, bytes));
+        Violation::unless(from.is_some_and(sent), "P6", || {
+            format!("a run of {task} at node {host} has an input that its requester never sent")
         })
     }
 

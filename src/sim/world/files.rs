@@ -57,8 +57,8 @@ impl World {
         self.checker.begins(from.host, &spec)?;
         if let Some(at) = spec.input_file.take() {
             let bytes = self.files.read(from.host, at.file);
-            self.checker
-                .runs_on(spec.task_id, bytes.map(Vec::as_slice))?;
+            let input = bytes.map(Vec::as_slice);
+            self.checker.runs_on(from.host, &spec, input, &self.files)?;
             self.outcomes.inputs_brought += 1;
             spec.input = bytes.cloned().unwrap_or_default();
         }

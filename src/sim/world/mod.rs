@@ -102,6 +102,7 @@ impl World {
                 format!("{STEPS_MAX} steps without coming to an end")
             })?;
             self.happen(event)?;
+            self.checker.looks(&self.hosts, &self.net, &self.stage)?;
             if !self.stage.is_rough() && self.is_settled() {
                 return self.check_end();
             }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::choice::{Candidate, Stand, Usual, choose, considered};
-use super::{AttemptEnd, Phase, Requester, RequesterEffect};
+use super::{AttemptEnd, Phase, Requester, RequesterEffect, Task};
 use crate::proto::Step;
 use crate::proto::task::queue::Pass;
-use crate::proto::task::record::{AttemptRecord, Considered};
+use crate::proto::task::record::{AttemptRecord, Considered, TaskRecord};
 use crate::types::limits::{CONSIDERED_MAX, CONSIDERED_WAITING_MAX, LAPSES_MAX};
 use crate::types::{BootId, Capability, EntityId, FencingToken, Mono, TaskId, TaskState};
 use crate::wire::{AcceptAnswer, RefuseReason};
@@ -95,6 +95,12 @@ impl Requester {
     #[cfg(test)]
     pub(crate) fn look_again(&mut self) {
         self.looked = None;
+    }
+
+    /// How many waiting tasks were ever looked at.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.queue.looks.get()
     }
 
     fn is_time_to_look(&mut self, now: Mono) -> bool {
@@ -298,8 +304,24 @@ impl Requester {
     }
 
     pub(super) fn pass_over(&mut self, worker: EntityId, up_to_ms: u64, step: &mut Step<'_>) {
+        let up_to_ms = self.avoid_ms(up_to_ms);
         let wait = up_to_ms / 4 + step.backoff_ms(0, up_to_ms - up_to_ms / 4, up_to_ms);
         self.avoid.insert(worker, step.now.mono + wait);
+    }
+
+    /// The tasks that no worker has, for checkers.
+    pub fn unplaced(&self) -> impl Iterator<Item = &TaskRecord> {
+        let unplaced = |task: &&Task| {
+            let phase = &task.phase;
+            matches!(
+                phase,
+                Phase::Waiting | Phase::Resting { .. } | Phase::Offered { .. }
+            )
+        };
+        self.tasks
+            .values()
+            .filter(unplaced)
+            .map(|task| &task.record)
     }
 
     /// Whether this offer stands: under the task's token, and not answered yet.
@@ -307,5 +329,19 @@ impl Requester {
         self.tasks.get(&id).is_some_and(|task| {
             task.record.token == token && matches!(task.phase, Phase::Offered { .. })
         })
+    }
+
+    #[cfg(test)]
+    fn avoid_ms(&self, up_to_ms: u64) -> u64 {
+        match self.planted {
+            Some(crate::proto::task::Planted::AvoidForGood) => 1 << 40,
+            _ => up_to_ms,
+        }
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a planted defect of the tests")]
+    fn avoid_ms(&self, up_to_ms: u64) -> u64 {
+        up_to_ms
     }
 }

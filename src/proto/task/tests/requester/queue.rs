@@ -1,6 +1,7 @@
 //! The queue: order, bounds, and how a task leaves it.
 
 use super::*;
+use crate::wire::Budget;
 
 #[test]
 fn restart_finds_every_acknowledged_task_with_its_input_and_result() {
@@ -181,12 +182,62 @@ fn thousands_of_tasks_that_nobody_can_take_hold_up_nobody() {
     assert_eq!(ours.assign(&[a]), [(a, free, token(1))]);
 }
 
+fn reward(reward: u64) -> Option<Budget> {
+    Some(Budget { depth: 0, reward })
+}
+
+/// What one look costs: tasks that were looked at, and how often candidates were asked for.
+fn cost(ours: &mut Side<Requester>, candidates: &[Candidate]) -> (usize, usize) {
+    let (before, mut asked) = (ours.core.looks(), 0);
+    ours.core.look_again();
+    ours.kept(|core, step| {
+        core.assign(step, |_| {
+            asked += 1;
+            candidates.into()
+        });
+    });
+    (ours.core.looks() - before, asked)
+}
+
+#[test]
+fn a_look_that_finds_no_room_costs_what_there_are_demands_and_not_tasks() {
+    let (mut ours, full) = (ours(), entity(1));
+    ours.working(new_task(1), full);
+    for n in 2..=2_001 {
+        let mut new = new_task(n);
+        match n % 3 {
+            0 => new.to = Some(entity(9)),
+            1 => new.marks.needs = ["gpu=none".parse().expect("a label")].into(),
+            _ => new.delegation.granted = reward(1),
+        }
+        let _ = ours.step(|core, step| core.submit(new, step));
+    }
+    ours.disk.flush(usize::MAX);
+    let draining = Candidate {
+        bar: Some(Bar::Draining),
+        ..Candidate::new(entity(2), 1_000)
+    };
+    let nobody = [Candidate::new(full, 1), draining];
+    let dear = Candidate {
+        price: 2,
+        ..Candidate::new(entity(3), 1_000)
+    };
+    let none_that_fits = [&nobody[..], &[dear]].concat();
+    for _ in 0..3 {
+        assert_eq!(cost(&mut ours, &nobody), (0, 1), "nobody takes anything");
+        let costs = cost(&mut ours, &none_that_fits);
+        assert_eq!(costs, (4, 1), "the first of each demand, and the end");
+    }
+    let waiting = ours.submit(new_task(9_999));
+    assert_eq!(ours.assign_to(&none_that_fits)[0].1, waiting);
+}
+
 #[test]
 fn tasks_of_thousands_of_demands_are_given_out_in_their_order() {
     let (mut ours, a) = (ours(), entity(1));
     for n in 1..=3_000 {
         let mut new = of(Priority::Normal, n);
-        new.delegation.wish.reward = n;
+        new.delegation.granted = reward(n);
         let _ = ours.step(|core, step| core.submit(new, step));
     }
     ours.disk.flush(usize::MAX);
