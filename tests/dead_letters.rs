@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use support::node::Node;
 use support::{Testnet, eventually};
 
 fn ids(list: &Value) -> Vec<String> {
@@ -84,4 +85,51 @@ fn what_failed_is_kept_with_its_input_and_attempts_and_handed_over_again_or_drop
         (&old["state"], &old["again"]),
         (&"failed".into(), &again[0].as_str().into())
     );
+}
+
+#[test]
+fn what_has_ended_is_kept_as_the_settings_say() {
+    let serves = "[serve.cat]\ncommand = 'cat'\n[serve.fail]\ncommand = 'exit 1'\n";
+    let keeps = "[task]\nfailures_max = 1\nkeep_results = '1MiB'\nkeep_failed_tasks = 1\n";
+    let works = Node::new("works").settings(serves).up();
+    let node = Node::new("thrifty")
+        .knows(Some(&works))
+        .settings(keeps)
+        .up();
+    node.await_peer("works");
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("input");
+    std::fs::write(&input, vec![b'x'; 600 << 10]).unwrap();
+    let submit = |capability: &str| {
+        let input = input.to_str().unwrap();
+        let task = node.json(&["task", "submit", capability, "--input", input]);
+        task["id"].as_str().unwrap().to_owned()
+    };
+    let state = |id: &str| node.try_json(&["task", "show", id]);
+    let ends = |id: &str, as_state: &str| {
+        eventually("it has ended", Duration::from_secs(60), || {
+            state(id).filter(|task| task["state"] == as_state)
+        });
+    };
+    let kept: Vec<String> = { 0..2 }
+        .map(|_| {
+            let id = submit("cat");
+            ends(&id, "completed");
+            id
+        })
+        .collect();
+    eventually("the first is forgotten", Duration::from_secs(30), || {
+        state(&kept[0]).is_none().then_some(())
+    });
+    assert!(state(&kept[1]).is_some(), "the newer one is kept");
+
+    let failed: Vec<String> = { 0..2 }
+        .map(|_| {
+            let id = submit("fail");
+            ends(&id, "failed");
+            id
+        })
+        .collect();
+    let dead = node.json(&["task", "dead"]);
+    assert_eq!(ids(&dead), [failed[1].as_str()]);
 }

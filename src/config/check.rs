@@ -14,8 +14,8 @@ use super::{
 use crate::proto::node::PeerRef;
 use crate::types::Capability;
 use crate::types::limits::{
-    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, LABELS_MAX, PAYLOAD_MAX_BYTES,
-    RESULT_MAX_BYTES, SERVE_QUEUE_MAX,
+    BREAKER_OPEN_MAX_MS, CAPABILITIES_MAX, FILE_MAX_BYTES, KEPT_MAX_BYTES, KEPT_MAX_TASKS,
+    KEPT_MIN_TASKS, LABELS_MAX, PAYLOAD_MAX_BYTES, RESULT_MAX_BYTES, SERVE_QUEUE_MAX,
 };
 
 const SECOND_MS: u64 = 1_000;
@@ -205,12 +205,29 @@ fn check_task(task: &TaskSection) -> Result<(), Fault> {
     check_size("task.max_payload", task.payload_max_bytes, least, most)?;
     let (space, least) = (task.payload_space_bytes, task.payload_max_bytes);
     check_size("task.payload_space", space, least, FILE_MAX_BYTES)?;
+    check_kept(task)?;
     check_time(
         "task.backoff_max",
         task.backoff_max_ms,
         task.backoff_ms,
         DAY_MS,
     )
+}
+
+/// What is kept is in memory, and a result is fetched after the task has ended: room for one that is
+/// no file, and for the tasks of one request.
+fn check_kept(task: &TaskSection) -> Result<(), Fault> {
+    let year_ms = 365 * DAY_MS;
+    check_time("task.keep", task.keep_ms, MINUTE_MS, year_ms)?;
+    let tasks = task.keep_tasks;
+    check_count("task.keep_tasks", tasks, KEPT_MIN_TASKS, KEPT_MAX_TASKS)?;
+    let (bytes, least) = (task.keep_results_bytes, RESULT_MAX_BYTES as u64);
+    check_size("task.keep_results", bytes, least, KEPT_MAX_BYTES)?;
+    check_time("task.keep_failed", task.keep_failed_ms, 0, year_ms)?;
+    let failed = task.keep_failed_tasks;
+    check_count("task.keep_failed_tasks", failed, 0, KEPT_MAX_TASKS)?;
+    let bytes = task.keep_failed_inputs_bytes;
+    check_size("task.keep_failed_inputs", bytes, 0, KEPT_MAX_BYTES)
 }
 
 fn check_health(health: &HealthSection) -> Result<(), Fault> {

@@ -16,6 +16,7 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::SessionConfig;
+use crate::proto::task::Keep;
 use crate::runtime::HookAction;
 use crate::types::{Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::MsgClass;
@@ -195,6 +196,20 @@ pub struct TaskSection {
     /// How long a node that is told to stop lets what runs for others go on; 0: not at all.
     #[serde(rename = "drain", deserialize_with = "value::duration_ms")]
     pub drain_ms: u64,
+    /// How long an ended task is kept with its result, how many are, and what their results take.
+    #[serde(rename = "keep", deserialize_with = "value::duration_ms")]
+    pub keep_ms: u64,
+    #[serde(deserialize_with = "value::count")]
+    pub keep_tasks: u32,
+    #[serde(rename = "keep_results", deserialize_with = "value::size")]
+    pub keep_results_bytes: u64,
+    /// The same of failed ones and their inputs; 0: until somebody decides.
+    #[serde(rename = "keep_failed", deserialize_with = "value::duration_ms")]
+    pub keep_failed_ms: u64,
+    #[serde(deserialize_with = "value::count")]
+    pub keep_failed_tasks: u32,
+    #[serde(rename = "keep_failed_inputs", deserialize_with = "value::size")]
+    pub keep_failed_inputs_bytes: u64,
 }
 
 impl Default for TaskSection {
@@ -212,6 +227,12 @@ impl Default for TaskSection {
             payload_max_bytes: task.payload_max_bytes,
             payload_space_bytes: task.payload_space_bytes,
             drain_ms: 0,
+            keep_ms: task.keep.ended_ms,
+            keep_tasks: task.keep.tasks,
+            keep_results_bytes: task.keep.result_bytes,
+            keep_failed_ms: task.keep.failed_ms,
+            keep_failed_tasks: task.keep.failed_tasks,
+            keep_failed_inputs_bytes: task.keep.failed_bytes,
         }
     }
 }
@@ -431,6 +452,14 @@ impl TaskSection {
             remote_webhooks: self.remote_webhooks,
             payload_max_bytes: self.payload_max_bytes,
             payload_space_bytes: self.payload_space_bytes,
+            keep: Keep {
+                ended_ms: self.keep_ms,
+                tasks: self.keep_tasks,
+                result_bytes: self.keep_results_bytes,
+                failed_ms: self.keep_failed_ms,
+                failed_tasks: self.keep_failed_tasks,
+                failed_bytes: self.keep_failed_inputs_bytes,
+            },
             ..TaskConfig::default()
         }
     }

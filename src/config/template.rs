@@ -113,6 +113,15 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # are over 1 MiB.
 # max_payload = "1GiB"
 # payload_space = "16GiB"
+# How long a task that has ended is kept with its result, how many are (256 or more), and what their
+# results may take in memory (1MiB or more). The oldest goes first.
+# keep = "8d"
+# keep_tasks = 100000
+# keep_results = "256MiB"
+# The same of failed ones and their inputs ("junto task dead"); 0s: until somebody decides.
+# keep_failed = "0s"
+# keep_failed_tasks = 10000
+# keep_failed_inputs = "64MiB"
 
 [health]
 # How often each peer in session is sent a sign of life.

@@ -244,6 +244,32 @@ fn ranges_are_checked_and_blamed_on_who_set_them() {
             "`task.backoff_max`",
             "500ms to 1d",
         ),
+        ("[task]\nkeep = '10s'", "`task.keep`", "use 1m to 365d"),
+        (
+            "[task]\nkeep_tasks = 3",
+            "`task.keep_tasks`",
+            "use 256 to 1000000",
+        ),
+        (
+            "[task]\nkeep_results = '1KiB'",
+            "`task.keep_results`",
+            "use 1MiB to 16GiB",
+        ),
+        (
+            "[task]\nkeep_failed = '400d'",
+            "`task.keep_failed`",
+            "use 0ms to 365d",
+        ),
+        (
+            "[task]\nkeep_failed_tasks = 1000001",
+            "`task.keep_failed_tasks`",
+            "use 0 to 1000000",
+        ),
+        (
+            "[task]\nkeep_failed_inputs = '17GiB'",
+            "`task.keep_failed_inputs`",
+            "use 0 to 16GiB",
+        ),
         (
             "[serve.wc]\ncommand = 'wc'\nunattended_after = '5m'",
             "`serve.wc.unattended_after`",

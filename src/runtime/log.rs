@@ -32,7 +32,7 @@ pub(super) fn note(note: &Note) {
         Note::DiskRoomAgain => info!("the disk has room again"),
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),
         Note::DeadLetterForgotten { task } => {
-            warn!(%task, "too many tasks failed: this one's input was dropped");
+            warn!(%task, "a failed task is kept no longer: its input was dropped");
         }
         Note::TaskEnded { task, state } => info!(%task, state, "task ended"),
         Note::LeaseLost { task, worker, why } => warn!(%task, %worker, why, "worker lost"),

@@ -24,14 +24,19 @@ pub const REASON_MAX_BYTES: usize = 5 * 1024;
 pub const QUEUE_MAX_TASKS: usize = 200_000;
 /// Their inputs together, in memory.
 pub const QUEUE_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// Results a requester keeps, in memory; the oldest tasks go first.
+/// Results a requester keeps, in memory, unless set otherwise; the oldest tasks go first.
 pub const RESULTS_MAX_BYTES: usize = 256 * 1024 * 1024;
-/// Terminal tasks a requester keeps for look-up; the oldest goes first.
-pub const TERMINAL_MAX_TASKS: usize = 100_000;
-/// Failed tasks that keep their input until somebody decides; the oldest goes first.
-pub const DEAD_MAX_TASKS: usize = 10_000;
+/// Terminal tasks a requester keeps for look-up, unless set otherwise; the oldest goes first.
+pub const TERMINAL_MAX_TASKS: u32 = 100_000;
+/// Failed tasks that keep their input until somebody decides, unless set otherwise; the oldest goes
+/// first.
+pub const DEAD_MAX_TASKS: u32 = 10_000;
 /// Their inputs together, in memory.
 pub const DEAD_MAX_BYTES: usize = 64 * 1024 * 1024;
+/// What such a setting may say: as many tasks as one request hands over, and more than that.
+pub const KEPT_MIN_TASKS: u32 = 256;
+pub const KEPT_MAX_TASKS: u32 = 1_000_000;
+pub const KEPT_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Tasks a worker holds for others: running, or done and not yet acknowledged.
 pub const WORKER_MAX_TASKS: usize = 4_096;
 /// Their inputs and outcomes together, in memory.
@@ -82,7 +87,7 @@ pub const PROGRESS_DATA_MAX_BYTES: usize = 32 * 1024;
 /// What of that a requester keeps for who watches: of a task, and of all.
 pub const PROGRESS_TASK_MAX_BYTES: usize = 256 * 1024;
 pub const PROGRESS_KEPT_MAX_BYTES: usize = 32 * 1024 * 1024;
-/// How long a terminal task and a worker's tombstone are kept: 8 days.
+/// How long a terminal task, unless set otherwise, and a worker's tombstone are kept: 8 days.
 pub const TERMINAL_KEEP_MS: u64 = 8 * 24 * 3600 * 1000;
 
 /// One signed registry entry.

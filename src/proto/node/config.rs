@@ -7,7 +7,7 @@ use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
-use crate::proto::task::Serving;
+use crate::proto::task::{Keep, Serving};
 use crate::types::limits::PAYLOAD_MAX_BYTES;
 use crate::types::{Capability, Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
@@ -81,6 +81,8 @@ pub struct TaskConfig {
     pub payload_space_bytes: u64,
     /// Where they are.
     pub payload_folder: PathBuf,
+    /// What is kept of tasks that have ended.
+    pub keep: Keep,
 }
 
 impl Default for TaskConfig {
@@ -97,6 +99,7 @@ impl Default for TaskConfig {
             payload_max_bytes: PAYLOAD_MAX_BYTES,
             payload_space_bytes: 16 * PAYLOAD_MAX_BYTES,
             payload_folder: PathBuf::new(),
+            keep: Keep::default(),
         }
     }
 }

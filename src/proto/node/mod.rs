@@ -198,6 +198,7 @@ impl Node {
             backoff_max_ms: task.backoff_max_ms,
             // The other half is for what is still to be done.
             dead_files_max_bytes: task.payload_space_bytes / 2,
+            keep: task.keep,
         });
         let mut worker = Worker::new(WorkerConfig {
             entity: identity.entity_id,

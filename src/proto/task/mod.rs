@@ -54,20 +54,19 @@ pub use record::{
     TaskRecord, Verdict, VoteRecord, Why, held_key,
 };
 pub use requester::{
-    Apart, AttemptEnd, Bar, Candidate, Full, NewTask, Requester, RequesterConfig, RequesterEffect,
-    ResubmitOutcome, Start, SubmitOutcome, nobody_fits,
+    Apart, AttemptEnd, Bar, Candidate, Full, Keep, NewTask, Requester, RequesterConfig,
+    RequesterEffect, ResubmitOutcome, Start, SubmitOutcome, nobody_fits,
 };
 pub use worker::{Idle, Serving, Worker, WorkerConfig, WorkerEffect};
 
 use crate::proto::RowError;
-use crate::types::limits::TERMINAL_KEEP_MS;
 use crate::types::{Mono, Now, Wall};
 
-/// When a row that ended at `ended` by the wall clock is forgotten. Only a start reads the wall
+/// When a row that ended at `ended` by the wall clock has been kept for so long. Only a start reads the wall
 /// clock for this, and a clock that is ahead makes nothing younger than the full time.
-fn forget_at(ended: Wall, now: Now) -> Mono {
-    let age_ms = now.wall.0.saturating_sub(ended.0).min(TERMINAL_KEEP_MS);
-    now.mono + (TERMINAL_KEEP_MS - age_ms)
+fn forget_at(ended: Wall, keep_ms: u64, now: Now) -> Mono {
+    let age_ms = now.wall.0.saturating_sub(ended.0).min(keep_ms);
+    now.mono + (keep_ms - age_ms)
 }
 
 /// A defect that a test plants to see the checkers catch it.

@@ -2,7 +2,7 @@
 //!
 //! # Invariant
 //! - **T9** A dead letter failed and has its input. It leaves by being handed over again, by being
-//!   dropped, or as the oldest of more than there is room for.
+//!   dropped, as the oldest of more than there is room for, or when it is as old as it may be.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +10,7 @@ use super::{Full, NewTask, Requester, RequesterEffect, Start};
 use crate::proto::task::budget::{Delegation, Wish};
 use crate::proto::task::record::AttemptRecord;
 use crate::proto::{Step, Violation};
-use crate::types::limits::{DEAD_MAX_BYTES, DEAD_MAX_TASKS};
-use crate::types::{BatchId, FileRef, TaskId, TaskState};
+use crate::types::{BatchId, FileRef, Mono, Now, TaskId, TaskState};
 
 /// What became of handing over a failed task again.
 #[must_use]
@@ -132,10 +131,25 @@ impl Requester {
     pub(super) fn keep_dead(&mut self, id: TaskId, step: &mut Step<'_>) {
         let task = &self.tasks[&id];
         self.input_bytes -= task.input.len();
-        self.note_dead(id);
+        self.note_dead(id, step.now);
         self.forget_input_if_planted(id, step);
         while self.has_too_many_dead() {
-            let (_, oldest) = *self.dead.first().expect("there is one too many");
+            let (_, oldest) = self.oldest_dead().expect("there is one too many");
+            self.let_go(oldest, step);
+            self.effects.push(RequesterEffect::Forgot { task: oldest });
+        }
+    }
+
+    fn oldest_dead(&self) -> Option<(Option<Mono>, TaskId)> {
+        let ((_, id), until) = self.dead.first_key_value()?;
+        Some((*until, *id))
+    }
+
+    /// Those go whose time has come.
+    pub(super) fn let_outdated_go(&mut self, step: &mut Step<'_>) {
+        while let Some((Some(until), oldest)) = self.oldest_dead()
+            && until <= step.now.mono
+        {
             self.let_go(oldest, step);
             self.effects.push(RequesterEffect::Forgot { task: oldest });
         }
@@ -149,7 +163,7 @@ impl Requester {
     /// Returns whether there was one.
     pub(super) fn let_oldest_dead_file_go(&mut self, step: &mut Step<'_>) -> bool {
         let large = |id: &TaskId| self.tasks[id].record.input_file.is_some();
-        let Some(oldest) = self.dead.iter().map(|(_, id)| *id).find(large) else {
+        let Some(oldest) = self.dead.keys().map(|(_, id)| *id).find(large) else {
             return false;
         };
         self.let_go(oldest, step);
@@ -158,20 +172,22 @@ impl Requester {
     }
 
     fn has_too_many_dead(&self) -> bool {
-        self.dead.len() > DEAD_MAX_TASKS
-            || self.dead_bytes > DEAD_MAX_BYTES
+        let keep = &self.config.keep;
+        self.dead.len() > keep.failed_tasks as usize
+            || self.dead_bytes as u64 > keep.failed_bytes
             || self.dead_files.bytes > self.config.dead_files_max_bytes
     }
 
     /// Puts a dead letter where it is counted.
-    pub(super) fn note_dead(&mut self, id: TaskId) {
+    pub(super) fn note_dead(&mut self, id: TaskId, now: Now) {
         let task = &self.tasks[&id];
         self.dead_bytes += task.input.len();
         if let Some(file) = task.record.input_file {
             self.dead_files.add(file);
         }
         let ended = task.record.ended.unwrap_or(task.record.submitted);
-        self.dead.insert((ended, id));
+        let until = self.decided_at(ended, now);
+        self.dead.insert((ended, id), until);
     }
 
     /// It is a task that has ended like any other from now on.
@@ -188,7 +204,7 @@ impl Requester {
         self.input_bytes += task.input.len();
         self.drop_input(id, step);
         self.store(id, step);
-        let forget_at = super::super::forget_at(ended, step.now);
+        let forget_at = self.forgotten_at(ended, step.now);
         self.over.insert((forget_at, id));
     }
 
@@ -225,7 +241,7 @@ impl Requester {
                 && (record.input_file.is_some() || task.input.len() as u64 == record.input_bytes)
                 && self
                     .dead
-                    .contains(&(record.ended.unwrap_or(record.submitted), *id));
+                    .contains_key(&(record.ended.unwrap_or(record.submitted), *id));
             Violation::unless(whole, "T9", || format!("task {id} is no whole dead letter"))?;
         }
         let counted = (dead, bytes, &files) == (self.dead.len(), self.dead_bytes, &self.dead_files);

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::super::RowError;
 use super::super::record::TaskRecord;
-use super::super::{RowError, forget_at};
 use super::witness::witness_of;
 use super::{Handed, Log, Phase, Requester, Task};
 use crate::proto::{Step, Violation};
@@ -104,13 +104,13 @@ impl Requester {
                 .map_or(0, |at| at.0.saturating_sub(now.wall.0));
             let phase = match (record.state, record.worker) {
                 (TaskState::Failed, _) if record.dead => {
-                    self.note_dead(id);
+                    self.note_dead(id, now);
                     Phase::Over
                 }
                 (state, _) if state.is_terminal() => {
                     let ended = record.ended.unwrap_or(record.submitted);
                     if !part {
-                        self.over.insert((forget_at(ended, now), id));
+                        self.over.insert((self.forgotten_at(ended, now), id));
                     }
                     Phase::Over
                 }

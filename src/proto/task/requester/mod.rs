@@ -14,6 +14,7 @@ mod events;
 mod files;
 mod handed;
 mod indices;
+mod keep;
 mod last;
 mod pace;
 mod reports;
@@ -27,6 +28,7 @@ use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
 pub use counts::Counts;
 pub use dead::ResubmitOutcome;
+pub use keep::Keep;
 pub use last::nobody_fits;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
@@ -34,7 +36,6 @@ use super::events::Log;
 use super::queue::{Class, Queue, Ready};
 use super::record::{HeldKey, TaskRecord};
 use crate::proto::Step;
-use crate::types::limits::{RESULTS_MAX_BYTES, TERMINAL_KEEP_MS, TERMINAL_MAX_TASKS};
 use crate::types::{
     BatchId, BootId, Capability, EntityId, FencingToken, Keyspace, Mono, TaskId, TaskKey,
     TaskState, Wall,
@@ -54,6 +55,7 @@ pub struct RequesterConfig {
     pub backoff_max_ms: u64,
     /// Of the files that are inputs of dead letters.
     pub dead_files_max_bytes: u64,
+    pub keep: Keep,
 }
 
 /// What the requester asks for.
@@ -254,7 +256,7 @@ pub struct Requester {
     /// Terminal tasks by when they are forgotten: the first to end is the first to go.
     over: BTreeSet<(Mono, TaskId)>,
     /// Failed tasks that kept their input, by when they ended.
-    dead: BTreeSet<(Wall, TaskId)>,
+    dead: BTreeMap<(Wall, TaskId), Option<Mono>>,
     /// The open parts of each held task.
     children: BTreeMap<HeldKey, BTreeSet<TaskId>>,
     /// The boot ids each worker told, the newest last: a late word of an older life is known.
@@ -305,7 +307,7 @@ impl Requester {
             look_at: None,
             due: BTreeSet::new(),
             over: BTreeSet::new(),
-            dead: BTreeSet::new(),
+            dead: BTreeMap::new(),
             dead_bytes: 0,
             dead_files: dead::DeadFiles::default(),
             children: BTreeMap::new(),
@@ -407,7 +409,8 @@ impl Requester {
             true => self.keep_dead(id, step),
             false => {
                 if self.open_whole(id).is_none() {
-                    self.over.insert((step.now.mono + TERMINAL_KEEP_MS, id));
+                    let forget_at = step.now.mono + self.config.keep.ended_ms;
+                    self.over.insert((forget_at, id));
                 }
                 self.drop_input(id, step);
             }
@@ -438,34 +441,6 @@ impl Requester {
             },
         };
         self.enter(id, phase);
-    }
-
-    fn prune(&mut self, step: &mut Step<'_>) {
-        while let Some((forget_at, id)) = self.over.first().copied() {
-            let room =
-                self.over.len() <= TERMINAL_MAX_TASKS && self.result_bytes <= RESULTS_MAX_BYTES;
-            if forget_at > step.now.mono && room {
-                break;
-            }
-            self.over.pop_first();
-            self.forget(id, step);
-        }
-    }
-
-    /// Nothing stays of a task that has ended. The caller took it from `over`.
-    fn forget(&mut self, id: TaskId, step: &mut Step<'_>) {
-        if let Some(task) = self.tasks.remove(&id) {
-            self.result_bytes -= task.result.as_ref().map_or(0, Vec::len);
-            self.uncount(task.counted);
-            self.files.results.remove(&id);
-            self.drop_proof(&task.record, step);
-            if let Some(key) = &task.record.key {
-                self.by_key.remove(key);
-            }
-            for space in [Keyspace::Task, Keyspace::TaskInput, Keyspace::TaskResult] {
-                step.delete(space, id.0.as_bytes().to_vec());
-            }
-        }
     }
 
     /// A task that was completed or canceled runs no more: its input is of no use.

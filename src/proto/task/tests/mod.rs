@@ -72,6 +72,7 @@ fn requester_config() -> RequesterConfig {
         backoff_ms: 500,
         backoff_max_ms: 30_000,
         dead_files_max_bytes: 10_000_000,
+        keep: Keep::default(),
     }
 }
 

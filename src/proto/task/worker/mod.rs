@@ -228,7 +228,7 @@ impl Worker {
             let held = &self.held[&key];
             match (held.record.state, held.outcome.is_some()) {
                 (HeldState::Tombstone, _) => {
-                    let forget_at = forget_at(held.record.since, step.now);
+                    let forget_at = forget_at(held.record.since, TERMINAL_KEEP_MS, step.now);
                     self.entomb(key, forget_at);
                 }
                 (_, true) => self.await_ack(key, step.now.mono, 0),

@@ -30,7 +30,7 @@ use crate::proto::task::record::{
     AgreementRecord, Fresh, PartRecord, TaskRecord, Verdict, VoteRecord,
 };
 use crate::proto::{Step, Violation};
-use crate::types::limits::{ADDRESSES_MAX, AGREE_ROUNDS_MAX, TERMINAL_KEEP_MS};
+use crate::types::limits::{ADDRESSES_MAX, AGREE_ROUNDS_MAX};
 use crate::types::{BatchId, EntityId, Keyspace, Marks, Mono, Now, Prefix, TaskId, TaskState};
 use crate::wire::{AgreePart, Budget, RevealItem};
 
@@ -557,7 +557,7 @@ impl Requester {
             self.result_bytes -= result.len();
             step.delete(Keyspace::TaskResult, part.0.as_bytes().to_vec());
         }
-        let forget_at = step.now.mono + TERMINAL_KEEP_MS;
+        let forget_at = step.now.mono + self.config.keep.ended_ms;
         self.over.insert((forget_at, part));
     }
 

@@ -8,6 +8,7 @@ mod dead;
 mod events;
 mod files;
 mod handed;
+mod keep;
 mod last;
 mod leases;
 mod proofs;
