@@ -917,6 +917,17 @@ def commitments(check):
         check.same("commitment.json", vector, "commitment", computed)
 
 
+def parts(check):
+    """Under which ids inputs and results travel as files."""
+    for vector in check.file("part.json")["parts"]:
+        sender, receiver = (bytes.fromhex(vector[name]) for name in ("sender", "receiver"))
+        digest = bytearray(H("part of a task", sender, receiver, encode(plain(vector["purpose"])))[:16])
+        # Version 8, variant 1 (RFC 9562).
+        digest[6] = 0x80 | digest[6] & 0x0F
+        digest[8] = 0x80 | digest[8] & 0x3F
+        check.same("part.json", vector, "transfer_id", bytes(digest))
+
+
 def stated(outcome):
     """What of an outcome is signed, as a proof has it, and its hash."""
     if outcome == "released":
@@ -1026,6 +1037,7 @@ def main():
     json_forms(check)
     transfers(check)
     commitments(check)
+    parts(check)
     results(check)
     bodies(check)
     if check.fill:

@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{FencingToken, TaskId, TransferId};
+use super::cbor;
+use crate::crypto::hash;
+use crate::types::{EntityId, FencingToken, TaskId, TransferId};
 
 /// Sender to receiver: take this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +55,15 @@ impl Purpose {
         match self {
             Purpose::TaskInput { task_id, .. } | Purpose::TaskResult { task_id, .. } => task_id,
         }
+    }
+
+    /// The id of the transfer that brings it: the same each time, so that nothing is sent twice at
+    /// once. No other transfer has an id of this version, 8.
+    pub fn transfer_id(self, from: &EntityId, to: &EntityId) -> TransferId {
+        let parts: [&[u8]; 3] = [&from.0, &to.0, &cbor::encode(&self)];
+        let digest = hash("part of a task", &parts);
+        let bytes = digest.first_chunk().expect("a digest is longer");
+        TransferId(uuid::Builder::from_custom_bytes(*bytes).into_uuid())
     }
 }
 

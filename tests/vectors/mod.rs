@@ -5,6 +5,7 @@ mod bodies;
 pub mod files;
 mod identities;
 mod judged;
+mod parts;
 mod results;
 mod sessions;
 mod sides;

@@ -12,7 +12,6 @@ use super::io::Output;
 use super::parked::Parked;
 use super::transfers::FileJob;
 use super::views::{MovingView, PayloadView};
-use crate::crypto::hash;
 use crate::proto::Step;
 use crate::proto::payload::{Kept, Payloads};
 use crate::proto::transfer::{NewFile, Submitted};
@@ -21,7 +20,7 @@ use crate::types::{
     BatchId, EntityId, FencingToken, FileRef, Mono, PayloadFile, RunId, TaskId, TransferId,
 };
 use crate::wire::{
-    AckAnswer, ChunkOffer, Purpose, RefusedFile, TaskOutcome, TaskResult, WireError, cbor,
+    AckAnswer, ChunkOffer, Purpose, RefusedFile, TaskOutcome, TaskResult, WireError,
 };
 
 /// How often is looked at what is to be brought, and what nobody names any more.
@@ -240,7 +239,7 @@ impl Node {
     /// Whether an offer's id is the one that belongs to it, so that nobody takes another's.
     pub(super) fn is_rightly_named(&self, from: EntityId, offer: &ChunkOffer) -> bool {
         let id = offer.transfer_id;
-        let due = |purpose| part_id(from, self.identity.entity_id, purpose);
+        let due = |purpose: Purpose| purpose.transfer_id(&from, &self.identity.entity_id);
         offer
             .purpose
             .map_or(!is_of_part(id), |purpose| id == due(purpose))
@@ -435,7 +434,7 @@ impl Node {
     }
 
     fn bring(&mut self, to: EntityId, purpose: Purpose, content: FileRef, step: &mut Step<'_>) {
-        let id = part_id(self.identity.entity_id, to, purpose);
+        let id = purpose.transfer_id(&self.identity.entity_id, &to);
         if self.sends.file(id).is_some() {
             return;
         }
@@ -511,14 +510,6 @@ impl Node {
             self.drop_payload(file, step);
         }
     }
-}
-
-/// The same each time, so that nothing is sent twice at once.
-pub(super) fn part_id(from: EntityId, to: EntityId, purpose: Purpose) -> TransferId {
-    let parts: [&[u8]; 3] = [&from.0, &to.0, &cbor::encode(&purpose)];
-    let digest = hash("part of a task", &parts);
-    let bytes = digest.first_chunk().expect("a digest is longer");
-    TransferId(uuid::Builder::from_custom_bytes(*bytes).into_uuid())
 }
 
 /// Whether it is the id of some part of a task: no other transfer has one of this version.

@@ -4,7 +4,7 @@ use rand::SeedableRng as _;
 
 use super::*;
 use crate::proto::node::parked::STALLED_MS;
-use crate::proto::node::payloads::{Part, part_id};
+use crate::proto::node::payloads::Part;
 use crate::proto::transfer::{Manifest, NewFile, Submitted};
 use crate::types::{FencingToken, FileRef, Keyspace, PayloadFile};
 use crate::wire::{Purpose, RefusedFile};
@@ -276,12 +276,18 @@ fn rooms(wires: &Wires) -> usize {
 fn a_part_comes_under_the_id_that_is_its_own_and_nothing_else_does() {
     let mut wires = asked_for();
     let (us, them) = entities(&wires);
-    let own = part_id(them, us, result_of(1, 1));
+    let own = result_of(1, 1).transfer_id(&them, &us);
     for (id, purpose) in [
         (TransferId(file(20)), Some(result_of(1, 1))),
-        (part_id(us, them, result_of(1, 1)), Some(result_of(1, 1))),
-        (part_id(them, us, result_of(2, 1)), Some(result_of(1, 1))),
-        (part_id(them, us, result_of(2, 1)), None),
+        (
+            result_of(1, 1).transfer_id(&us, &them),
+            Some(result_of(1, 1)),
+        ),
+        (
+            result_of(2, 1).transfer_id(&them, &us),
+            Some(result_of(1, 1)),
+        ),
+        (result_of(2, 1).transfer_id(&them, &us), None),
     ] {
         offer_as(&mut wires, id, purpose);
         assert_eq!(rooms(&wires), 0, "{id} {purpose:?}");
@@ -343,7 +349,7 @@ fn a_result_without_room_takes_that_of_the_first_to_end() {
         end_large(&mut wires, n);
         // The worker looks for what it is to bring now and then.
         wires.run(10 * SECOND_MS);
-        hashed(&mut wires, part_id(them, us, result_of(n, 1)), n);
+        hashed(&mut wires, result_of(n, 1).transfer_id(&them, &us), n);
         assert_eq!(rooms(&wires), n as usize, "of result {n}");
         let content = content_of(&manifest(n));
         arrive(&mut wires, 0, result_of(n, 1), content, n.into());
