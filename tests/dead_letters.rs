@@ -132,4 +132,15 @@ fn what_has_ended_is_kept_as_the_settings_say() {
         .collect();
     let dead = node.json(&["task", "dead"]);
     assert_eq!(ids(&dead), [failed[1].as_str()]);
+    // Who failed at it has signed that.
+    let proof = dir.path().join("proof");
+    let text = node.text(&["task", "result", &failed[1], "--proof"]);
+    std::fs::write(&proof, text).unwrap();
+    let shown = node.json(&["inbox", "verify", proof.to_str().unwrap()]);
+    let of = &shown["outcomes"][0];
+    assert_eq!(
+        (&of["outcome"], &of["task"]),
+        (&"failed".into(), &failed[1].as_str().into())
+    );
+    assert_eq!(of["from"], works.entity());
 }

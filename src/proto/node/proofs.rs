@@ -47,8 +47,8 @@ impl Node {
             true => Err(CommandError::new(
                 CommandErrorCode::Conflict,
                 format!(
-                    "nothing shows task {id} to others: it is {}, and only what a worker completed \
-                     is signed for good",
+                    "nothing shows task {id} to others: it is {}, and what is kept is what a worker \
+                     signed of a result, or of the failure that was the last",
                     record.state.as_str()
                 ),
             )),

@@ -1,4 +1,4 @@
-//! **T11** on the disks: what completed can be shown to somebody else.
+//! **T11** on the disks: what completed, or failed for good, can be shown to somebody else.
 
 use super::durable::unreadable;
 use super::{Checked, Checker};
@@ -31,6 +31,10 @@ impl Checker {
         let Some(record) = durable.tasks.get(&id) else {
             return Ok(());
         };
+        let at_last = record.reason.as_deref().unwrap_or_default();
+        if record.dead && at_last.contains("times, at last:") {
+            return self.check_failure(host, record);
+        }
         let before = was.is_some_and(|was| was.state == TaskState::Completed);
         // What several agreed on is shown by its parts.
         if record.state != TaskState::Completed || record.agreement.is_some() || before {
@@ -39,6 +43,25 @@ impl Checker {
         let shown = self.shown(host, record);
         Violation::unless(shown.is_some(), "T11", || {
             format!("nothing on the disk of node {host} shows what {id} came to")
+        })
+    }
+
+    fn check_failure(&self, host: usize, record: &TaskRecord) -> Checked {
+        let shown = || {
+            let proof = ResultProof::from_bytes(record.proof.as_ref()?).ok()?;
+            let entry = self.durable[host].workers.get(&proof.worker)?;
+            let failed = matches!(proof.outcome, Stated::Failed { .. });
+            let last = record.attempts.last()?;
+            let fits = (proof.task, proof.token, proof.worker)
+                == (record.id, record.token, last.worker)
+                && proof.requester == self.entities[host];
+            let evidence = TaskEvidence::new([(proof, &entry[..])]);
+            evidence.verify().ok()?;
+            (fits && failed).then_some(())
+        };
+        Violation::unless(shown().is_some(), "T11", || {
+            let id = record.id;
+            format!("nothing on the disk of node {host} shows how {id} failed at last")
         })
     }
 

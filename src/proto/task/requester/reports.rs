@@ -223,7 +223,10 @@ impl Requester {
             TaskOutcome::Completed { .. } | TaskOutcome::CompletedFile { .. } => {
                 self.fail(id, "the result is too large", step);
             }
-            TaskOutcome::Failed { reason, .. } => self.fail(id, &reason, step),
+            TaskOutcome::Failed { reason, .. } => {
+                self.keep_last_failure(id, signed, step);
+                self.fail(id, &reason, step);
+            }
             TaskOutcome::Released => {
                 self.set_outcome(id, "released", true, step);
                 self.given_back(id, step);

@@ -83,9 +83,13 @@ impl Witnesses {
 pub(super) fn witness_of(record: &TaskRecord) -> Option<EntityId> {
     let part = record.part.as_deref();
     let committed = part.is_some_and(|part| part.commitment.is_some());
-    record
-        .worker
-        .filter(|_| record.proof.is_some() || committed)
+    // What failed is nobody's any more, and was its last worker's.
+    let last = || record.attempts.last().map(|attempt| attempt.worker);
+    let worker = match record.proof {
+        Some(_) => record.worker.or_else(last),
+        None => record.worker,
+    };
+    worker.filter(|_| record.proof.is_some() || committed)
 }
 
 impl Requester {
@@ -111,6 +115,21 @@ impl Requester {
         }
         let key = signed.proof.key;
         self.witnesses.keep(worker, key, signed.entry, step);
+    }
+
+    /// The same of a failure that is the last one: it shows what the task has failed of. That of a
+    /// part is its whole's matter.
+    pub(super) fn keep_last_failure(
+        &mut self,
+        id: TaskId,
+        signed: Signed<'_>,
+        step: &mut Step<'_>,
+    ) {
+        let record = &self.tasks[&id].record;
+        let last = record.failures + 1 >= self.config.failures_max;
+        if last && record.part.is_none() {
+            self.keep_proof(id, signed, step);
+        }
     }
 
     #[cfg(test)]

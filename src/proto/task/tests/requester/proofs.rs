@@ -192,3 +192,34 @@ fn a_commitment_to_a_part_of_something_else_is_a_failed_attempt() {
     }
     assert_eq!(ours.shown(whole), []);
 }
+
+#[test]
+fn a_task_that_failed_for_good_keeps_what_shows_its_last_failure() {
+    let (mut ours, a, b) = (ours(), entity(1), entity(2));
+    let id = ours.submit(new_task(1));
+    let mut last = None;
+    for n in 0..5 {
+        assert_eq!(ours.shown(id), [], "it may yet complete");
+        ours.wait(30_000);
+        let offer = ours.assign(&[if n == 4 { b } else { a }])[0];
+        ours.answer(offer, boot(1), AcceptAnswer::Accepted);
+        ours.result(offer, failed());
+        last = Some(offer.2);
+    }
+    for _ in 0..2 {
+        let shown = ours.shown(id);
+        let [proof] = &shown[..] else {
+            panic!("{shown:?}")
+        };
+        assert_eq!((proof.worker, proof.task), (b, id));
+        assert_eq!(Some(proof.token), last);
+        assert_eq!(proof.outcome, Stated::of(&failed()));
+        assert_eq!(ours.disk.count(Keyspace::TaskWorker), 1);
+        ours.restart();
+    }
+    ours.kept(|core, step| core.drop_dead(id, step));
+    assert_eq!(ours.shown(id).len(), 1, "also without its input");
+    ours.wait(TERMINAL_KEEP_MS + 1);
+    assert_eq!(ours.shown(id), []);
+    assert_eq!(ours.disk.count(Keyspace::TaskWorker), 0);
+}
