@@ -32,7 +32,7 @@ impl Checker {
             return Ok(());
         };
         let at_last = record.reason.as_deref().unwrap_or_default();
-        if record.dead && at_last.contains("times, at last:") {
+        if record.dead && at_last.starts_with("failed ") {
             return self.check_failure(host, record);
         }
         let before = was.is_some_and(|was| was.state == TaskState::Completed);

@@ -38,6 +38,12 @@ const HELD_ROW: &str = "\
     a66176016573696e63651b0000018bcfe5680065737461746568616363657074656465746f6b656e076864656164\
     6c696e651b0000018bd01c56806a6361706162696c697479627763";
 
+/// One that waits there for a slot, and since a minute and a half.
+const WAITING_HELD_ROW: &str = "\
+    a961760265706c616365036573696e63651b0000018bcfe5680065737461746568616363657074656465746f6b65\
+    6e07667175657565641b0000018bcfe4087068646561646c696e651b0000018bd01c5680687072696f7269747964\
+    686967686a6361706162696c697479627763";
+
 /// An outcome that waits for its acknowledgement.
 const OUTCOME_ROW: &str = "\
     a169636f6d706c65746564a166726573756c744132";
@@ -139,6 +145,15 @@ fn a_held_row_of_version_1_keeps_reading() {
     );
     assert_eq!(record.since, NOW.wall);
     assert_eq!(record.to_row(), raised(HELD_ROW));
+}
+
+#[test]
+fn a_held_row_that_waits_keeps_reading() {
+    let row = bytes(WAITING_HELD_ROW);
+    let record = HeldRecord::from_row(&row).expect("version 2");
+    assert_eq!((record.place, record.priority), (Some(3), Priority::High));
+    assert_eq!(record.queued, Some(Wall(NOW.wall.0 - 90_000)));
+    assert_eq!(record.to_row(), row);
 }
 
 #[test]
