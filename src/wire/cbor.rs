@@ -142,20 +142,24 @@ fn drop_hints(tree: &mut Value, kept: &[&str]) -> bool {
         let text = key.as_text().filter(|text| text.starts_with('_'));
         text.is_some_and(|text| !kept.contains(&text))
     };
+    let mut any = false;
     match tree {
-        Value::Array(items) => items
-            .iter_mut()
-            .fold(false, |any, item| drop_hints(item, kept) || any),
+        Value::Array(items) => {
+            for item in items {
+                any |= drop_hints(item, kept);
+            }
+        }
         Value::Map(pairs) => {
             let all = pairs.len();
             pairs.retain(|(key, _)| !is_dropped(key));
-            let here = pairs.len() < all;
-            pairs
-                .iter_mut()
-                .fold(here, |any, (_, value)| drop_hints(value, kept) || any)
+            any = pairs.len() < all;
+            for (_, value) in pairs {
+                any |= drop_hints(value, kept);
+            }
         }
-        _ => false,
+        _ => {}
     }
+    any
 }
 
 #[cfg(test)]
