@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::channel::{BulkStream, ChannelEvent, Channels};
+use super::claims::Claims;
 use super::compute::{Answer, ComputePool, Computed};
 use super::executor::{ExecDone, Executor};
 use super::handle::Call;
@@ -47,6 +48,7 @@ pub(super) struct Streams {
     pub(super) events: mpsc::Receiver<ChannelEvent>,
     /// Those that bring files.
     pub(super) bulk: mpsc::Receiver<BulkStream>,
+    pub(super) claims: Claims,
 }
 
 /// See the module's header.
@@ -100,11 +102,13 @@ impl Driver {
             channels,
             events: channel_events,
             bulk,
+            claims,
         } = streams;
-        let (files, files_news) = Files::new(&config.files, Arc::clone(&channels), true);
+        let room = room::watch(&config, claims.clone()).await;
+        let (files, files_news) = Files::new(&config.files, Arc::clone(&channels), true, claims);
         let mut driver = Driver {
             executor,
-            room: room::watch(&config).await,
+            room,
             compute: ComputePool::start(config.jitter, compute_done).map_err(StartError::Thread)?,
             config,
             open,
@@ -460,7 +464,8 @@ impl Driver {
         self.executor.kill_all();
         // What was done for files ends with the core that asked for it.
         let channels = Arc::clone(&self.channels);
-        (self.files, self.files_news) = Files::new(&self.config.files, channels, false);
+        let claims = self.files.claims();
+        (self.files, self.files_news) = Files::new(&self.config.files, channels, false, claims);
         let mut retry =
             tokio::time::interval_at(tokio::time::Instant::now() + RELOAD_AFTER, RELOAD_AFTER);
         loop {

@@ -28,6 +28,9 @@ pub(super) fn note(note: &Note) {
         } => {
             info!(%task, %worker, token, "task assigned");
         }
+        Note::ResultLetGo { task, requester } => {
+            warn!(%task, %requester, "a result that nobody acknowledged for long made room for others");
+        }
         Note::DiskShort { why } => warn!("{why}: no new task is taken"),
         Note::DiskRoomAgain => info!("the disk has room again"),
         Note::TaskTaken { task, requester } => info!(%task, %requester, "task taken"),

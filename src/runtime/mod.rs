@@ -3,6 +3,7 @@
 
 pub mod bench;
 pub mod channel;
+mod claims;
 mod clock;
 mod compute;
 mod driver;
@@ -202,6 +203,7 @@ pub async fn start(mut config: RuntimeConfig, open: StoreOpener) -> Result<Runni
         channels: Arc::clone(&channels),
         events: channel_events,
         bulk,
+        claims: payloads.claims(),
     };
     let (driver, calls) =
         Driver::start(config, open, net, executor, metrics.clone(), streams).await?;

@@ -15,20 +15,20 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures::{Stream as _, ready};
 use http_body::{Body, Frame, SizeHint};
-use nix::sys::statvfs::statvfs;
 use tokio::fs::{File, OpenOptions};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 use uuid::Uuid;
 
 use super::FilesConfig;
+use super::claims::{Claim, Claims};
 use crate::crypto::ContentHasher;
 use crate::types::{FileRef, PayloadFile};
 
 /// What is read and written at a time.
 const PIECE_BYTES: usize = 256 * 1024;
 /// How often is looked at how much room there is.
-const ROOM_EVERY_BYTES: u64 = 64 << 20;
+const ROOM_EVERY_BYTES: u64 = 4 << 20;
 
 /// Why a payload was not written.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,7 @@ pub struct PayloadFolder {
     dir: PathBuf,
     max_bytes: u64,
     keep_free_bytes: u64,
+    claims: Claims,
 }
 
 impl PayloadFolder {
@@ -59,7 +60,13 @@ impl PayloadFolder {
             dir: files.payloads.clone(),
             max_bytes,
             keep_free_bytes: files.keep_free_bytes,
+            claims: Claims::default(),
         }
+    }
+
+    /// What of the disk is spoken for.
+    pub(super) fn claims(&self) -> Claims {
+        self.claims.clone()
     }
 
     /// Where a payload lies.
@@ -84,7 +91,7 @@ impl PayloadFolder {
         if bytes > self.max_bytes {
             return Err(PayloadError::TooLarge(self.max_bytes));
         }
-        self.has_room(bytes)?;
+        let claim = self.claim(bytes)?;
         let id = Uuid::new_v4();
         let path = self.path(id);
         let file = OpenOptions::new()
@@ -95,6 +102,7 @@ impl PayloadFolder {
             .await?;
         Ok(NewPayload {
             folder: self.clone(),
+            claim,
             id,
             path,
             file,
@@ -104,21 +112,15 @@ impl PayloadFolder {
         })
     }
 
-    /// Whether so much more leaves what is to be kept free.
-    fn has_room(&self, bytes: u64) -> Result<(), PayloadError> {
+    /// Room for so much more, if it leaves what is to be kept free.
+    fn claim(&self, bytes: u64) -> Result<Claim, PayloadError> {
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&self.dir)?;
-        let disk = statvfs(&self.dir).map_err(io::Error::from)?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        if free < self.keep_free_bytes.saturating_add(bytes) {
-            return Err(PayloadError::NoRoom {
-                free,
-                keep: self.keep_free_bytes,
-            });
-        }
-        Ok(())
+        let keep = self.keep_free_bytes;
+        let claimed = self.claims.claim(&self.dir, bytes, keep)?;
+        claimed.map_err(|free| PayloadError::NoRoom { free, keep })
     }
 }
 
@@ -126,6 +128,7 @@ impl PayloadFolder {
 #[derive(Debug)]
 pub struct NewPayload {
     folder: PayloadFolder,
+    claim: Claim,
     id: Uuid,
     path: PathBuf,
     file: File,
@@ -145,10 +148,12 @@ impl NewPayload {
             return Err(PayloadError::TooLarge(self.folder.max_bytes));
         }
         if size / ROOM_EVERY_BYTES > self.size / ROOM_EVERY_BYTES {
-            self.folder.has_room(0)?;
+            // Of how much comes not all may have been said.
+            drop(self.folder.claim(0)?);
         }
         self.hasher.update(bytes);
         self.file.write_all(bytes).await?;
+        self.claim.wrote(bytes.len() as u64);
         self.size = size;
         Ok(())
     }
@@ -273,6 +278,7 @@ mod tests {
             dir: dir.path().join("payloads"),
             max_bytes,
             keep_free_bytes: 0,
+            claims: Claims::default(),
         };
         (dir, folder)
     }
@@ -325,5 +331,17 @@ mod tests {
         folder.keep_free_bytes = 1 << 60;
         let refused = folder.create(None).await.expect_err("no room");
         assert!(matches!(refused, PayloadError::NoRoom { .. }));
+    }
+
+    #[tokio::test]
+    async fn two_payloads_that_fit_alone_and_not_together_are_not_both_begun() {
+        let (dir, folder) = folder(u64::MAX);
+        let free = folder.claims().free(dir.path()).expect("it is there");
+        let most = free / 10 * 6;
+        let first = folder.create(Some(most)).await.expect("there is room");
+        let refused = folder.create(Some(most)).await.expect_err("no more");
+        assert!(matches!(refused, PayloadError::NoRoom { .. }));
+        drop(first);
+        assert!(folder.create(Some(most)).await.is_ok());
     }
 }

@@ -228,6 +228,10 @@ impl Node {
                         self.gate.pass(after, taken, &mut self.out);
                     }
                 }
+                for key in self.worker.let_go() {
+                    let (task, requester) = (key.task, key.requester);
+                    self.note(Note::ResultLetGo { task, requester });
+                }
                 let body = cbor::encode(&TaskAccept {
                     boot: self.boot,
                     answers,

@@ -315,6 +315,11 @@ pub enum Note {
     DeadLetterForgotten {
         task: TaskId,
     },
+    /// Nobody acknowledged what it came to, and its place was needed.
+    ResultLetGo {
+        task: TaskId,
+        requester: EntityId,
+    },
     /// The disk has too little room for new tasks, or has enough again.
     DiskShort {
         why: String,

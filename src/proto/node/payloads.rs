@@ -95,6 +95,7 @@ impl Node {
             let text = format!("it has {} bytes, a task takes {max}", content.size);
             return refused(CommandErrorCode::TooLarge, text);
         }
+        self.expect_parts(&content);
         let mut kept = self.parts.payloads.keep(content, file, step);
         if kept == Kept::Full && self.make_room(content.size, step) {
             kept = self.parts.payloads.keep(content, file, step);
@@ -191,7 +192,7 @@ impl Node {
                 self.drop_payload(file, step);
                 failed("nobody waits for it")
             }
-            Some(file) => match self.keep_file(content, file, step) {
+            Some(file) => match self.keep_new_result(content, file, step) {
                 Some(_) => TaskOutcome::CompletedFile { file: content },
                 None => {
                     self.drop_payload(file, step);
@@ -204,6 +205,29 @@ impl Node {
             }
             None => failed("the result was not handed over"),
         }
+    }
+
+    fn keep_new_result(
+        &mut self,
+        content: FileRef,
+        file: uuid::Uuid,
+        step: &mut Step<'_>,
+    ) -> Option<BatchId> {
+        self.expect_parts(&content);
+        self.keep_file(content, file, step)
+    }
+
+    /// What is on its way has its room, so that not everything that fits alone is taken together.
+    /// `content` is what it is asked for.
+    fn expect_parts(&mut self, content: &FileRef) {
+        let coming = self.receives.coming_parts();
+        let payloads = &mut self.parts.payloads;
+        let others = coming.into_iter().filter(|(root, _)| {
+            // What came another way needs no room again.
+            *root != content.root && payloads.file(root).is_none()
+        });
+        let bytes = others.map(|(_, size)| size).sum();
+        payloads.expect(bytes);
     }
 
     /// Keeps what a task of ours, or one that we hold, names already.
@@ -279,6 +303,7 @@ impl Node {
         content: FileRef,
         step: &mut Step<'_>,
     ) -> Part {
+        self.expect_parts(&content);
         let part = self.judge_part(from, purpose, content);
         let ours = matches!(purpose, Purpose::TaskResult { .. });
         match part {
@@ -299,6 +324,7 @@ impl Node {
         file: uuid::Uuid,
         step: &mut Step<'_>,
     ) {
+        self.expect_parts(&content);
         let here = self.parts.payloads.has(&content);
         if matches!(purpose, Purpose::TaskResult { .. }) && !here {
             // Something else may have come in between; if it stays full this comes again.

@@ -79,6 +79,8 @@ fn row(at: PayloadFile, spare: bool) -> Vec<u8> {
 pub struct Payloads {
     files: BTreeMap<[u8; 32], Payload>,
     bytes: u64,
+    /// Of what was accepted and has yet to come.
+    coming_bytes: u64,
     max_bytes: u64,
 }
 
@@ -88,6 +90,7 @@ impl Payloads {
         Payloads {
             files: BTreeMap::new(),
             bytes: 0,
+            coming_bytes: 0,
             max_bytes,
         }
     }
@@ -175,15 +178,20 @@ impl Payloads {
         }
     }
 
+    /// So much was accepted and is still to come: it has its room already.
+    pub fn expect(&mut self, coming_bytes: u64) {
+        self.coming_bytes = coming_bytes;
+    }
+
     /// Whether one more of this size fits.
     pub fn has_room(&self, size: u64) -> bool {
-        self.files.len() < PAYLOADS_MAX && self.bytes.saturating_add(size) <= self.max_bytes
+        self.files.len() < PAYLOADS_MAX && self.would_have_room(size, 0)
     }
 
     /// Whether it would fit if `spare` bytes were let go.
     pub fn would_have_room(&self, size: u64, spare: u64) -> bool {
         let left = self.bytes.saturating_sub(spare);
-        left.saturating_add(size) <= self.max_bytes
+        left.saturating_add(self.coming_bytes).saturating_add(size) <= self.max_bytes
     }
 
     /// Where a payload lies, and the batch that rests on.

@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
-use nix::sys::statvfs::statvfs;
 use uuid::Uuid;
 
 use crate::crypto::ChunkHasher;
 use crate::proto::transfer::{Manifest, Partial, ReceivePlan, StoreOutcome, numbered_name};
 use crate::runtime::FilesConfig;
+use crate::runtime::claims::Claims;
 use crate::wire::RefusedFile;
 
 /// Names tried for one file.
@@ -31,15 +31,29 @@ pub(super) struct Folder {
     partial: PathBuf,
     payloads: PathBuf,
     keep_free_bytes: u64,
+    claims: Claims,
 }
 
 impl Folder {
-    pub(super) fn new(config: &FilesConfig) -> Folder {
+    pub(super) fn new(config: &FilesConfig, claims: Claims) -> Folder {
         Folder {
             partial: config.incoming.join(".partial"),
             dir: config.incoming.clone(),
             payloads: config.payloads.clone(),
             keep_free_bytes: config.keep_free_bytes,
+            claims,
+        }
+    }
+
+    /// What of the disk is spoken for.
+    pub(super) fn claims(&self) -> Claims {
+        self.claims.clone()
+    }
+
+    /// These are unfinished since a life before.
+    pub(super) fn resume(&self, unfinished: &[Partial]) {
+        for partial in unfinished {
+            self.claims.unfinished(self.partial(*partial));
         }
     }
 
@@ -77,11 +91,9 @@ impl Folder {
             .recursive(true)
             .mode(0o700)
             .create(self.home(partial))?;
-        let disk = statvfs(self.home(partial))?;
-        let free = disk.blocks_available().saturating_mul(disk.fragment_size());
-        if free < size.saturating_add(self.keep_free_bytes) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
+        let keep = self.keep_free_bytes;
+        let claim = self.claims.claim(self.home(partial), size, keep)?;
+        let claim = claim.map_err(|_| io::Error::from(io::ErrorKind::StorageFull))?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -94,7 +106,11 @@ impl Folder {
                 true => self.payloads.parent().map_or(Ok(()), sync_dir),
                 false => sync_dir(&self.dir),
             });
-        durable.inspect_err(|_| remove(&self.partial(partial)))
+        durable.inspect_err(|_| remove(&self.partial(partial)))?;
+        // From here on its own blocks count, and its holes, if it has any.
+        self.claims.unfinished(self.partial(partial));
+        drop(claim);
+        Ok(())
     }
 
     /// Opens an unfinished file.
@@ -267,11 +283,12 @@ mod tests {
 
     fn folder(keep_free_bytes: u64) -> (tempfile::TempDir, Folder) {
         let dir = tempfile::tempdir().expect("a folder");
-        let folder = Folder::new(&FilesConfig {
+        let config = FilesConfig {
             incoming: dir.path().join("incoming"),
             payloads: dir.path().join("payloads"),
             keep_free_bytes,
-        });
+        };
+        let folder = Folder::new(&config, Claims::default());
         (dir, folder)
     }
 
@@ -318,6 +335,17 @@ mod tests {
         let (_dir, folder) = folder(1 << 60);
         assert_eq!(folder.prepare(id(1), 1), Err(RefusedFile::NoSpace));
         assert!(!folder.partial(id(1)).exists());
+    }
+
+    #[test]
+    fn what_an_upload_was_promised_is_not_given_to_a_file_that_is_offered() {
+        let (dir, folder) = folder(0);
+        let claims = folder.claims();
+        let most = claims.free(dir.path()).expect("it is there") / 10 * 6;
+        let claim = claims.claim(dir.path(), most, 0).expect("it is there");
+        assert_eq!(folder.prepare(id(1), most), Err(RefusedFile::NoSpace));
+        folder.prepare(id(2), 3).expect("that fits beside it");
+        drop(claim.expect("there is room"));
     }
 
     #[test]

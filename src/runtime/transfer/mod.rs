@@ -25,6 +25,7 @@ use self::folder::Folder;
 use self::receiving::{Incoming, Signal};
 use super::FilesConfig;
 use super::channel::{BulkStream, Channels};
+use super::claims::Claims;
 use crate::proto::node::{FileJob, FileNews};
 use crate::proto::transfer::{Partial, ReceivePlan, SendEnd, SendPlan};
 use crate::types::{BulkId, PeerId, TransferId};
@@ -71,10 +72,11 @@ impl Files {
         config: &FilesConfig,
         channels: Arc<Channels>,
         first: bool,
+        claims: Claims,
     ) -> (Files, mpsc::Receiver<FileNews>) {
         let (news, news_rx) = mpsc::channel(NEWS_MAX);
         let files = Files {
-            folder: Folder::new(config),
+            folder: Folder::new(config, claims),
             channels,
             news,
             sending: BTreeMap::new(),
@@ -87,6 +89,11 @@ impl Files {
             first,
         };
         (files, news_rx)
+    }
+
+    /// What of the disk is spoken for.
+    pub(super) fn claims(&self) -> Claims {
+        self.folder.claims()
     }
 
     /// Does what the core asks for. Never waits.
@@ -146,6 +153,7 @@ impl Files {
                 None
             }),
             FileJob::Sweep { keep, payloads } => {
+                self.folder.resume(&keep);
                 // Looked up at once, so that none that begins from now on is among them.
                 let mut leftovers = self.folder.leftovers(&keep);
                 // What is on its way in by other doors is of this life, and known to them only.

@@ -489,3 +489,19 @@ fn a_run_begins_only_with_what_its_own_requester_has_sent() {
     wires.run(2 * SECOND_MS);
     assert!(!wires.hosts[1].runs.is_empty());
 }
+
+#[test]
+fn two_results_that_fit_alone_and_not_together_are_not_both_accepted() {
+    let size = content_of(&manifest(1)).size;
+    for (space, accepted) in [(2 * size - 1, 1), (2 * size, 2)] {
+        let mut wires = bounded(|task| task.payload_space_bytes = space);
+        let (us, them) = entities(&wires);
+        for n in 1..=2 {
+            end_large(&mut wires, n);
+            // The worker looks for what it is to bring now and then.
+            wires.run(10 * SECOND_MS);
+            hashed(&mut wires, result_of(n, 1).transfer_id(&them, &us), n);
+        }
+        assert_eq!(rooms(&wires), accepted, "of {space} bytes");
+    }
+}

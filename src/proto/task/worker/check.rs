@@ -54,6 +54,7 @@ impl Worker {
             let told = held.phase == Phase::Tombstone || self.renew_at.contains_key(&key.requester);
             Violation::unless(told, "T7", || format!("task {} is never renewed", key.task))?;
         }
-        self.check_waiting()
+        self.check_waiting()?;
+        self.check_places()
     }
 }

@@ -26,6 +26,11 @@ pub(super) struct Promise {
 }
 
 impl Held {
+    /// Whether its requester has acknowledged something of it.
+    pub(super) fn is_heard_of(&self) -> bool {
+        self.promise.kept
+    }
+
     /// Whether its result was committed to.
     pub(super) fn is_promised(&self) -> bool {
         self.record.agree.is_some() && matches!(self.outcome, Some(TaskOutcome::Revealed { .. }))

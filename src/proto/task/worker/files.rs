@@ -8,6 +8,13 @@ use crate::wire::{Purpose, TaskOutcome};
 /// How long a result waits to be said again when its file was not taken.
 const NOT_TAKEN_MS: u64 = 10_000;
 
+impl Held {
+    /// What it takes in memory, nearly.
+    pub(super) fn bytes(&self) -> usize {
+        self.input.len() + self.outcome.as_ref().map_or(0, super::outcome_bytes)
+    }
+}
+
 impl Worker {
     /// The file that is the input of a task that runs, or is to.
     pub fn input_file(&self, key: HeldKey) -> Option<FileRef> {

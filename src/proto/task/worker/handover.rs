@@ -21,6 +21,7 @@ impl Worker {
             self.resend.remove(&(resend, key));
         }
         held.phase = Phase::Ended { resend, tries };
+        self.space.ended.entry(key).or_insert(resend);
         self.resend.insert((resend, key));
     }
 

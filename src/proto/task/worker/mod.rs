@@ -11,6 +11,7 @@ mod files;
 mod handover;
 mod offers;
 mod orphan;
+mod places;
 mod poison;
 mod space;
 mod turns;
@@ -141,8 +142,7 @@ pub struct Worker {
     asked: BTreeSet<HeldKey>,
     /// Of inputs and outcomes.
     bytes: usize,
-    /// What the disk has room for.
-    disk_left: u64,
+    space: space::Space,
     draining: Option<drain::Drain>,
     /// When all that runs again after the start was counted.
     resumed: BatchId,
@@ -169,7 +169,7 @@ impl Worker {
             tombstones: BTreeSet::new(),
             asked: BTreeSet::new(),
             bytes: 0,
-            disk_left: u64::MAX,
+            space: space::Space::default(),
             draining: None,
             resumed: BatchId::NONE,
             effects: Vec::new(),
@@ -390,6 +390,7 @@ impl Worker {
         held.outcome = None;
         held.record.input_file = None;
         self.asked.remove(&key);
+        self.space.ended.remove(&key);
         held.lease_until = None;
         if held.record.budget.is_some() {
             self.effects.push(WorkerEffect::Over { key });

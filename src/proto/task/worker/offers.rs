@@ -1,16 +1,15 @@
 //! Offers: what is taken, what is refused, and what is known already.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::budget::Word;
 use super::commit::Promise;
+use super::places::Places;
 use super::turns::Rank;
 use super::{Held, Phase, Worker};
 use crate::proto::Step;
 use crate::proto::task::record::{HeldKey, HeldRecord};
-use crate::types::limits::{
-    INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS, WORKER_MAX_BYTES, WORKER_MAX_TASKS,
-};
+use crate::types::limits::{INPUT_MAX_BYTES, LIST_MAX_ITEMS, TERMINAL_KEEP_MS};
 use crate::types::{BatchId, Capability, EntityId, FileRef, Keyspace, Mono, Wall};
 use crate::wire::{AcceptAnswer, DelegateItem, Orphan, RefuseReason, TaskOutcome};
 
@@ -27,6 +26,7 @@ impl Worker {
     ) -> (Vec<AcceptAnswer>, BatchId) {
         let mut after = BatchId::NONE;
         let mut room = self.room(requester);
+        let mut stale = None;
         let answers = items
             .into_iter()
             .map(|item| {
@@ -34,26 +34,28 @@ impl Worker {
                     requester,
                     task: item.task_id,
                 };
-                let answer = match self.judge(key, &item, &room, step.now.mono) {
+                let mut judged = self.judge(key, &item, &room, step.now.mono);
+                if matches!(judged, Judgement::Anew) {
+                    self.bury(key, step);
+                    judged = self.judge_new(requester, &item, &room, step.now.mono);
+                }
+                if matches!(judged, Judgement::Crowded) {
+                    let made = self.make_place(room.of, item.input.len(), &mut stale, step);
+                    judged = match made {
+                        true => Judgement::Take,
+                        false => Judgement::Refuse(RefuseReason::Busy),
+                    };
+                }
+                let answer = match judged {
                     Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
                     Judgement::Known => self.accepted(key),
                     Judgement::Adopt => {
                         self.adopt(key, &item, step);
                         self.accepted(key)
                     }
-                    Judgement::Take => {
+                    Judgement::Take | Judgement::Anew | Judgement::Crowded => {
                         self.take(key, item, &mut room, step);
                         self.accepted(key)
-                    }
-                    Judgement::Anew => {
-                        self.bury(key, step);
-                        match self.judge_new(&item, &room, step.now.mono) {
-                            Judgement::Refuse(reason) => AcceptAnswer::Refused(reason),
-                            _ => {
-                                self.take(key, item, &mut room, step);
-                                self.accepted(key)
-                            }
-                        }
                     }
                 };
                 let written = self
@@ -77,10 +79,9 @@ impl Worker {
             let capability = self.held[&key].record.capability.clone();
             *taken.entry(capability).or_default() += 1;
         }
-        let of_requester = self.live.get(&requester).map_or(0, BTreeSet::len);
         Room {
             taken,
-            of_requester,
+            of: self.places_of(requester),
         }
     }
 
@@ -91,7 +92,7 @@ impl Worker {
                 (Phase::Tombstone, std::cmp::Ordering::Equal) => {
                     Judgement::Refuse(RefuseReason::Stale)
                 }
-                (Phase::Tombstone, _) => self.judge_new(item, room, now),
+                (Phase::Tombstone, _) => self.judge_new(key.requester, item, room, now),
                 (_, std::cmp::Ordering::Equal) => Judgement::Known,
                 // A failure that the requester counted once must not be handed over again.
                 (Phase::Ended { .. }, std::cmp::Ordering::Greater)
@@ -109,10 +110,16 @@ impl Worker {
                 (_, std::cmp::Ordering::Greater) => Judgement::Adopt,
             };
         }
-        self.judge_new(item, room, now)
+        self.judge_new(key.requester, item, room, now)
     }
 
-    fn judge_new(&self, item: &DelegateItem, room: &Room, now: Mono) -> Judgement {
+    fn judge_new(
+        &self,
+        requester: EntityId,
+        item: &DelegateItem,
+        room: &Room,
+        now: Mono,
+    ) -> Judgement {
         let Some(slots) = self.slots(&item.capability) else {
             return Judgement::Refuse(RefuseReason::UnknownCapability);
         };
@@ -130,18 +137,19 @@ impl Worker {
             return Judgement::Refuse(RefuseReason::TooLarge);
         }
         let taken = room.taken.get(&item.capability).copied().unwrap_or(0);
-        let live = self.held.len() - self.tombstones.len();
         let places = slots.saturating_add(self.queue(&item.capability));
         if taken >= places as usize
             || self.is_unattended(&item.capability, now)
-            || live >= WORKER_MAX_TASKS
-            || room.of_requester >= LIST_MAX_ITEMS
-            || self.bytes + item.input.len() > WORKER_MAX_BYTES
+            || room.of.tasks >= LIST_MAX_ITEMS
+            || !self.may_have(requester, room.of, item.input.len())
             || !self.disk_takes(item.input.len())
         {
             return Judgement::Refuse(RefuseReason::Busy);
         }
-        Judgement::Take
+        match self.is_crowded(item.input.len()) {
+            true => Judgement::Crowded,
+            false => Judgement::Take,
+        }
     }
 
     /// Whether it pays, and less than is asked for.
@@ -162,7 +170,7 @@ impl Worker {
 
     fn take(&mut self, key: HeldKey, item: DelegateItem, room: &mut Room, step: &mut Step<'_>) {
         let slots = self.slots(&item.capability).unwrap_or(0);
-        let runs = room.take(&item.capability) < slots as usize;
+        let runs = room.take(&item.capability, item.input.len()) < slots as usize;
         let remaining_ms = item.remaining_ms.min(REMAINING_MAX_MS);
         let deadline = step.now.wall + remaining_ms;
         let mut record = HeldRecord::new(item.token, item.capability, deadline, step.now.wall);
@@ -200,7 +208,7 @@ impl Worker {
             word: Word::default(),
         };
         self.bytes += held.input.len();
-        self.disk_left = self.disk_left.saturating_sub(held.input.len() as u64);
+        self.disk_took(held.input.len());
         self.live.entry(key.requester).or_default().insert(key.task);
         if let Some(old) = self.held.insert(key, held) {
             self.tombstones.remove(&(old.keep_until, key));
@@ -268,19 +276,22 @@ enum Judgement {
     /// Held under an older token, and that attempt is over.
     Anew,
     Take,
+    /// To be taken if somebody else's outcome makes room.
+    Crowded,
 }
 
 /// What is taken already.
 struct Room {
     /// Slots, and places behind them.
     taken: BTreeMap<Capability, usize>,
-    of_requester: usize,
+    of: Places,
 }
 
 impl Room {
     /// Returns how many were taken before.
-    fn take(&mut self, capability: &Capability) -> usize {
-        self.of_requester += 1;
+    fn take(&mut self, capability: &Capability, input_bytes: usize) -> usize {
+        self.of.tasks += 1;
+        self.of.bytes += input_bytes;
         let taken = self.taken.entry(capability.clone()).or_default();
         *taken += 1;
         *taken - 1

@@ -1,22 +1,48 @@
-//! What the worker's disk has room for.
+//! What the worker's disk has room for, and what is known of its places (`places`).
 //!
 //! Whoever may hand us tasks may fill our disk: with inputs at once, and with results until they
 //! are acknowledged. So an offer is taken only while the disk has room for it and for the results
 //! of all that is still to end. How much may still be written the shell says, before the node comes
 //! to what it must leave free; until it has said so there is room.
 
-use super::Worker;
+use std::collections::BTreeMap;
+
+use super::{HeldKey, Worker};
+use crate::types::Mono;
 use crate::types::limits::RESULT_MAX_BYTES;
+
+/// See the module, and `places`. Not stored.
+#[derive(Default)]
+pub(super) struct Space {
+    /// What may still be written, if that is known.
+    disk_left: Option<u64>,
+    /// Since when what ended waits to be acknowledged, in this life.
+    pub(super) ended: BTreeMap<HeldKey, Mono>,
+    /// When nothing was found that could be let go.
+    pub(super) looked: Option<Mono>,
+    /// What was let go and is yet to be told.
+    pub(super) let_go: Vec<HeldKey>,
+}
 
 impl Worker {
     /// So many bytes may still be written.
     pub fn disk_has(&mut self, left_bytes: u64) {
-        self.disk_left = left_bytes;
+        self.space.disk_left = Some(left_bytes);
     }
 
     /// Whether the disk has room for one task more, with an input of this size.
     pub fn disk_takes(&self, input_bytes: usize) -> bool {
+        let Some(left) = self.space.disk_left else {
+            return true;
+        };
         let results = (self.running() + self.waiting() + 1) as u64 * RESULT_MAX_BYTES as u64;
-        self.disk_left >= results.saturating_add(input_bytes as u64)
+        left >= results.saturating_add(input_bytes as u64)
+    }
+
+    /// So much of it is an input that is written now.
+    pub(super) fn disk_took(&mut self, input_bytes: usize) {
+        if let Some(left) = &mut self.space.disk_left {
+            *left = left.saturating_sub(input_bytes as u64);
+        }
     }
 }

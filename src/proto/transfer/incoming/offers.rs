@@ -1,5 +1,7 @@
 //! Offers: what is taken, and what a file begins with.
 
+use std::collections::BTreeMap;
+
 use rand::RngExt as _;
 use uuid::Uuid;
 
@@ -112,6 +114,17 @@ impl Receives {
         let mut files = self.files.values().map(|file| &file.record);
         preparing.any(|p| other(p.from, p.manifest.root, p.purpose))
             || files.any(|r| !r.state.is_terminal() && other(r.from, r.root, r.purpose))
+    }
+
+    /// The parts of tasks that were accepted, or are to be, and have not come: their hashes and sizes.
+    pub fn coming_parts(&self) -> BTreeMap<[u8; 32], u64> {
+        let preparing = self.preparing.values();
+        let preparing = preparing.map(|p| (p.purpose, p.manifest.root, p.manifest.size));
+        let files = self.files.values().map(|file| &file.record);
+        let files = files.filter(|r| !r.state.is_terminal());
+        let files = files.map(|r| (r.purpose, r.root, r.size));
+        let parts = preparing.chain(files).filter(|(part, ..)| part.is_some());
+        parts.map(|(_, root, size)| (root, size)).collect()
     }
 
     /// An unfinished transfer of the same file, of which chunks may be there already.

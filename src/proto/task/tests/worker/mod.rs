@@ -8,6 +8,7 @@ mod ending;
 mod files;
 mod offers;
 mod orphans;
+mod places;
 mod poison;
 mod space;
 mod turns;
