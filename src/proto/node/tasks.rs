@@ -15,7 +15,7 @@ use crate::proto::task::{
     nobody_fits,
 };
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
-use crate::types::{Amount, BatchId, Capability, CommandId, Label, Now, TaskId, TaskState, Wall};
+use crate::types::{Amount, BatchId, CommandId, Label, Now, TaskId, TaskState, Wall};
 
 const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How far ahead a task may be scheduled.
