@@ -395,4 +395,22 @@ async fn who_tells_another_result_than_it_committed_to_is_named() {
     assert_eq!(outcomes[0]["part_of"], id, "{shown}");
     let honest = outcomes.iter().filter(|of| of["fits"] == true);
     assert_eq!(honest.count(), 2, "{shown}");
+    // And which result it is that enough of them told.
+    for (result, told_by, status) in [("144\n", 2, 0), ("666\n", 0, 1)] {
+        let told = dir.path().join("told");
+        std::fs::write(&told, result).unwrap();
+        let told = told.to_str().unwrap();
+        let args = ["inbox", "verify", path, "--result", told];
+        let output = run_at(dir.path(), &args);
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8(said).unwrap();
+        let counted = format!("{told_by} of 3 workers told this result");
+        assert!(said.contains(&counted), "{said}");
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        let shown = json_at(dir.path(), &args).unwrap();
+        assert_eq!(
+            (&shown["told_by"], &shown["of"]),
+            (&told_by.into(), &3.into())
+        );
+    }
 }

@@ -1,5 +1,7 @@
 //! What shows messages and tasks to others: written to files, and checked with nothing but a file.
 
+mod shares;
+
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::path::Path;
@@ -8,11 +10,13 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use self::shares::{Shares, shares};
 use super::exit::{Exit, Failure, Outcome};
 use super::output;
 use crate::types::EntityId;
 use crate::wire::{
-    AgreePart, EVIDENCE_MAX_CHARS, ProvenOutcome, Stated, TASK_EVIDENCE_MAX_CHARS, TaskEvidence,
+    AgreePart, EVIDENCE_MAX_CHARS, EvidenceError, ProvenOutcome, Stated, TASK_EVIDENCE_MAX_CHARS,
+    TaskEvidence,
 };
 
 /// Writes a proof to a file, which must not be there yet, or to stdout.
@@ -92,13 +96,15 @@ struct OutcomeReport<'a> {
 #[derive(Serialize)]
 struct TaskReport<'a> {
     outcomes: Vec<OutcomeReport<'a>>,
+    #[serde(flatten)]
+    shares: Option<&'a Shares>,
 }
 
 /// Checks what shows outcomes of a task, and tells them.
 pub(super) fn verify_task(text: &str, expected: &Expected<'_>, json: bool) -> Outcome {
-    let outcomes = TaskEvidence::from_text(text)
-        .and_then(|evidence| evidence.verify())
-        .map_err(|error| Failure::failed(error.to_string()))?;
+    let broken = |error: EvidenceError| Failure::failed(error.to_string());
+    let evidence = TaskEvidence::from_text(text).map_err(broken)?;
+    let outcomes = evidence.verify().map_err(broken)?;
     let signers = outcomes.iter().map(|of| of.proof.worker);
     if let Some(from) = expected.from
         && !signers.clone().any(|signer| signer == from)
@@ -121,11 +127,22 @@ pub(super) fn verify_task(text: &str, expected: &Expected<'_>, json: bool) -> Ou
     let reports = outcomes.iter().map(|of| report(of, content.as_ref()));
     let reports: Vec<OutcomeReport<'_>> = reports.collect();
     let is_one = reports.iter().any(|of| of.is_result == Some(true));
+    let shares = content.as_ref().and_then(|content| {
+        shares(&outcomes, evidence.agree, |of| {
+            report(of, Some(content)).is_result == Some(true)
+        })
+    });
     if json {
-        output::json(&TaskReport { outcomes: reports })?;
+        output::json(&TaskReport {
+            outcomes: reports,
+            shares: shares.as_ref(),
+        })?;
     } else {
         eprintln!("The proof holds.");
         reports.iter().for_each(show);
+        if let Some(shares) = shares.as_ref().filter(|shares| shares.are_enough()) {
+            println!("{shares}");
+        }
     }
     if let Some(file) = expected.result.filter(|_| !is_one) {
         let text = format!(
@@ -134,7 +151,21 @@ pub(super) fn verify_task(text: &str, expected: &Expected<'_>, json: bool) -> Ou
         );
         return Err(Failure::failed(text));
     }
-    Ok(Exit::Done)
+    match shares.filter(|shares| !shares.are_enough()) {
+        Some(shares) => Err(few(&shares)),
+        None => Ok(Exit::Done),
+    }
+}
+
+fn few(shares: &Shares) -> Failure {
+    let text = format!(
+        "the proof is genuine, but only {shares}, and {} had to",
+        shares.needed
+    );
+    Failure::failed(text).hint(
+        "results are held against each other byte by byte here: of a task with --compare json \
+         or text others may have told the same in other words",
+    )
 }
 
 /// Both hashes of a file.

@@ -39,6 +39,9 @@ pub struct TaskEvidence {
     pub entries: Vec<ByteBuf>,
     /// Each a [`ResultProof`].
     pub outcomes: Vec<ByteBuf>,
+    /// Of work that several did: how many equal results were asked for. Nobody signed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agree: Option<u8>,
 }
 
 /// An outcome that was shown.
@@ -63,6 +66,7 @@ impl TaskEvidence {
         TaskEvidence {
             outcomes: outcomes.collect(),
             entries: entries.into_values().collect(),
+            agree: None,
         }
     }
 
@@ -89,7 +93,9 @@ impl TaskEvidence {
     /// # Errors
     /// [`EvidenceError`].
     pub fn verify(&self) -> Result<Vec<ProvenOutcome>, EvidenceError> {
-        let TaskEvidence { entries, outcomes } = self;
+        let TaskEvidence {
+            entries, outcomes, ..
+        } = self;
         if entries.len() > WORKERS_MAX || !(1..=OUTCOMES_MAX).contains(&outcomes.len()) {
             return Err(EvidenceError::Unreadable);
         }

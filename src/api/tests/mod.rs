@@ -227,6 +227,7 @@ fn answer(command: Command) -> CommandResult {
         Command::TaskProof(_) => Reply::TaskProof(Box::new(TaskEvidence {
             entries: vec![serde_bytes::ByteBuf::from(*b"an entry")],
             outcomes: vec![serde_bytes::ByteBuf::from(*b"an outcome")],
+            agree: None,
         })),
         Command::MessageProof(_) => Reply::Proof(Box::new(Evidence {
             entry: vec![1],

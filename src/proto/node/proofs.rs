@@ -43,7 +43,10 @@ impl Node {
             false => Vec::new(),
         };
         let reply = match proofs.is_empty() {
-            false => Ok(Reply::TaskProof(Box::new(TaskEvidence::new(proofs)))),
+            false => Ok(Reply::TaskProof(Box::new(TaskEvidence {
+                agree: record.agreement.as_ref().map(|of| of.asked.agree),
+                ..TaskEvidence::new(proofs)
+            }))),
             true => Err(CommandError::new(
                 CommandErrorCode::Conflict,
                 format!(
