@@ -6,6 +6,7 @@
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use data_encoding::DecodeError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -210,6 +211,16 @@ impl Refused {
     /// A value of the request that makes no sense: `what` names it.
     pub(super) fn invalid(what: &str, why: impl std::fmt::Display) -> Refused {
         Refusal::Command(CommandErrorCode::Invalid).because(format!("{what}: {why}"))
+    }
+
+    /// A value that is to be base64 and is not; `instead` takes it as text.
+    pub(super) fn no_base64(what: &str, instead: &str, error: &DecodeError) -> Refused {
+        let at = error.position;
+        let why = format!(
+            "it is no base64 from character {at} on: send it in the standard alphabet and padded, \
+             or as text in {instead}"
+        );
+        Refused::invalid(what, why)
     }
 
     /// It was this part of the request.

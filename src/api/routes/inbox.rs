@@ -184,7 +184,7 @@ pub(super) fn payload(text: Option<String>, data: Option<String>) -> Result<Vec<
         (Some(text), None) => Ok(text.into_bytes()),
         (None, Some(data)) => BASE64
             .decode(data.as_bytes())
-            .map_err(|error| Refused::invalid("data", format!("not base64: {error}"))),
+            .map_err(|error| Refused::no_base64("data", "text", &error)),
         (None, None) => Ok(Vec::new()),
     }
 }

@@ -408,7 +408,7 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         }
         (Some(base64), None) => BASE64
             .decode(base64.as_bytes())
-            .map_err(|error| Refused::invalid("input", format!("it is not base64: {error}")))?,
+            .map_err(|error| Refused::no_base64("input", "input_text", &error))?,
         (None, text) => text.unwrap_or_default().into_bytes(),
     };
     Ok(Submission {

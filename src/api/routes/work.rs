@@ -251,7 +251,7 @@ pub(super) async fn complete(
         }
         (Some(base64), None) => BASE64
             .decode(base64.as_bytes())
-            .map_err(|error| Refused::invalid("result", format!("it is not base64: {error}")))?,
+            .map_err(|error| Refused::no_base64("result", "result_text", &error))?,
         (None, text) => text.unwrap_or_default().into_bytes(),
     };
     end(&state, id, body.claim, RunOutcome::Completed { result }).await

@@ -147,7 +147,11 @@ async fn a_body_that_is_not_understood_is_refused_with_what_and_where() {
             "invalid",
             "deadline_ms",
         ),
-        (br#"{"capability": "wc", "input": "?"}"#, "invalid", "input"),
+        (
+            br#"{"capability": "wc", "input": "QUJD?UJD"}"#,
+            "invalid",
+            "input: it is no base64 from character 4 on",
+        ),
         (
             br#"{"capability": "wc", "input": "", "input_text": ""}"#,
             "invalid",
