@@ -45,6 +45,11 @@ fn a_requester_that_forgets_the_input_of_what_failed_is_caught() {
 }
 
 #[test]
+fn a_requester_that_blames_the_deadline_where_workers_differ_is_caught() {
+    assert!(is_caught(Planted::BlameDeadline, "A6", 300));
+}
+
+#[test]
 fn a_worker_that_begins_what_it_has_handed_over_is_caught() {
     assert!(is_caught(Planted::BeginHandedOver, "B2", 100));
 }

@@ -109,6 +109,8 @@ pub enum Planted {
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.
     RevealBeforeClose,
+    /// The requester says of workers that differ that the deadline passed.
+    BlameDeadline,
     /// A worker tells another result than it committed to.
     FalseReveal,
     /// A worker never tells the result that it committed to.

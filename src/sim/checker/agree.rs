@@ -6,12 +6,26 @@
 //! - **A4** What completed has as many equal results that fit their commitments as were asked for,
 //!   and they are right: fewer workers cheat than would be needed.
 //! - **A5** Nobody is named for another result, or a false one, who gave none.
+//! - **A6** What failed has fewer equal results than were asked for, and if any was told the reason
+//!   names who told it.
 
 use super::{Checked, Checker};
 use crate::proto::Violation;
 use crate::proto::node::{Node, TaskState};
-use crate::proto::task::{HeldKey, TaskRecord, Verdict};
+use crate::proto::task::{AgreementRecord, HeldKey, TaskRecord, Verdict};
 use crate::types::TaskId;
+
+fn check_reason(id: TaskId, record: &TaskRecord, agreement: &AgreementRecord) -> Checked {
+    let equal = agreement.best().1;
+    let few = equal < usize::from(agreement.asked.agree);
+    let reason = record.reason.as_deref().unwrap_or_default();
+    let told = agreement.votes.iter().filter(|vote| vote.hash.is_some());
+    let mut who = told.filter_map(|vote| vote.promise.as_ref());
+    let named = equal == 0 || who.any(|of| reason.contains(&of.worker.end()));
+    Violation::unless(few && named, "A6", || {
+        format!("{id} failed with {equal} equal results: {reason}")
+    })
+}
 
 impl Checker {
     /// The machine that may give wrong results, if there is one.
@@ -53,6 +67,9 @@ impl Checker {
             Violation::unless(!accused || who == self.cheat, "A5", || {
                 format!("node {who:?} is named for its part {} of {id}", vote.part)
             })?;
+        }
+        if record.state == TaskState::Failed {
+            return check_reason(id, record, agreement);
         }
         if record.state != TaskState::Completed {
             return Ok(());

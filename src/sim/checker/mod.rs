@@ -15,7 +15,7 @@
 //!   worker gave up because they took its node down.
 //! - **T9** A task that failed keeps its input and its attempts until it is handed over again or
 //!   dropped.
-//! - **A1**, **A3**, **A4**, **A5** Work that several do: see `agree`.
+//! - **A1**, **A3** to **A6** Work that several do: see `agree`.
 //! - **G1** What a held task hands on stays within its budget, and ends with it (the node's own check),
 //!   and over all attempts within the task's: see `budget`.
 //! - **P2**–**P6** Inputs and results that are files: see `payloads`.
