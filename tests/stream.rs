@@ -22,7 +22,7 @@ impl Node {
 fn command(go: &std::path::Path) -> String {
     let go = go.display();
     format!(
-        "echo progress 40 >&2; echo first; while [ ! -e {go} ]; do sleep 0.05; done; echo second"
+        "echo progress 40 reading >&2; echo first; while [ ! -e {go} ]; do sleep 0.05; done; echo second"
     )
 }
 
@@ -50,11 +50,12 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
         .spawn()
         .unwrap();
     let lines = BufReader::new(watching.stdout.take().unwrap()).lines();
-    let (mut percent, mut written) = (None, String::new());
+    let (mut percent, mut note, mut written) = (None, Value::Null, String::new());
     for line in lines {
         let event: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if event["kind"] == "progress" {
             percent = event["percent"].as_u64();
+            note = event["note"].clone();
         }
         if event["kind"] == "output" {
             assert_eq!(event["offset"], written.len());
@@ -62,6 +63,10 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
         }
         if percent == Some(40) && written == "first\n" {
             // It was seen while the command still waited.
+            assert_eq!(note, "reading");
+            let shown = alice.cli(&["task", "show", &task]);
+            let shown = String::from_utf8(shown.stdout).unwrap();
+            assert!(shown.contains("40 % reading"), "{shown}");
             fs::write(&go, "").unwrap();
         }
     }
@@ -75,10 +80,10 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
 fn what_a_run_writes_is_shown_while_its_submitter_waits_and_only_where_the_worker_allows_it() {
     let dir = tempfile::tempdir().unwrap();
     let settings = "[serve.open]\ncommand = \"echo words; sleep 1\"\nstream = true\n\
-                    [serve.shut]\ncommand = \"echo progress 7 >&2; echo words; sleep 1\"\n";
+                    [serve.shut]\ncommand = \"echo progress 7 of all >&2; echo words; sleep 1\"\n";
     let bob = Node::start(dir.path(), "bob", None, settings);
     let alice = Node::start(dir.path(), "alice", Some(&bob), "");
-    for (capability, shown) in [("open", "words\n"), ("shut", "")] {
+    for (capability, shown) in [("open", "words\n"), ("shut", "progress: 7 % of all\n")] {
         let output = alice.cli(&["task", "submit", capability, "--stream", "--wait"]);
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.success(), "{errors}");

@@ -16,6 +16,7 @@ pub(super) fn told(id: TaskId, after: Option<u64>, known: u64) -> CommandResult 
         worker: None,
         token: None,
         note: None,
+        times: None,
         percent: None,
         offset: None,
         data: None,

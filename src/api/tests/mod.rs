@@ -376,6 +376,7 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         stream: false,
         input_bytes: 3,
         moving: None,
+        progress: None,
         result_bytes: None,
         reason: None,
         no_worker: false,

@@ -140,6 +140,11 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
         task.result_bytes
             .map(|bytes| ("result", show_bytes(bytes as u64))),
     );
+    lines.extend(task.progress.as_ref().map(|said| {
+        let percent = said.percent.map(|percent| format!("{percent} %"));
+        let said = percent.into_iter().chain(said.note.clone());
+        ("progress", said.collect::<Vec<_>>().join(" "))
+    }));
     let named = [("repeats", &task.prior), ("repeated by", &task.again)];
     for (label, id) in named {
         lines.extend(id.clone().map(|id| (label, id)));

@@ -27,6 +27,8 @@ pub(super) async fn follow(
 ) -> Result<TaskView, Failure> {
     let (end, id) = (Instant::now() + limit, view.id.as_str());
     let mut after = None;
+    // What the run wrote may end anywhere.
+    let mut within_line = false;
     loop {
         let wait = end.saturating_duration_since(Instant::now()).min(NEWS_WAIT);
         if wait.is_zero() {
@@ -42,12 +44,16 @@ pub(super) async fn follow(
                 ))
             })?;
         for event in &told.events {
-            match (event.percent, data(event)) {
-                (Some(percent), _) => {
-                    spinner.set_message(format!("{}: {percent} %", view.capability));
+            if event.kind == "progress" {
+                let said = said(event);
+                match output::watched() {
+                    true => spinner.set_message(format!("{}: {said}", view.capability)),
+                    false => tell(&said, &mut within_line)?,
                 }
-                (None, Some(data)) => spinner.suspend(|| show(&data))?,
-                (None, None) => {}
+            }
+            if let Some(data) = data(event) {
+                within_line = !data.ends_with(b"\n");
+                spinner.suspend(|| show(&data))?;
             }
         }
         if told.over {
@@ -55,6 +61,21 @@ pub(super) async fn follow(
         }
         after = Some(told.last);
     }
+}
+
+/// How far a run is, in a line.
+fn said(event: &TaskEventView) -> String {
+    let percent = event.percent.map(|percent| format!("{percent} %"));
+    let note = event.note.as_deref().map(|note| output::clean(note.trim()));
+    let parts: Vec<String> = percent.into_iter().chain(note).collect();
+    parts.join(" ").replace(['\n', '\t'], " ")
+}
+
+/// A line of its own on stderr that no person watches.
+fn tell(said: &str, within_line: &mut bool) -> io::Result<()> {
+    let before = if *within_line { "\n" } else { "" };
+    *within_line = false;
+    writeln!(io::stderr().lock(), "{before}progress: {said}")
 }
 
 fn data(event: &TaskEventView) -> Option<Vec<u8>> {

@@ -394,6 +394,7 @@ mod tests {
             stream: false,
             input_bytes: 0,
             moving: None,
+            progress: None,
             result_bytes: None,
             reason: Some(String::from("status 1")),
             no_worker,

@@ -200,8 +200,8 @@ fn sentence(event: &TaskEventView, names: &Names) -> String {
     let mut text = event.kind.replace('_', " ");
     if let Some(worker) = worker {
         text.push_str(match event.kind.as_str() {
-            "offered" => " to ",
-            "completed" | "withdrawn" => " by ",
+            "offered" | "not_sent" => " to ",
+            "completed" | "refused" => " by ",
             _ => " at ",
         });
         text.push_str(&worker);
@@ -220,6 +220,9 @@ fn sentence(event: &TaskEventView, names: &Names) -> String {
         text.push_str(": ");
         text.push_str(note.trim());
     }
+    if let Some(times) = event.times {
+        text.push_str(&format!(", {times} times"));
+    }
     text
 }
 
@@ -235,6 +238,7 @@ mod tests {
             worker: Some(String::from("alice")),
             token: Some(1),
             note: None,
+            times: None,
             percent: None,
             offset: None,
             data: None,
@@ -255,6 +259,15 @@ mod tests {
         assert_eq!(
             sentence(&failed, &Names::default()),
             "attempt failed at alice: status 1"
+        );
+        let refused = TaskEventView {
+            note: Some(String::from("busy")),
+            times: Some(3),
+            ..event("refused")
+        };
+        assert_eq!(
+            sentence(&refused, &Names::default()),
+            "refused by alice: busy, 3 times"
         );
     }
 

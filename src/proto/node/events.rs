@@ -3,7 +3,7 @@
 use super::Node;
 use super::command::{CommandError, CommandErrorCode, CommandResult, Reply};
 use super::tasks::{no_task, task_view};
-use super::views::{TaskEventView, TaskEventsView};
+use super::views::{ProgressView, TaskEventView, TaskEventsView};
 use crate::proto::task::{Event, Said, Told};
 use crate::types::limits::COMMANDS_MAX;
 use crate::types::{BatchId, CommandId, TaskId};
@@ -16,14 +16,14 @@ impl Node {
             .ok_or_else(|| no_task(id))?;
         let Told {
             reset,
-            first,
             events,
             last,
+            ..
         } = told;
         Ok(Reply::TaskEvents(Box::new(TaskEventsView {
             task: task_view(record, self.waits_for(record)),
             reset,
-            events: (first..).zip(&events).map(event_view).collect(),
+            events: events.iter().map(event_view).collect(),
             last,
             over: record.state.is_terminal(),
         })))
@@ -67,19 +67,33 @@ impl Node {
     }
 }
 
-fn event_view((number, event): (u64, &Event)) -> TaskEventView {
+/// How far a run is, as it last said.
+pub(super) fn progress_view(event: &Event) -> ProgressView {
+    let percent = match event.said.as_deref() {
+        Some(Said::Percent(percent)) => Some(*percent),
+        _ => None,
+    };
+    ProgressView {
+        at: event.at.to_rfc3339(),
+        percent,
+        note: event.note.as_deref().map(str::to_owned),
+    }
+}
+
+fn event_view(event: &Event) -> TaskEventView {
     let (percent, offset, data) = match event.said.as_deref() {
         Some(Said::Percent(percent)) => (Some(*percent), None, None),
         Some(Said::Output { offset, data }) => (None, Some(*offset), data.as_deref()),
         None => (None, None, None),
     };
     TaskEventView {
-        number,
+        number: event.number,
         kind: event.kind.as_str().to_owned(),
         at: event.at.to_rfc3339(),
         worker: event.attempt.map(|(worker, _)| worker.to_string()),
         token: event.attempt.map(|(_, token)| token.0),
         note: event.note.as_deref().map(str::to_owned),
+        times: Some(event.times).filter(|times| *times > 1),
         percent,
         offset,
         text: data.and_then(|data| std::str::from_utf8(data).ok().map(str::to_owned)),

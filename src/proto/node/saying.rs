@@ -37,8 +37,11 @@ impl Saying {
 
     fn hear(&mut self, run: RunId, said: RunSaid) {
         let known = self.runs.entry(run).or_default();
-        known.percent = said.percent.or(known.percent);
-        known.note = said.note.or(known.note.take());
+        if said.percent.is_some() || said.note.is_some() {
+            known.percent = said.percent.or(known.percent);
+            // What was said of an earlier percentage is not said of this one.
+            known.note = said.note;
+        }
         let Some(part) = said.output else { return };
         match &mut known.output {
             None => known.output = Some(part),

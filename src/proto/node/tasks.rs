@@ -8,6 +8,7 @@ use super::command::{
     CommandError, CommandErrorCode, CommandResult, Orphan, Reply, Submission, TaskFilter,
 };
 use super::delegation::Spending;
+use super::events::progress_view;
 use super::views::{AttemptView, BudgetView, ConsideredView, ParentView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{
@@ -229,6 +230,7 @@ impl Node {
         let (record, _) = self.requester.task(id).ok_or_else(|| no_task(id))?;
         let view = TaskView {
             moving: self.moving(id),
+            progress: self.requester.progress(id).map(progress_view),
             ..task_view(record, self.waits_for(record))
         };
         Ok(Reply::Task(Box::new(view)))
@@ -467,6 +469,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         stops: record.orphan == Some(Orphan::Stop),
         stream: record.stream,
         moving: None,
+        progress: None,
         input_bytes: usize::try_from(record.input_bytes).unwrap_or(usize::MAX),
         result_bytes: record
             .result_bytes

@@ -6,7 +6,9 @@
 //!
 //! # Invariants
 //! - **E1** Numbers of a task rise by one from event to event, and an event never changes, but that
-//!   what a run wrote is let go. A life of the node begins at its wall clock in milliseconds, far above what the life before has told.
+//!   what a run wrote is let go. An offer that comes to nothing as the last one to the same worker
+//!   did takes its place, counted: the numbers of that one are told no more. A life of the node begins
+//!   at its wall clock in milliseconds, far above what the life before has told.
 //! - **E2** Whoever asks for what came after a number that is not known (cut off, of another life)
 //!   is told so, and gets all that is kept.
 //!
@@ -27,8 +29,10 @@ pub enum EventKind {
     Submitted,
     /// A worker was chosen; the offer may have left.
     Offered,
-    /// The worker refused the offer, or it never left: the attempt is taken back.
-    Withdrawn,
+    /// The worker refused the offer: the attempt is taken back.
+    Refused,
+    /// The offer never left: likewise.
+    NotSent,
     /// The worker accepted, and has no slot free for it yet.
     Waiting,
     /// The worker accepted, or came back with the task it was thought to have lost.
@@ -62,7 +66,8 @@ impl EventKind {
         match self {
             EventKind::Submitted => "submitted",
             EventKind::Offered => "offered",
-            EventKind::Withdrawn => "withdrawn",
+            EventKind::Refused => "refused",
+            EventKind::NotSent => "not_sent",
             EventKind::Waiting => "waiting",
             EventKind::Working => "working",
             EventKind::Released => "released",
@@ -78,6 +83,11 @@ impl EventKind {
             EventKind::Failed => "failed",
             EventKind::Canceled => "canceled",
         }
+    }
+
+    /// An offer came to nothing, and the worker has done nothing.
+    fn is_in_vain(self) -> bool {
+        matches!(self, EventKind::Refused | EventKind::NotSent)
     }
 
     /// What an attempt's outcome tells. An attempt that ends its task has the task's event alone.
@@ -112,12 +122,16 @@ impl EventKind {
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
+    /// Its place among the task's; in the log without what the life counts from.
+    pub number: u64,
     pub kind: EventKind,
     pub at: Wall,
     /// Of the attempt it belongs to, if it does.
     pub attempt: Option<(EntityId, FencingToken)>,
     pub note: Option<Box<str>>,
     pub said: Option<Box<Said>>,
+    /// How many like it, one behind the other, it stands for.
+    pub times: u32,
 }
 
 /// What a run said before it had ended.
@@ -183,11 +197,13 @@ impl Event {
     ) -> Event {
         let note = note.map(|note| &note[..note.floor_char_boundary(EVENT_NOTE_MAX_BYTES)]);
         Event {
+            number: 0,
             kind,
             at,
             attempt,
             note: note.map(Into::into),
             said: None,
+            times: 1,
         }
     }
 }
@@ -197,7 +213,7 @@ impl Event {
 pub struct Told {
     /// What came after the number asked for is not known any more: these are all that are kept.
     pub reset: bool,
-    /// The number of the first of `events`.
+    /// The number of the first of `events`, or of the one that is to come.
     pub first: u64,
     pub events: Vec<Event>,
     /// The newest number, whether its event is among `events` or not.
@@ -207,8 +223,10 @@ pub struct Told {
 /// A task's events. Empty until something happens in this life: then the record says it all.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Log {
-    /// How many were cut off.
+    /// The number of the first that was not cut off.
     cut: u64,
+    /// The number of the next.
+    next: u64,
     kept: VecDeque<Event>,
     /// Of the output in it.
     said_bytes: usize,
@@ -229,9 +247,12 @@ impl Log {
     }
 
     /// Adds what happens now. `record` is the task's before it happens.
-    pub(super) fn push(&mut self, record: &TaskRecord, event: Event) {
-        if self.kept.is_empty() {
+    pub(super) fn push(&mut self, record: &TaskRecord, mut event: Event) {
+        if self.next == 0 {
             *self = Log::from_record(record);
+        }
+        if event.kind.is_in_vain() {
+            event.times += self.take_alike(&event);
         }
         self.said_bytes += event.output_bytes();
         let mut oldest = self.kept.iter_mut();
@@ -240,29 +261,66 @@ impl Log {
         {
             self.said_bytes -= event.take_output();
         }
-        self.kept.push_back(event);
+        self.add(event);
         self.trim();
+    }
+
+    fn add(&mut self, event: Event) {
+        let number = self.next;
+        self.next += 1;
+        self.kept.push_back(Event { number, ..event });
+    }
+
+    /// Takes out the last event like this one, with its offer, if nothing but offers in vain came
+    /// since. Returns how many it stood for.
+    fn take_alike(&mut self, event: &Event) -> u32 {
+        let worker = |of: &Event| of.attempt.map(|(worker, _)| worker);
+        let idle = |of: &&Event| of.kind.is_in_vain() || of.kind == EventKind::Offered;
+        let lately = self.kept.iter().rev().take_while(idle).count();
+        let alike = |of: &Event| {
+            of.kind == event.kind && of.note == event.note && worker(of) == worker(event)
+        };
+        let from = self.kept.len() - lately;
+        let found = (from..self.kept.len())
+            .rev()
+            .find(|at| alike(&self.kept[*at]));
+        let Some(old) = found.and_then(|at| self.kept.remove(at)) else {
+            return 0;
+        };
+        let offer = |of: &Event| of.kind == EventKind::Offered && of.attempt == old.attempt;
+        self.kept.retain(|of| !offer(of));
+        old.times
+    }
+
+    /// The newest event of a run that says how far it is.
+    pub(super) fn progress(&self) -> Option<&Event> {
+        let mut newest = self.kept.iter().rev();
+        newest.find(|event| event.kind == EventKind::Progress)
     }
 
     /// What came after `after`, where the node's life counts from `base`.
     pub(super) fn told(&self, record: &TaskRecord, base: u64, after: Option<u64>) -> Told {
         let told;
-        let log = if self.kept.is_empty() {
+        let log = if self.next == 0 {
             told = Log::from_record(record);
             &told
         } else {
             self
         };
         let first = base.saturating_add(log.cut);
-        let last = (first + log.kept.len() as u64).saturating_sub(1);
+        let last = base.saturating_add(log.next).saturating_sub(1);
         let after = after.unwrap_or_else(|| base.saturating_sub(1));
         let reset = after.saturating_add(1) < first || after > last;
         let from = if reset { first } else { after + 1 };
-        let skip = usize::try_from(from - first).unwrap_or(usize::MAX);
+        let numbered = log.kept.iter().map(|event| Event {
+            number: base.saturating_add(event.number),
+            ..event.clone()
+        });
+        let events: Vec<Event> = numbered.filter(|event| event.number >= from).collect();
         Told {
             reset,
-            first: from,
-            events: log.kept.iter().skip(skip).cloned().collect(),
+            first: events.first().map_or(from, |event| event.number),
+            events,
             last,
         }
     }
@@ -270,25 +328,21 @@ impl Log {
     /// The events that a record tells of.
     fn from_record(record: &TaskRecord) -> Log {
         let submitted = Event::new(EventKind::Submitted, record.submitted, None, None);
-        let mut kept = VecDeque::from([submitted]);
+        let mut log = Log::default();
+        log.add(submitted);
         for attempt in &record.attempts {
             let named = Some((attempt.worker, attempt.token));
-            kept.push_back(Event::new(EventKind::Offered, attempt.started, named, None));
+            log.add(Event::new(EventKind::Offered, attempt.started, named, None));
             if let Some((kind, note)) = EventKind::of_outcome(&attempt.outcome) {
                 let at = attempt.ended.unwrap_or(attempt.started);
-                kept.push_back(Event::new(kind, at, named, note));
+                log.add(Event::new(kind, at, named, note));
             }
         }
         if let Some(kind) = EventKind::of_end(record.state) {
             let at = record.ended.unwrap_or(record.submitted);
             let named = record.worker.map(|worker| (worker, record.token));
-            kept.push_back(Event::new(kind, at, named, record.reason.as_deref()));
+            log.add(Event::new(kind, at, named, record.reason.as_deref()));
         }
-        let mut log = Log {
-            cut: 0,
-            kept,
-            said_bytes: 0,
-        };
         log.trim();
         log
     }
@@ -297,8 +351,8 @@ impl Log {
         while self.kept.len() > EVENTS_KEPT {
             if let Some(mut event) = self.kept.pop_front() {
                 self.said_bytes -= event.take_output();
+                self.cut = event.number + 1;
             }
-            self.cut += 1;
         }
     }
 }

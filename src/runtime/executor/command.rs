@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::guard::Guard;
 use super::output::{Cut, Large, Output};
-use super::stderr::StderrTail;
+use super::stderr::{Progress, StderrTail};
 use super::telling::Teller;
 use crate::runtime::payloads::PayloadFolder;
 use crate::types::limits::REASON_MAX_BYTES;
@@ -96,7 +96,7 @@ impl Job {
         mut self,
         guard: &Guard,
         stop: &CancellationToken,
-        on_progress: impl FnMut(u8),
+        on_progress: impl FnMut(Progress),
     ) -> Ended {
         let input = match Input::open(self.input_file.as_deref(), &self.input).await {
             Ok(input) => input,
@@ -344,7 +344,7 @@ impl Pipes {
         input: Input<'_>,
         written: &mut Written,
         telling: Option<Teller>,
-        on_progress: impl FnMut(u8),
+        on_progress: impl FnMut(Progress),
     ) -> Result<(), Cut> {
         let feed = async {
             feed(self.stdin, input).await;
@@ -414,7 +414,7 @@ async fn read_result(
 async fn read_errors(
     stderr: Option<impl AsyncRead + Unpin>,
     tail: &mut StderrTail,
-    mut on_progress: impl FnMut(u8),
+    mut on_progress: impl FnMut(Progress),
 ) {
     let Some(mut stderr) = stderr else { return };
     let mut chunk = vec![0; 8 * 1024];

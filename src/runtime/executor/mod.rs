@@ -52,6 +52,7 @@ use self::passes::Pass;
 pub use self::passes::{Passes, RunAccess};
 use self::pull::Terms;
 pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
+use self::stderr::Progress;
 use self::telling::Teller;
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
@@ -437,10 +438,10 @@ impl Doing {
         };
         let task = spec.task_id;
         let mut progress = teller();
-        let on_progress = |percent| {
-            tracing::debug!(%task, percent, "progress");
+        let on_progress = |said: Progress| {
+            tracing::debug!(%task, percent = said.percent, "progress");
             if let Some(teller) = &mut progress {
-                teller.progress(percent);
+                teller.progress(said);
             }
         };
         (job.run(&self.guard, stop, on_progress).await, folder)

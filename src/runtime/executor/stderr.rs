@@ -2,10 +2,18 @@
 
 use std::collections::VecDeque;
 
-use crate::types::limits::STDERR_TAIL_BYTES;
+use crate::types::limits::{PROGRESS_NOTE_MAX_BYTES, STDERR_TAIL_BYTES};
 
 /// A line that is longer is no progress line.
 const PROGRESS_LINE_MAX_BYTES: usize = 1_024;
+
+/// A line of progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Progress {
+    pub(super) percent: u8,
+    /// What stands behind the number, without control characters.
+    pub(super) note: Option<String>,
+}
 
 /// The last bytes of stderr without the lines of progress.
 ///
@@ -21,8 +29,8 @@ pub(super) struct StderrTail {
 }
 
 impl StderrTail {
-    /// Takes in what was read. Calls `on_progress` with the percentage of each line of progress.
-    pub(super) fn push(&mut self, bytes: &[u8], mut on_progress: impl FnMut(u8)) {
+    /// Takes in what was read. Calls `on_progress` with each line of progress.
+    pub(super) fn push(&mut self, bytes: &[u8], mut on_progress: impl FnMut(Progress)) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let ends = piece.ends_with(b"\n");
             if self.passing {
@@ -32,10 +40,10 @@ impl StderrTail {
             }
             self.line.extend_from_slice(piece);
             if ends {
-                match percent_of(&self.line) {
-                    Some(percent) => {
+                match progress_of(&self.line) {
+                    Some(progress) => {
                         self.line.clear();
-                        on_progress(percent);
+                        on_progress(progress);
                     }
                     None => self.keep_line(),
                 }
@@ -48,7 +56,7 @@ impl StderrTail {
 
     /// The tail as a person may see it: without control characters but newline and tab.
     pub(super) fn into_text(mut self) -> String {
-        if percent_of(&self.line).is_none() {
+        if progress_of(&self.line).is_none() {
             self.keep_line();
         }
         let text = String::from_utf8_lossy(self.kept.make_contiguous());
@@ -74,10 +82,17 @@ impl StderrTail {
 }
 
 /// Reads `progress N` with or without a text behind it; N from 0 to 100.
-fn percent_of(line: &[u8]) -> Option<u8> {
+fn progress_of(line: &[u8]) -> Option<Progress> {
     let rest = std::str::from_utf8(line).ok()?.strip_prefix("progress ")?;
-    let percent = rest.split_ascii_whitespace().next()?.parse().ok()?;
-    (percent <= 100).then_some(percent)
+    let rest = rest.trim_ascii();
+    let (percent, text) = rest
+        .split_once(|c: char| c.is_ascii_whitespace())
+        .unwrap_or((rest, ""));
+    let percent = percent.parse().ok().filter(|percent| *percent <= 100)?;
+    let mut note: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+    note.truncate(note.floor_char_boundary(PROGRESS_NOTE_MAX_BYTES));
+    let note = Some(note).filter(|note| !note.is_empty());
+    Some(Progress { percent, note })
 }
 
 #[cfg(test)]
@@ -88,7 +103,7 @@ mod tests {
         let (mut tail, mut progress) = (StderrTail::default(), Vec::new());
         pieces
             .iter()
-            .for_each(|piece| tail.push(piece, |percent| progress.push(percent)));
+            .for_each(|piece| tail.push(piece, |said| progress.push(said.percent)));
         (progress, tail.into_text())
     }
 
@@ -100,6 +115,25 @@ mod tests {
             b"ding\ntwo\nprogress 100\nprogress 5",
         ]);
         assert_eq!((progress, text.as_str()), (vec![40, 100], "one\ntwo"));
+    }
+
+    #[test]
+    fn the_text_of_a_line_of_progress_is_told_bounded_and_without_controls() {
+        let long = format!("progress 3 {}\n", "\u{e4}".repeat(PROGRESS_NOTE_MAX_BYTES));
+        let (mut tail, mut said) = (StderrTail::default(), Vec::new());
+        let lines = "progress 40 reading  page\x1b[31m 2\r\nprogress  50\nprogress 60\tof a\tb\n";
+        tail.push(lines.as_bytes(), |one| said.push((one.percent, one.note)));
+        let note = |text: &str| Some(text.to_owned());
+        let expected = [
+            (40, note("reading  page[31m 2")),
+            (50, None),
+            (60, note("of ab")),
+        ];
+        assert_eq!(said, expected);
+        tail.push(long.as_bytes(), |one| {
+            let note = one.note.expect("a text");
+            assert_eq!(note.len(), PROGRESS_NOTE_MAX_BYTES);
+        });
     }
 
     #[test]
@@ -125,7 +159,7 @@ mod tests {
         let mut tail = StderrTail::default();
         (0..10_000).for_each(|_| tail.push(&[b'x'; 500], |_| {}));
         assert!(tail.line.is_empty() && tail.kept.len() == STDERR_TAIL_BYTES);
-        tail.push(b"\nprogress 7\n", |percent| assert_eq!(percent, 7));
+        tail.push(b"\nprogress 7\n", |said| assert_eq!(said.percent, 7));
         assert!(tail.into_text().ends_with('x'));
     }
 

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::ExecDone;
+use super::stderr::Progress;
 use crate::proto::node::RunSaid;
 use crate::types::RunId;
 use crate::wire::OutputPart;
@@ -24,7 +25,7 @@ pub(super) struct Teller {
     bytes: usize,
     words: u32,
     offset: u64,
-    percent: Option<u8>,
+    progress: Option<Progress>,
 }
 
 impl Teller {
@@ -36,18 +37,18 @@ impl Teller {
             bytes: 0,
             words: 0,
             offset: 0,
-            percent: None,
+            progress: None,
         }
     }
 
-    pub(super) fn progress(&mut self, percent: u8) {
-        if self.percent == Some(percent) {
+    pub(super) fn progress(&mut self, said: Progress) {
+        if self.progress.as_ref() == Some(&said) {
             return;
         }
-        self.percent = Some(percent);
+        self.progress = Some(said.clone());
         self.say(RunSaid {
-            percent: Some(percent),
-            note: None,
+            percent: Some(said.percent),
+            note: said.note,
             output: None,
         });
     }
@@ -100,7 +101,8 @@ mod tests {
         teller.begun = Instant::now().checked_sub(SPAN).expect("long enough ago");
         teller.output(b"four");
         for percent in [10, 10, 20, 30, 40] {
-            teller.progress(percent);
+            let note = Some(format!("at {percent}"));
+            teller.progress(Progress { percent, note });
         }
         let mut said = Vec::new();
         while let Ok(ExecDone::Said { said: one, .. }) = told.try_recv() {
@@ -112,5 +114,6 @@ mod tests {
         assert_eq!(parts, [(0, SPAN_BYTES - 1), (first, 1), (first + 8, 4)]);
         assert!(said.len() <= 5, "half of the queue is left: {}", said.len());
         assert_eq!(said[3].percent, Some(10));
+        assert_eq!(said[3].note.as_deref(), Some("at 10"));
     }
 }

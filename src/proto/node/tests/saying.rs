@@ -16,8 +16,9 @@ fn say(wires: &mut Wires, percent: Option<u8>, output: Option<(u64, &[u8])>) {
         offset,
         data: data.to_vec(),
     };
+    let note = percent.map(|percent| format!("at {percent}"));
     let said = RunSaid {
-        note: None,
+        note,
         percent,
         output: output.map(part),
     };
@@ -62,6 +63,13 @@ fn what_a_run_says_is_told_in_lists_and_what_is_between_two_pieces_is_a_gap() {
     let events = heard(&mut wires, 1);
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(events[0].percent, Some(20), "the newest");
+    assert_eq!(events[0].note.as_deref(), Some("at 20"));
+    let shown = view(wires.ask(0, Command::Task(task(1))));
+    let progress = shown.progress.expect("it runs");
+    assert_eq!(
+        (progress.percent, progress.note.as_deref()),
+        (Some(20), Some("at 20"))
+    );
     assert_eq!(
         (events[1].offset, events[1].text.as_deref()),
         (Some(0), Some("one two "))

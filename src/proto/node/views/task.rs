@@ -55,6 +55,9 @@ pub struct TaskView {
     /// How far a large input or result is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moving: Option<MovingView>,
+    /// Of one task that runs: how far it is, as its run last said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
     pub result_bytes: Option<usize>,
     /// Why it failed, or what it waits for.
     pub reason: Option<String>,
@@ -159,6 +162,18 @@ pub struct BudgetView {
     pub spent: Amount,
 }
 
+/// How far a run is, as it said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProgressView {
+    /// RFC 3339: when that was.
+    pub at: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// The same in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
 /// A large input or result on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MovingView {
@@ -212,9 +227,10 @@ pub struct TaskEventsView {
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TaskEventView {
-    /// Rises by one from event to event of a task.
+    /// Rises from event to event of a task, by one but where `times` is over 1.
     pub number: u64,
-    /// `submitted`, `offered`, `withdrawn`, `waiting` (accepted, but no slot is free), `working`,
+    /// `submitted`, `offered`, `refused` (the worker did), `not_sent` (it could not be reached),
+    /// `waiting` (accepted, but no slot is free), `working`,
     /// `released`, `handed_over` (released because others have slots free), `lost`, `attempt_failed`,
     /// `progress`, `output`, `completed`, `failed` or `canceled`; where several workers do it
     /// `committed`, `closed` (results are asked for), `revealed`.
@@ -227,9 +243,12 @@ pub struct TaskEventView {
     /// Of the attempt it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<u64>,
-    /// Why, in words.
+    /// Why, in words; with `progress` what the run says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// With `refused` and `not_sent`: how many of these, one behind the other, it stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub times: Option<u32>,
     /// With `progress`: how far the run is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub percent: Option<u8>,

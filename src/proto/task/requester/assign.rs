@@ -223,7 +223,7 @@ impl Requester {
         self.pass_over(worker, AVOID_UNREACHABLE_MS, step);
         for (id, token) in offers {
             if self.is_offered(*id, *token) {
-                self.withdraw(*id, 0, step);
+                self.withdraw(*id, None, step);
             }
         }
     }
@@ -271,7 +271,7 @@ impl Requester {
                         | RefuseReason::Price => AVOID_UNFIT_MS,
                     };
                     self.pass_over(worker, avoid_ms, step);
-                    self.withdraw(*id, 0, step);
+                    self.withdraw(*id, Some(*reason), step);
                 }
             }
         }
@@ -295,12 +295,12 @@ impl Requester {
 
     /// Nobody ran it: the attempt is taken back as if it had not been, and whoever was offered it
     /// has no say any more.
-    pub(super) fn withdraw(&mut self, id: TaskId, wait_ms: u64, step: &mut Step<'_>) {
-        self.withdrawn_event(id, step);
+    fn withdraw(&mut self, id: TaskId, refused: Option<RefuseReason>, step: &mut Step<'_>) {
+        self.in_vain_event(id, refused, step);
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         task.record.attempts.pop();
         self.dismiss(id);
-        self.rest(id, wait_ms, step);
+        self.rest(id, 0, step);
     }
 
     pub(super) fn pass_over(&mut self, worker: EntityId, up_to_ms: u64, step: &mut Step<'_>) {

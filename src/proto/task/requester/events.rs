@@ -4,6 +4,7 @@ use super::Requester;
 use crate::proto::Step;
 use crate::proto::task::events::{Event, EventKind, Told};
 use crate::types::{EntityId, FencingToken, TaskId, TaskState};
+use crate::wire::RefuseReason;
 
 impl Requester {
     /// A task's events after number `after`, or all that are kept.
@@ -55,11 +56,29 @@ impl Requester {
         self.event(id, EventKind::Offered, Some((worker, token)), None, step);
     }
 
-    /// The newest attempt is about to be taken back.
-    pub(super) fn withdrawn_event(&mut self, id: TaskId, step: &Step<'_>) {
+    /// The newest attempt is about to be taken back: it was refused, or never left.
+    pub(super) fn in_vain_event(
+        &mut self,
+        id: TaskId,
+        refused: Option<RefuseReason>,
+        step: &Step<'_>,
+    ) {
         let newest = self.tasks[&id].record.attempts.last();
         let attempt = newest.map(|attempt| (attempt.worker, attempt.token));
-        self.event(id, EventKind::Withdrawn, attempt, None, step);
+        let (kind, why) = match refused {
+            Some(reason) => (EventKind::Refused, in_words(reason)),
+            None => (EventKind::NotSent, "unreachable"),
+        };
+        self.event(id, kind, attempt, Some(why), step);
+    }
+
+    /// How far the newest run of an open task is, as it last said.
+    pub fn progress(&self, id: TaskId) -> Option<&Event> {
+        let task = self.tasks.get(&id)?;
+        let said = task.events.progress()?;
+        let running = task.record.state == TaskState::Working;
+        let (_, token) = said.attempt?;
+        (running && token == task.record.token).then_some(said)
     }
 
     pub(super) fn event(
@@ -83,5 +102,17 @@ impl Requester {
         if self.watched.remove(&id) {
             self.stirred.push(id);
         }
+    }
+}
+
+fn in_words(reason: RefuseReason) -> &'static str {
+    match reason {
+        RefuseReason::Busy => "busy",
+        RefuseReason::UnknownCapability => "it does not offer that any more",
+        RefuseReason::TooLarge => "the input is too large",
+        RefuseReason::Stale => "it knows of a later offer",
+        RefuseReason::NotAllowed => "its rules, or its disk, do not allow it",
+        RefuseReason::Draining => "draining",
+        RefuseReason::Price => "it asks for more",
     }
 }

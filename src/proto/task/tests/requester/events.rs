@@ -117,9 +117,9 @@ fn old_events_and_long_notes_are_cut() {
 
     ours.submit(new_task(2));
     let first = ours.told(task_id(2), None).first;
-    for _ in 0..EVENTS_KEPT {
-        ours.wait(60_000);
-        let offers = ours.assign(&[entity(1)]);
+    for n in 1..=EVENTS_KEPT as u8 {
+        ours.pass(30_000);
+        let offers = ours.assign(&[entity(n)]);
         for offer in offers {
             let busy = AcceptAnswer::Refused(RefuseReason::Busy);
             ours.answer(offer, boot(1), busy);
@@ -129,6 +129,55 @@ fn old_events_and_long_notes_are_cut() {
     assert_eq!(told.events.len(), EVENTS_KEPT);
     assert!(told.reset, "the reader is told that some are gone (E2)");
     assert_eq!(told.last + 1 - told.first, EVENTS_KEPT as u64);
+}
+
+#[test]
+fn offers_in_vain_say_why_and_repeated_ones_are_counted() {
+    let mut ours = ours();
+    let id = ours.submit(new_task(1));
+    let (a, b) = (entity(1), entity(2));
+    let first = ours.told(id, None).first;
+    let mut told = Vec::new();
+    for n in 0..2 * EVENTS_KEPT {
+        ours.wait(20_000);
+        let to = if n % 2 == 0 { a } else { b };
+        let offer = ours.assign(&[to])[0];
+        match to == a {
+            true => ours.answer(offer, boot(1), AcceptAnswer::Refused(RefuseReason::Price)),
+            false => {
+                let offers = [(id, offer.2)];
+                ours.kept(|core, step| core.offer_failed(b, &offers, step, false));
+            }
+        }
+        let now = ours.told(id, told.last().copied());
+        assert!(!now.reset, "who reads on is told all (E2)");
+        told.extend(now.events.iter().map(|event| event.number));
+    }
+    assert_eq!(
+        told.len(),
+        4 * EVENTS_KEPT + 1,
+        "each offer, and what became of it"
+    );
+    assert!(told.is_sorted_by(|a, b| a < b), "numbers rise (E1)");
+    let events = ours.told(id, Some(first - 1)).events;
+    let kept: Vec<_> = events
+        .iter()
+        .map(|event| (event.kind, event.note.as_deref(), event.times))
+        .collect();
+    let times = EVENTS_KEPT as u32;
+    assert_eq!(
+        kept,
+        [
+            (EventKind::Submitted, None, 1),
+            (EventKind::Offered, None, 1),
+            (EventKind::Refused, Some("it asks for more"), times),
+            (EventKind::Offered, None, 1),
+            (EventKind::NotSent, Some("unreachable"), times),
+        ]
+    );
+    let held = ours.assign(&[entity(3)])[0];
+    ours.answer(held, boot(1), AcceptAnswer::Accepted);
+    assert_eq!(ours.told(id, None).events.len(), 7);
 }
 
 #[test]
