@@ -231,6 +231,8 @@ impl Node {
         let view = TaskView {
             moving: self.moving(id),
             progress: self.requester.progress(id).map(progress_view),
+            considered: record.considered.iter().map(considered_view).collect(),
+            others: record.others,
             ..task_view(record, self.waits_for(record))
         };
         Ok(Reply::Task(Box::new(view)))
@@ -247,7 +249,7 @@ impl Node {
             let candidates = self.candidates(&capability, now);
             let (considered, others) = self.requester.considered(id, &candidates, now.mono);
             if let Some(why) = nobody_fits(&capability, &considered) {
-                view.reason = Some(why);
+                view.reason = Some(format!("waits for a worker: {why}"));
             }
             view.considered = considered.iter().map(considered_view).collect();
             view.others = others;

@@ -64,7 +64,9 @@ fn what_a_run_says_is_told_in_lists_and_what_is_between_two_pieces_is_a_gap() {
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(events[0].percent, Some(20), "the newest");
     assert_eq!(events[0].note.as_deref(), Some("at 20"));
-    let shown = view(wires.ask(0, Command::Task(task(1))));
+    let Ok(Reply::Task(shown)) = wires.ask(0, Command::Task(task(1))) else {
+        panic!("it is known");
+    };
     let progress = shown.progress.expect("it runs");
     assert_eq!(
         (progress.percent, progress.note.as_deref()),

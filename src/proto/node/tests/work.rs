@@ -1,8 +1,8 @@
 //! A task goes to another node and its result comes back; nothing is promised before the disk.
 
 use super::*;
-use crate::types::RunId;
 use crate::types::limits::SUBMIT_MAX_TASKS;
+use crate::types::{Marks, RunId};
 
 fn view(result: CommandResult) -> TaskView {
     match result {
@@ -227,6 +227,32 @@ fn a_deadline_without_a_worker_is_told_as_such() {
     wires.run(2 * SECOND_MS);
     let over = view(wires.reply(0, awaited).expect("answered"));
     assert_eq!((over.state, over.no_worker), (TaskState::Failed, true));
+}
+
+#[test]
+fn a_task_that_found_nobody_who_fits_shows_who_was_looked_at_when_it_has_failed() {
+    let mut wires = pair();
+    let Command::Submit(submission) = submit(1) else {
+        unreachable!("a submission")
+    };
+    let label = "zone=mars".parse().expect("a label");
+    let demanding = Submission {
+        deadline_ms: 2_000,
+        marks: Marks {
+            needs: [label].into(),
+            ..Marks::default()
+        },
+        ..submission
+    };
+    wires.granted(0, Command::Submit(demanding));
+    wires.run(3 * SECOND_MS);
+    let over = view(wires.ask(0, Command::Task(task(1))));
+    assert_eq!((over.state, over.no_worker), (TaskState::Failed, true));
+    let why = "no worker was found before the deadline; last: of 1 that offer wc 1 without a label that \
+               it needs";
+    assert_eq!(over.reason.as_deref(), Some(why));
+    let considered: Vec<&str> = over.considered.iter().map(|of| of.why.as_str()).collect();
+    assert_eq!(considered, ["label"]);
 }
 
 #[test]
