@@ -17,10 +17,6 @@ pub struct Amount(pub u64);
 
 impl Amount {
     /// Whether it is nothing.
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the form that serde calls"
-    )]
     pub fn is_zero(&self) -> bool {
         self.0 == 0
     }

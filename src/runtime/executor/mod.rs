@@ -53,6 +53,7 @@ pub use self::passes::{Passes, RunAccess};
 use self::pull::Terms;
 pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
 use self::stderr::Progress;
+pub use self::telling::Say;
 use self::telling::Teller;
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
@@ -360,7 +361,9 @@ impl Doing {
                 post.run(self.http, stop).await
             }
             ServeHow::Work(work) => {
+                let teller = spec.stream.then(|| Teller::new(run, self.done.clone()));
                 let job = WorkJob {
+                    say: Say::new(teller, self.stream),
                     task_id: spec.task_id,
                     requester: spec.requester,
                     capability: spec.capability,

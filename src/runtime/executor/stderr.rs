@@ -15,6 +15,16 @@ pub(super) struct Progress {
     pub(super) note: Option<String>,
 }
 
+impl Progress {
+    /// `text` as far as a person may see it.
+    pub(super) fn new(percent: u8, text: &str) -> Progress {
+        let mut note: String = text.trim().chars().filter(|c| !c.is_control()).collect();
+        note.truncate(note.floor_char_boundary(PROGRESS_NOTE_MAX_BYTES));
+        let note = Some(note).filter(|note| !note.is_empty());
+        Progress { percent, note }
+    }
+}
+
 /// The last bytes of stderr without the lines of progress.
 ///
 /// Bounds: the tail, one unfinished line of at most [`PROGRESS_LINE_MAX_BYTES`], and what one call
@@ -89,10 +99,7 @@ fn progress_of(line: &[u8]) -> Option<Progress> {
         .split_once(|c: char| c.is_ascii_whitespace())
         .unwrap_or((rest, ""));
     let percent = percent.parse().ok().filter(|percent| *percent <= 100)?;
-    let mut note: String = text.trim().chars().filter(|c| !c.is_control()).collect();
-    note.truncate(note.floor_char_boundary(PROGRESS_NOTE_MAX_BYTES));
-    let note = Some(note).filter(|note| !note.is_empty());
-    Some(Progress { percent, note })
+    Some(Progress::new(percent, text))
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a run says while it goes on: so much of it, and no more, in a span of time. What is over that
 //! is left out, for nobody may be held up by who watches.
 
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -84,6 +86,51 @@ impl Teller {
         self.words += 1;
         let run = self.run;
         let _ = self.done.try_send(ExecDone::Said { run, said });
+    }
+}
+
+/// How a piece of this process says how far its task is. What it says is left out, silently, where
+/// nobody asked for it (`stream`) or more comes than may travel.
+#[derive(Clone, Default)]
+pub struct Say {
+    /// None: nobody asked.
+    teller: Option<Arc<Mutex<Teller>>>,
+    /// Whether output may be told, too.
+    output: bool,
+}
+
+impl Say {
+    pub(super) fn new(teller: Option<Teller>, output: bool) -> Say {
+        let teller = teller.map(|teller| Arc::new(Mutex::new(teller)));
+        Say { teller, output }
+    }
+
+    /// So much of it is done, and what goes on; more than 100 counts as 100.
+    pub fn progress(&self, percent: u8, note: &str) {
+        let said = Progress::new(percent.min(100), note);
+        self.with(|teller| teller.progress(said));
+    }
+
+    /// The next piece of what the result will be, where the capability streams.
+    pub fn output(&self, piece: &[u8]) {
+        if self.output {
+            self.with(|teller| teller.output(piece));
+        }
+    }
+
+    fn with(&self, tell: impl FnOnce(&mut Teller)) {
+        if let Some(teller) = &self.teller {
+            // Nothing panics while it is held.
+            tell(&mut teller.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+impl fmt::Debug for Say {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Say")
+            .field("asked", &self.teller.is_some())
+            .finish_non_exhaustive()
     }
 }
 

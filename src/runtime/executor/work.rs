@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::command::{Ended, text_of};
 use super::output::Output;
 use super::passes::RunAccess;
+use super::telling::Say;
 use crate::types::{Capability, EntityId, FencingToken, TaskId};
 
 /// What of a result is written at a time.
@@ -35,6 +36,8 @@ pub struct WorkJob {
     pub timeout_ms: u64,
     /// With this it may hand parts of its task on, if the capability allows that (`delegate`).
     pub api: Option<RunAccess>,
+    /// Tells who watches how far it is.
+    pub say: Say,
 }
 
 /// Does tasks in the node's own process. It is called on many tasks at once.

@@ -298,3 +298,64 @@ async fn work_in_this_process_ends_as_a_command_does() {
     assert!(bench.done.try_recv().is_err());
     bench.executor.shutdown().await;
 }
+
+/// Says how far it is before it ends.
+struct Says;
+
+impl Work for Says {
+    fn run(&self, job: WorkJob) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            job.say.progress(40, "rea\x1bding\n");
+            job.say.output(b"half ");
+            job.say.progress(200, "");
+            Ok(b"half done".to_vec())
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_piece_of_this_process_is_heard_before_it_ends_by_who_asked_for_it() {
+    let mut bench = bench(None);
+    for (asked, streams) in [(true, true), (true, false), (false, true)] {
+        let serve = ServeSpec {
+            stream: streams,
+            ..ServeSpec::new(ServeHow::Work(Arc::new(Says)), 60_000)
+        };
+        let spec = RunSpec {
+            stream: asked,
+            ..spec(b"")
+        };
+        bench
+            .executor
+            .spawn_run(RunId(1), spec, &serve, bench.sender.clone());
+        let mut heard = Vec::new();
+        let outcome = loop {
+            let done = tokio::time::timeout(PATIENCE, bench.done.recv()).await;
+            match done.expect("in time").expect("somebody tells") {
+                ExecDone::Said { said, .. } => heard.push((
+                    said.percent,
+                    said.note,
+                    said.output.map(|part| (part.offset, part.data)),
+                )),
+                ExecDone::Run { outcome, .. } => break outcome,
+                other => panic!("{other:?}"),
+            }
+        };
+        let result = b"half done".to_vec();
+        assert_eq!(outcome, RunOutcome::Completed { result });
+        let progress = [
+            (Some(40), Some(String::from("reading")), None),
+            (Some(100), None, None),
+        ];
+        let output = (None, None, Some((0, b"half ".to_vec())));
+        let mut expected = progress.to_vec();
+        if streams {
+            expected.insert(1, output);
+        }
+        if !asked {
+            expected.clear();
+        }
+        assert_eq!(heard, expected);
+    }
+    bench.executor.shutdown().await;
+}
