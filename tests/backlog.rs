@@ -127,8 +127,8 @@ fn what_is_urgent_passes_by_what_waits_at_a_worker_but_not_the_turn_of_others() 
         ];
         let id = node.json(&task)["id"].as_str().unwrap().to_owned();
         eventually("it is there", LONG, || {
-            let stands =
-                node.stand(&[id.clone()], "waiting") + node.stand(&[id.clone()], "working");
+            let one = std::slice::from_ref(&id);
+            let stands = node.stand(one, "waiting") + node.stand(one, "working");
             (stands == 1).then_some(())
         });
         id
