@@ -12,7 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use support::Testnet;
+use support::{Testnet, eventually};
 
 const SOON: Duration = Duration::from_secs(60);
 const SECRET: &str = "between the two of us";
@@ -135,6 +135,45 @@ fn an_address_hears_of_a_tasks_end_signed_and_again_until_it_answers_well() {
     assert_eq!(task["id"].as_str(), Some(&late[..]));
     assert_eq!(heard.signature, None);
     heard.answer("200 OK");
+}
+
+#[test]
+fn an_address_that_was_named_with_the_task_hears_of_it_and_show_says_how_far_that_is() {
+    let mut net = Testnet::start(2, &["--serve", "wc=sleep 1; wc -w"]);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/done?key=hidden", listener.local_addr().unwrap());
+    let secret = net.dir.path().join("secret");
+    std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+    let secret = secret.to_str().unwrap();
+    let what = ["task", "submit", "wc", "--text", "one two"];
+    let whom = ["--notify", &url, "--notify-secret-file", secret];
+    let submitted = net.json(0, &[&what[..], &whom].concat()).unwrap();
+    let id = submitted["id"].as_str().unwrap().to_owned();
+    net.kill(0);
+    net.restart(0);
+    net.await_up(0);
+    let shown = |state: &str, tries: u64| {
+        eventually("the webhook is as far", SOON, || {
+            let of = net.json(0, &["task", "show", &id])?["webhook"].clone();
+            let told = state == "heard" || of["answer"].is_string();
+            (told && of["state"] == state && of["tries"] == tries).then_some(of)
+        })
+    };
+    let first = hear(&listener);
+    assert!(first.signature.is_some());
+    first.answer("500 Not Now");
+    let of = shown("calling", 1);
+    assert!(of["answer"].as_str().unwrap().contains("500"), "{of}");
+    hear(&listener).answer("204 Heard");
+    let of = shown("heard", 2);
+    assert!(of["at"].is_string() && of["answer"].is_null(), "{of}");
+    let show = net.cli(0, &["task", "show", &id]);
+    let show = String::from_utf8_lossy(&show.stdout).into_owned();
+    assert!(
+        show.contains("webhook") && show.contains("heard at"),
+        "{show}"
+    );
+    assert!(!show.contains("hidden") && !show.contains(SECRET), "{show}");
 }
 
 #[test]

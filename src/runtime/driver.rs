@@ -268,8 +268,8 @@ impl Driver {
             }
             ExecDone::Said { run, said } => self.feed(Input::RunSaid { run, said }),
             ExecDone::Hook { hook, ok } => self.feed(Input::HookEnded { hook, ok }),
-            ExecDone::Webhook { number, heard } => {
-                self.feed(Input::WebhookCalled { number, heard });
+            ExecDone::Webhook { number, answer } => {
+                self.feed(Input::WebhookCalled { number, answer });
             }
         }
     }

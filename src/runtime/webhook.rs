@@ -18,16 +18,13 @@ const SIGNATURE_HEADER: &str = "x-junto-signature";
 /// Makes the call beside the driver; how it ended goes to `done`. The core bounds how many run.
 pub(super) fn spawn(call: WebhookCall, done: mpsc::Sender<ExecDone>) {
     tokio::spawn(async move {
-        let heard = match post(&call).await {
-            Ok(()) => true,
-            Err(why) => {
-                tracing::info!(task = call.task.id, why, "a webhook was not heard");
-                false
-            }
-        };
+        let answer = post(&call).await;
+        if let Err(why) = &answer {
+            tracing::info!(task = call.task.id, why, "a webhook was not heard");
+        }
         let number = call.number;
         // A driver that is gone loads the webhook from the disk when it is back.
-        let _ = done.send(ExecDone::Webhook { number, heard }).await;
+        let _ = done.send(ExecDone::Webhook { number, answer }).await;
     });
 }
 

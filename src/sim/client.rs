@@ -487,6 +487,7 @@ fn draw_job(job: usize, at_us: u64, hosts: &[Host], rng: &mut Rng) -> Job {
         },
         input_file: content.as_ref().map(|bytes| content_of(bytes).root),
         stream: false,
+        webhook: None,
     };
     Job {
         host,

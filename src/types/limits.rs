@@ -47,7 +47,7 @@ pub const TOMBSTONES_MAX: usize = 100_000;
 pub const LIST_MAX_ITEMS: usize = 256;
 /// Tasks handed over in one request.
 pub const SUBMIT_MAX_TASKS: usize = 256;
-/// Webhooks kept, each until it was heard or given up.
+/// Webhooks kept until they were heard or given up, and how many of those are remembered.
 pub const WEBHOOKS_MAX: usize = 10_000;
 /// A webhook's address.
 pub const WEBHOOK_URL_MAX_BYTES: usize = 1_024;

@@ -85,6 +85,10 @@ pub struct SubmitBody {
     /// come to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agreement: Option<AgreementBody>,
+    /// Whom to tell that it has ended, as with `POST /v1/tasks/{id}/webhook`; kept with the task, so
+    /// that no crash comes between the two. A part of a task has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookBody>,
 }
 
 /// How many workers are to do a task, and how many of them must come to the same.
@@ -136,6 +140,7 @@ impl SubmitBody {
             labels: Vec::new(),
             deadline_ms: DEADLINE_DEFAULT_MS,
             agreement: None,
+            webhook: None,
         }
     }
 }

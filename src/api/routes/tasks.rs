@@ -11,9 +11,9 @@ use axum::response::IntoResponse;
 use data_encoding::BASE64;
 use uuid::Uuid;
 
-use super::ApiState;
 use super::named::{PathTask, peer_named};
 use super::payloads::{body_of, hash_of};
+use super::{ApiState, webhook};
 use crate::api::body::{
     DEADLINE_MAX_MS, OrphanRule, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams,
     TaskParams,
@@ -433,6 +433,10 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         marks,
         input_file,
         stream: body.stream,
+        webhook: body
+            .webhook
+            .map(|body| webhook::target(body, "webhook."))
+            .transpose()?,
     })
 }
 

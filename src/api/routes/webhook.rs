@@ -33,13 +33,18 @@ pub(super) async fn webhook(
     PathTask(id): PathTask,
     JsonBody(body): JsonBody<WebhookBody>,
 ) -> Result<StatusCode, Refused> {
-    let target = Target::new(body.url, body.secret).map_err(|error| {
+    let target = target(body, "")?;
+    state.call(Command::Notify { id, target }).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What a body names, which stands at `at` of the whole.
+pub(super) fn target(body: WebhookBody, at: &str) -> Result<Target, Refused> {
+    Target::new(body.url, body.secret).map_err(|error| {
         let field = match error {
             TargetError::Secret => "secret",
             TargetError::Url | TargetError::TooLong => "url",
         };
-        Refused::invalid(field, error)
-    })?;
-    state.call(Command::Notify { id, target }).await?;
-    Ok(StatusCode::NO_CONTENT)
+        Refused::invalid(&format!("{at}{field}"), error)
+    })
 }

@@ -184,6 +184,31 @@ async fn a_webhook_is_handed_on_and_what_is_no_address_is_refused() {
 }
 
 #[tokio::test]
+async fn a_webhook_is_taken_with_the_task() {
+    let (handle, asked) = played();
+    let served = Served::start(handle);
+    let with = |url: &str| {
+        let webhook = serde_json::json!({"url": url, "secret": "hidden"});
+        serde_json::json!({"capability": "wc", "webhook": webhook})
+    };
+    served
+        .post("/v1/tasks", with("http://127.0.0.1:9/done"))
+        .await;
+    let Command::Submit(submission) = asked.last() else {
+        panic!("not a submission")
+    };
+    assert!(!format!("{submission:?}").contains("hidden"));
+    let target = submission.webhook.expect("it was named");
+    let given = (target.url(), target.secret());
+    assert_eq!(given, ("http://127.0.0.1:9/done", Some("hidden")));
+    let (_, refused) = served.post("/v1/tasks", with("done")).await;
+    assert_eq!(refused["code"], "invalid");
+    let detail = refused["detail"].as_str().unwrap();
+    assert!(detail.starts_with("webhook.url: "), "{detail}");
+    served.stop().await;
+}
+
+#[tokio::test]
 async fn a_page_of_no_tasks_or_too_many_is_refused() {
     let (handle, _) = played();
     let served = Served::start(handle);

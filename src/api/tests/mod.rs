@@ -401,6 +401,7 @@ fn task_view(id: Uuid, state: TaskState) -> TaskView {
         agreement: None,
         dissent: None,
         part_of: None,
+        webhook: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `task notify`: have an address told that a task has ended.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -29,7 +29,20 @@ pub(in crate::cli) struct NotifyArgs {
 }
 
 pub(super) async fn run(home: &Home, args: NotifyArgs, json: bool) -> Outcome {
-    let secret = args.secret_file.as_ref().map(|path| {
+    let webhook = webhook(args.url, args.secret_file.as_deref())?;
+    let id = args.id.id(home).await?;
+    connect(home)?.webhook(id, &webhook).await?;
+    if json {
+        output::json(&serde_json::json!({ "id": id.to_string(), "url": webhook.url }))?;
+    } else {
+        eprintln!("It is told when the task has ended.");
+    }
+    Ok(Exit::Done)
+}
+
+/// Whom to tell, with the secret from its file: arguments are seen by everybody on the machine.
+pub(super) fn webhook(url: String, secret_file: Option<&Path>) -> Result<WebhookBody, Failure> {
+    let secret = secret_file.map(|path| {
         let unread = |error| Failure::failed(format!("{} cannot be read: {error}", path.display()));
         let text = std::fs::read_to_string(path).map_err(unread)?;
         let line = text.lines().next().unwrap_or_default().trim().to_owned();
@@ -39,16 +52,8 @@ pub(super) async fn run(home: &Home, args: NotifyArgs, json: bool) -> Outcome {
         let text = format!("a secret has 1 to {WEBHOOK_SECRET_MAX_BYTES} bytes");
         Err(Failure::failed(text))
     });
-    let webhook = WebhookBody {
-        url: args.url,
+    Ok(WebhookBody {
+        url,
         secret: secret.transpose()?,
-    };
-    let id = args.id.id(home).await?;
-    connect(home)?.webhook(id, &webhook).await?;
-    if json {
-        output::json(&serde_json::json!({ "id": id.to_string(), "url": webhook.url }))?;
-    } else {
-        eprintln!("It is told when the task has ended.");
-    }
-    Ok(Exit::Done)
+    })
 }

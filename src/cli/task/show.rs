@@ -6,7 +6,7 @@ use super::super::names::{Names, TaskRef};
 use super::super::output::{self, Listing, show_bytes};
 use super::{agree, priority_name};
 use crate::config::Home;
-use crate::proto::node::{ConsideredView, TaskView};
+use crate::proto::node::{ConsideredView, TaskView, WebhookView};
 use crate::types::Amount;
 
 pub(super) async fn run(home: &Home, id: &TaskRef, json: bool) -> Outcome {
@@ -105,6 +105,26 @@ fn row(one: &ConsideredView, names: &Names) -> [String; 7] {
     ]
 }
 
+/// How far telling of the end is.
+fn webhook(of: &WebhookView) -> String {
+    let tries = match of.tries {
+        1 => String::from("1 try"),
+        tries => format!("{tries} tries"),
+    };
+    let at = of.at.as_deref().unwrap_or("-");
+    let answer = of.answer.as_deref().map(output::clean);
+    let answer = answer.unwrap_or_else(|| String::from("nobody answered"));
+    match of.state.as_str() {
+        "waiting" => String::from("is called when the task has ended"),
+        "calling" if of.tries == 0 => String::from("is called now"),
+        "calling" if of.answer.is_none() => format!("is called now, {tries}"),
+        "calling" => format!("not heard yet, {tries}: {answer}"),
+        "heard" => format!("heard at {at}, {tries}"),
+        "given_up" => format!("given up at {at}, {tries}: {answer}"),
+        other => other.to_owned(),
+    }
+}
+
 /// One line for each thing that is to be said, one below the other.
 fn described(task: &TaskView, names: &Names) -> Vec<String> {
     let lines = describe(task, names);
@@ -169,6 +189,7 @@ fn describe(task: &TaskView, names: &Names) -> Vec<(&'static str, String)> {
     if task.stream {
         lines.push(("stream", String::from("what its runs say is told")));
     }
+    lines.extend(task.webhook.as_ref().map(|of| ("webhook", webhook(of))));
     if task.dead {
         let text = String::from("its input is kept: `junto task resubmit` tries once more");
         lines.push(("dead letter", text));
@@ -193,6 +214,7 @@ mod tests {
             "id": "i", "capability": "wc", "state": "submitted", "priority": "normal",
             "to": "ent1bob", "submitted": "s", "deadline": "d", "stops": true, "stream": true,
             "budget": {"depth": 1, "reward": "18446744073709551614", "spent": "4"},
+            "webhook": {"state": "given_up", "tries": 12, "at": "t", "answer": "the answer was 500"},
             "input_bytes": 3, "no_worker": false, "attempts": [],
         });
         let task: TaskView = serde_json::from_value(task).expect("a task");
@@ -201,6 +223,7 @@ mod tests {
             "only at        ent1bob",
             "stream         what its runs say is told",
             "without lease  its run stops",
+            "webhook        given up at t, 12 tries: the answer was 500",
             "budget         depth 1, reward 18446744073709551614, 4 of it with its parts",
         ] {
             assert!(lines.iter().any(|told| told == line), "{line}: {lines:?}");

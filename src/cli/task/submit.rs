@@ -23,8 +23,8 @@ use super::super::exit::{Exit, Failure, Outcome};
 use super::super::output::{self, short, show_bytes};
 use super::agree::AgreementArgs;
 use super::payload::{self, Input};
-use super::stream;
 use super::{End, Report, write_result};
+use super::{notify, stream};
 use crate::api::body::{OrphanRule, SubmitBody};
 use crate::api::client::ApiClient;
 use crate::config::Home;
@@ -46,7 +46,8 @@ const SPINNER_TICK: Duration = Duration::from_millis(120);
     cat book.txt | junto task submit wc --input - --wait\n  \
     junto task submit render --need gpu=a100 --min-tier trusted --label scene=7\n  \
     junto task submit report --delay 2h --key report-2030-01-31\n  \
-    junto task submit square --text 12 --replicas 3 --agree 2 --wait"
+    junto task submit square --text 12 --replicas 3 --agree 2 --wait\n  \
+    junto task submit report --notify http://127.0.0.1:9000/done --notify-secret-file secret"
 )]
 pub(in crate::cli) struct SubmitArgs {
     /// What the worker must offer, such as wc.
@@ -101,6 +102,13 @@ pub(in crate::cli) struct SubmitArgs {
     /// Hear what its runs say before they have ended: `task watch` tells, and with --wait stderr.
     #[arg(long)]
     stream: bool,
+    /// Have this address told when the task has ended, as `task notify` does: http, on this machine
+    /// unless the settings allow others.
+    #[arg(long, value_name = "URL")]
+    notify: Option<String>,
+    /// Sign what is posted there with this file's first line.
+    #[arg(long, value_name = "FILE", requires = "notify")]
+    notify_secret_file: Option<PathBuf>,
     /// Wait for the end and write the result to stdout.
     #[arg(long)]
     wait: bool,
@@ -108,6 +116,9 @@ pub(in crate::cli) struct SubmitArgs {
 
 /// Hands over a task; with `--wait` also follows it to its end.
 pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
+    let webhook = args.notify.clone();
+    let webhook = webhook.map(|url| notify::webhook(url, args.notify_secret_file.as_deref()));
+    let webhook = webhook.transpose()?;
     let input = read_input(&args)?;
     // Without a node now, there is none to be waited for.
     connect(home)?;
@@ -130,6 +141,7 @@ pub(super) async fn run(home: &Home, args: SubmitArgs, json: bool) -> Outcome {
         deadline_ms: args.deadline,
         orphan: args.orphan,
         agreement: args.agreement.body(),
+        webhook,
         depth: args.depth,
         reward: Amount(args.reward),
         needs: args.need.iter().map(ToString::to_string).collect(),
@@ -411,6 +423,7 @@ mod tests {
             agreement: None,
             dissent: None,
             part_of: None,
+            webhook: None,
         }
     }
 

@@ -83,6 +83,8 @@ pub struct Submission {
     pub input_file: Option<[u8; 32]>,
     /// What its runs say is told to who watches, before they have ended.
     pub stream: bool,
+    /// Whom to tell that it has ended; kept with the task, or neither is.
+    pub webhook: Option<Target>,
 }
 
 impl Submission {
@@ -104,6 +106,7 @@ impl Submission {
             marks: Marks::default(),
             input_file: None,
             stream: false,
+            webhook: None,
         }
     }
 }

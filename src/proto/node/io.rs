@@ -92,8 +92,11 @@ pub enum Input {
     },
     /// Who sent a talk waits for its reply no more.
     Withdrawn { from: EntityId, talk: MessageId },
-    /// An [`Output::Webhook`] was answered with 2xx (`heard`), or was not.
-    WebhookCalled { number: u64, heard: bool },
+    /// An [`Output::Webhook`] was answered with 2xx, or why it was not.
+    WebhookCalled {
+        number: u64,
+        answer: Result<(), String>,
+    },
     /// The runtime's word on a file.
     File(FileNews),
     /// The runtime looked at what the store's disk has room for.

@@ -407,7 +407,7 @@ impl Node {
                 message,
             } => self.received(delivery, peer, from, message, step),
             Input::Withdrawn { from, talk } => self.inbox.withdraw(from, talk),
-            Input::WebhookCalled { number, heard } => self.webhook_called(number, heard, step),
+            Input::WebhookCalled { number, answer } => self.webhook_called(number, answer, step),
             Input::File(news) => self.file_news(news, step),
             Input::Disk(disk) => self.disk_seen(disk),
             Input::Stopping => self.worker.stopping(step),

@@ -15,6 +15,7 @@ use crate::proto::task::{
     Considered, Delegation, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict,
     nobody_fits,
 };
+use crate::proto::webhook::Target;
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
 use crate::types::{Amount, BatchId, CommandId, Label, Now, TaskId, TaskState, Wall};
 
@@ -29,8 +30,10 @@ impl Node {
         step: &mut Step<'_>,
     ) -> (CommandResult, BatchId) {
         let mut spending = Spending::default();
-        let new = match self.new_task(submission, &mut spending, step.now) {
-            Ok(new) => new,
+        let webhooks = self.new_webhooks(std::slice::from_ref(&submission));
+        let new = self.new_task(submission, &mut spending, step.now);
+        let (new, webhooks) = match new.and_then(|new| Ok((new, webhooks?))) {
+            Ok(both) => both,
             Err(error) => return (Err(error), BatchId::NONE),
         };
         let (id, input_file) = (new.id, new.input_file);
@@ -38,10 +41,14 @@ impl Node {
             SubmitOutcome::Queued(after) => {
                 self.spend(spending, step);
                 self.name_input(input_file);
+                self.keep_webhooks(webhooks, step);
                 self.seek_workers(step);
                 (self.task_reply(id), after)
             }
-            SubmitOutcome::Known(known, after) => (self.task_reply(known), after),
+            SubmitOutcome::Known(known, after) => (
+                self.task_reply(known),
+                after.max(self.webhook_written(known)),
+            ),
             SubmitOutcome::Conflict(other) => self.rested(other, Err(taken(other))),
             SubmitOutcome::Full(full) => (Err(self.full(full)), BatchId::NONE),
         }
@@ -69,6 +76,10 @@ impl Node {
             ),
             ..error
         };
+        let webhooks = match self.new_webhooks(&all) {
+            Ok(webhooks) => webhooks,
+            Err(error) => return (Err(error), BatchId::NONE),
+        };
         let mut spending = Spending::default();
         let mut news = Vec::with_capacity(all.len());
         for (place, submission) in all.into_iter().enumerate() {
@@ -82,6 +93,7 @@ impl Node {
             Ok((ids, after)) => {
                 self.spend(spending, step);
                 files.into_iter().for_each(|file| self.name_input(file));
+                self.keep_webhooks(webhooks, step);
                 self.seek_workers(step);
                 let view = |id: &TaskId| {
                     let (record, _) = self.requester.task(*id)?;
@@ -106,6 +118,7 @@ impl Node {
         spending: &mut Spending,
         now: Now,
     ) -> Result<NewTask, CommandError> {
+        self.check_webhook(&submission)?;
         let Submission {
             id,
             capability,
@@ -122,6 +135,7 @@ impl Node {
             input_file,
             stream,
             marks,
+            webhook,
         } = submission;
         if !marks.fits() {
             return Err(CommandError::new(
@@ -197,6 +211,7 @@ impl Node {
                 parent,
                 ..Delegation::default()
             },
+            told: webhook.as_ref().map(Target::digest),
         };
         self.narrow(&mut new, wait_ms, spending, now.mono)?;
         Ok(new)
@@ -233,6 +248,7 @@ impl Node {
             progress: self.requester.progress(id).map(progress_view),
             considered: record.considered.iter().map(considered_view).collect(),
             others: record.others,
+            webhook: self.webhook_view(id),
             ..task_view(record, self.waits_for(record))
         };
         Ok(Reply::Task(Box::new(view)))
@@ -297,6 +313,7 @@ impl Node {
             return Some((Err(no_task(task)), BatchId::NONE));
         };
         if record.state.is_terminal() {
+            let written = written.max(self.webhook_written(task));
             return Some((self.task_reply(task), written));
         }
         if self.await_task.values().map(Vec::len).sum::<usize>() >= COMMANDS_MAX {
@@ -386,12 +403,9 @@ impl Node {
 
     /// A reply about a task waits for what the task's rows wait for.
     pub(super) fn rested(&self, task: TaskId, result: CommandResult) -> (CommandResult, BatchId) {
-        (
-            result,
-            self.requester
-                .task(task)
-                .map_or(BatchId::NONE, |(_, written)| written),
-        )
+        let written = self.requester.task(task).map(|(_, written)| written);
+        let written = written.unwrap_or(BatchId::NONE);
+        (result, written.max(self.webhook_written(task)))
     }
 
     /// What a waiting task waits for, in words.
@@ -491,6 +505,7 @@ pub(super) fn task_view(record: &TaskRecord, waits_for: Option<String>) -> TaskV
         agreement: agreement.map(agreement_view),
         dissent: agreement.map(|of| of.dissent().map(|who| who.to_string()).collect()),
         part_of: record.part.as_ref().map(|part| part.parent.to_string()),
+        webhook: None,
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::{Digest, hash};
 use crate::types::limits::{WEBHOOK_SECRET_MAX_BYTES, WEBHOOK_URL_MAX_BYTES};
 
 /// An address and what signs what is posted there. Shows neither path, query nor secret: each may
@@ -59,6 +60,12 @@ impl Target {
     /// What signs.
     pub fn secret(&self) -> Option<&str> {
         self.secret.as_deref()
+    }
+
+    /// What tells it from another one; of the secret nobody learns anything from it.
+    pub fn digest(&self) -> Digest {
+        let secret = self.secret.as_deref().unwrap_or_default();
+        hash("webhook", &[self.url.as_bytes(), secret.as_bytes()])
     }
 
     /// Whether it is on this machine. What is not certainly here is elsewhere.

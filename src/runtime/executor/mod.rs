@@ -88,7 +88,7 @@ pub enum ExecDone {
     /// A webhook's call ended.
     Webhook {
         number: u64,
-        heard: bool,
+        answer: Result<(), String>,
     },
 }
 

@@ -48,6 +48,7 @@ impl Wires {
                 self.hosts[n].settled.push((delivery, outcome));
             }
             Output::Answer { delivery, body } => self.hosts[n].answers.push((delivery, body)),
+            Output::Webhook(call) => self.hosts[n].calls.push(*call),
             Output::Note(note) => self.hosts[n].notes.push(note),
             Output::Recall { .. }
             | Output::GossipVerdict { .. }
@@ -55,7 +56,6 @@ impl Wires {
             | Output::DhtProvide { .. }
             | Output::DhtFind { .. }
             | Output::File(_)
-            | Output::Webhook(_)
             | Output::ChannelUp(_)
             | Output::ChannelDown { .. } => {}
         }

@@ -19,6 +19,7 @@ mod room;
 mod saying;
 mod scores;
 mod wakes;
+mod webhooks;
 mod wiring;
 mod work;
 

@@ -30,6 +30,8 @@ pub(super) struct Host {
     pub(super) answers: Vec<(DeliveryId, Vec<u8>)>,
     pub(super) replies: BTreeMap<CommandId, CommandResult>,
     pub(super) notes: Vec<Note>,
+    /// To webhooks.
+    pub(super) calls: Vec<WebhookCall>,
     pub(super) dials: usize,
     pub(super) dials_fail: bool,
     pub(super) life: u64,
@@ -73,6 +75,7 @@ impl Wires {
             answers: Vec::new(),
             replies: BTreeMap::new(),
             notes: Vec::new(),
+            calls: Vec::new(),
             dials: 0,
             dials_fail: false,
             life: 0,

@@ -102,6 +102,24 @@ pub struct TaskView {
     /// It is a part of this task's work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<String>,
+    /// Of one task: whether who asked for it has been told that it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<WebhookView>,
+}
+
+/// How far telling of a task's end is. Neither address nor secret is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WebhookView {
+    /// `waiting` (for the end), `calling` (or about to, again), `heard`, `given_up`.
+    pub state: String,
+    /// Tries since the node's start, and in all where it is over.
+    pub tries: u32,
+    /// RFC 3339: when it was heard or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// What the last try came to that was not heard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
 }
 
 #[expect(

@@ -103,6 +103,7 @@ impl Requester {
                 ..Delegation::default()
             },
             marks: record.marks.clone(),
+            told: None,
         };
         let spec = new.spec();
         let written = self.admit(new, spec, Some(id), step);

@@ -51,6 +51,8 @@ pub struct NewTask {
     pub agreement: Option<Agreement>,
     pub delegation: Delegation,
     pub marks: Marks,
+    /// Whom its end is told, as a hash: who asks for something else there asks for another task.
+    pub told: Option<Digest>,
 }
 
 /// What became of a submission.
@@ -102,6 +104,8 @@ struct Spec<'a> {
     marks: &'a Marks,
     #[serde(skip_serializing_if = "Option::is_none")]
     input_file: Option<&'a FileRef>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    told: Option<&'a Digest>,
 }
 
 impl NewTask {
@@ -125,6 +129,7 @@ impl NewTask {
             reward: Some(self.delegation.wish.reward).filter(|reward| *reward > 0),
             marks: &self.marks,
             input_file: self.input_file.as_ref(),
+            told: self.told.as_ref(),
         };
         hash("task spec", &[&cbor::encode(&spec), &self.input])
     }

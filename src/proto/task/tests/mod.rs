@@ -59,6 +59,7 @@ fn new_task(n: u64) -> NewTask {
         agreement: None,
         delegation: Delegation::default(),
         marks: Marks::default(),
+        told: None,
     }
 }
 
