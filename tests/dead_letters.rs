@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::fs;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use support::node::Node;
-use support::{Testnet, eventually};
+use support::{Testnet, eventually, junto};
 
 fn ids(list: &Value) -> Vec<String> {
     let tasks = list.as_array().unwrap().iter();
@@ -143,4 +145,80 @@ fn what_has_ended_is_kept_as_the_settings_say() {
         (&"failed".into(), &failed[1].as_str().into())
     );
     assert_eq!(of["from"], works.entity());
+}
+
+/// Hands over a task that nobody takes; returns its id once it has failed.
+fn unmet(node: &Node, input: &std::path::Path) -> String {
+    let mut submit = junto();
+    submit.arg("--home").arg(&node.home);
+    submit.args(["task", "submit", "wc", "--input", "-", "--deadline", "1s"]);
+    submit.stdin(Stdio::from(fs::File::open(input).unwrap()));
+    let submitted = submit.output().unwrap();
+    assert!(submitted.status.success(), "{submitted:?}");
+    let id = lines(&submitted.stdout).remove(0);
+    eventually("it has failed", Duration::from_secs(30), || {
+        (node.json(&["task", "show", &id])["dead"] == true).then_some(())
+    });
+    id
+}
+
+#[test]
+fn a_piped_input_is_read_back_and_its_task_handed_over_again_with_a_later_deadline() {
+    let node = Node::new("alice").up();
+    let dir = tempfile::tempdir().unwrap();
+    let (small, large) = (dir.path().join("small"), dir.path().join("large"));
+    fs::write(&small, "one two three").unwrap();
+    fs::write(&large, "word ".repeat(500_000)).unwrap();
+    for (place, input) in [&small, &large].into_iter().enumerate() {
+        let given = fs::read(input).unwrap();
+        let id = unmet(&node, input);
+        let shown = node.json(&["task", "show", &id]);
+        let reason = "no worker was found before the deadline; last: no known peer offers wc";
+        assert_eq!(shown["reason"], reason);
+        let read = node.cli(&["task", "input", &id]);
+        assert!(read.status.success() && read.stdout == given);
+        let copy = dir.path().join(format!("copy{place}"));
+        let save = ["task", "input", &id, "-o", copy.to_str().unwrap()];
+        assert!(node.cli(&save).status.success());
+        assert_eq!(fs::read(&copy).unwrap(), given);
+        let twice = node.cli(&save);
+        assert!(!twice.status.success(), "no file is written over");
+        let changed = ["--deadline", "2h", "--priority", "high"];
+        let again = node.text(&[&["task", "resubmit", &id][..], &changed].concat());
+        let new = node.json(&["task", "show", again.trim()]);
+        assert_eq!(new["priority"], "high");
+        let hours = |view: &Value, field: &str| view[field].as_str().unwrap()[11..13].to_owned();
+        let (from, to) = (hours(&new, "submitted"), hours(&new, "deadline"));
+        let (from, to): (u8, u8) = (from.parse().unwrap(), to.parse().unwrap());
+        assert_eq!((from + 2) % 24, to, "{new}");
+        let read = node.cli(&["task", "input", again.trim()]);
+        assert_eq!(read.stdout, given, "of a task that waits, too");
+        let gone = node.cli(&["task", "input", &id]);
+        let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+        assert!(!gone.status.success() && said.contains("is gone"), "{said}");
+    }
+}
+
+#[test]
+fn tasks_are_given_up_together_by_ids_or_a_label() {
+    let node = Node::new("alice").up();
+    let submit = |label: &str| {
+        let label = format!("scene={label}");
+        let id = node.text(&["task", "submit", "wc", "--text", "x", "--label", &label]);
+        id.trim().to_owned()
+    };
+    let ids: Vec<String> = ["7", "7", "8", "8"].map(submit).into();
+    let by_label = node.cli(&["task", "cancel", "--label", "scene=7"]);
+    assert!(by_label.status.success());
+    assert_eq!(by_label.stderr, b"2 tasks are given up.\n");
+    let state = |id: &str| node.json(&["task", "show", id])["state"].clone();
+    let states: Vec<Value> = ids.iter().map(|id| state(id)).collect();
+    assert_eq!(states, ["canceled", "canceled", "submitted", "submitted"]);
+    let by_ids = node.json(&["task", "cancel", &ids[2], &ids[3]]);
+    assert_eq!(by_ids.as_array().unwrap().len(), 2);
+    assert_eq!(state(&ids[3]), "canceled");
+    let none = node.cli(&["task", "cancel", "--label", "scene=7"]);
+    assert!(none.status.success());
+    let neither = node.cli(&["task", "cancel"]);
+    assert_eq!(neither.status.code(), Some(2));
 }

@@ -227,3 +227,16 @@ fn a_file_that_fails_is_named_and_makes_the_status_1() {
     );
     assert!({ allowed }.output().unwrap().status.success());
 }
+
+#[test]
+fn a_map_without_a_worker_says_why_while_it_waits_and_ends_with_4() {
+    let net = Testnet::start(1, &[]);
+    let dir = tempfile::tempdir().unwrap();
+    let files = texts(dir.path(), 3);
+    let unmet = map(&net, &["wc", "--deadline", "4s"], &files).output();
+    let unmet = unmet.unwrap();
+    let said = String::from_utf8_lossy(&unmet.stderr);
+    assert_eq!(unmet.status.code(), Some(4), "{said}");
+    let waits = "map: no task has begun: no known peer offers wc";
+    assert_eq!(said.matches(waits).count(), 1, "{said}");
+}

@@ -22,14 +22,37 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
         if !may_be_json(request.headers()) {
-            return Err(Refusal::UnsupportedMediaType
-                .because("send the body as JSON, with the header Content-Type: application/json"));
+            return Err(not_json());
         }
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|error| unread(&error))?;
         read(&body).map(JsonBody)
     }
+}
+
+/// The same, where no body says nothing.
+pub(super) struct MaybeBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeBody<T> {
+    type Rejection = Refused;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refused> {
+        let json = may_be_json(request.headers());
+        let body = Bytes::from_request(request, state)
+            .await
+            .map_err(|error| unread(&error))?;
+        match body.is_empty() {
+            true => Ok(MaybeBody(T::default())),
+            false if json => read(&body).map(MaybeBody),
+            false => Err(not_json()),
+        }
+    }
+}
+
+fn not_json() -> Refused {
+    Refusal::UnsupportedMediaType
+        .because("send the body as JSON, with the header Content-Type: application/json")
 }
 
 /// One document and nothing behind it.

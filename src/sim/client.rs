@@ -19,8 +19,8 @@ use super::stage::{Event, Stage};
 use crate::crypto::Rng;
 use crate::proto::Violation;
 use crate::proto::node::{
-    Agreement, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start, Submission,
-    TaskState, WakeRequest, Wish,
+    Agreement, Changed, Command, CommandResult, Input, Orphan, PeerRef, Priority, Reply, Start,
+    Submission, TaskState, WakeRequest, Wish,
 };
 use crate::types::{Capability, CommandId, Compare, FileRef, Label, Marks, TaskId};
 
@@ -224,7 +224,11 @@ impl Clients {
         }
         let (host, as_id) = (what.host, what.id);
         let command = match what.repeats {
-            Some(id) => Command::Resubmit { id, as_id },
+            Some(id) => Command::Resubmit {
+                id,
+                as_id,
+                changed: Changed::default(),
+            },
             None => Command::Submit(what.submission.clone()),
         };
         let command = self.ask(host, Asked::Submit { job }, command, hosts)?;

@@ -246,6 +246,22 @@ pub struct EventParams {
     pub wait_ms: Option<u64>,
 }
 
+/// What is to be another than it was; what is left out stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"deadline_ms": 7_200_000}))]
+pub struct ResubmitBody {
+    /// From now until it must have ended: 1 to 604800000 (7 days).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 604_800_000)]
+    pub deadline_ms: Option<u64>,
+    /// The one worker to take: a unique name, an id or a part of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+}
+
 /// Whom to tell that a task has ended.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -60,7 +60,19 @@ impl ApiClient {
     /// # Errors
     /// See [`ClientError`]; the code `conflict` when it is not completed.
     pub async fn result_stream(&self, id: impl Display) -> Result<ResultStream, ClientError> {
-        let url = self.url(&["v1", "tasks", &id.to_string(), "result"], &[]);
+        self.stream_of(id, "result").await
+    }
+
+    /// What a task of this node was handed over with, as it comes.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; the code `conflict` when it is kept no more.
+    pub async fn input_stream(&self, id: impl Display) -> Result<ResultStream, ClientError> {
+        self.stream_of(id, "input").await
+    }
+
+    async fn stream_of(&self, id: impl Display, what: &str) -> Result<ResultStream, ClientError> {
+        let url = self.url(&["v1", "tasks", &id.to_string(), what], &[]);
         let request = self.http.request(Method::GET, url);
         let response = accepted(request.send().await.map_err(|error| failed(&error))?).await?;
         let text = |name| response.headers().get(name)?.to_str().ok();

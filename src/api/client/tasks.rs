@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::http::{ANSWER_TIMEOUT, json, read};
 use super::{ApiClient, ClientError};
-use crate::api::body::{SubmitBody, SubmitManyBody, TaskListParams, WebhookBody};
+use crate::api::body::{ResubmitBody, SubmitBody, SubmitManyBody, TaskListParams, WebhookBody};
 use crate::api::{ATTEMPTS_HEADER, NEXT_HEADER, WORKER_HEADER};
 use crate::proto::node::{TaskEventsView, TaskView};
 
@@ -148,13 +148,17 @@ impl ApiClient {
         self.post(&path, None::<&()>, ANSWER_TIMEOUT).await
     }
 
-    /// Hands a failed task over again. May be repeated.
+    /// Hands a failed task over again, changed as `body` says. May be repeated.
     ///
     /// # Errors
     /// See [`ClientError`]; the code `conflict` when it did not fail or its input was dropped.
-    pub async fn resubmit(&self, id: impl Display) -> Result<TaskView, ClientError> {
+    pub async fn resubmit(
+        &self,
+        id: impl Display,
+        body: &ResubmitBody,
+    ) -> Result<TaskView, ClientError> {
         let path = ["v1", "tasks", &id.to_string(), "resubmit"];
-        self.post(&path, None::<&()>, ANSWER_TIMEOUT).await
+        self.post(&path, Some(body), ANSWER_TIMEOUT).await
     }
 
     /// Lets a failed task's input go.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header::CONTENT_LENGTH;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::IntoResponse;
 use futures::StreamExt;
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -15,12 +16,13 @@ use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::ApiState;
-use crate::api::extract::{Params, PathId};
+use super::named::PathTask;
+use crate::api::extract::Params;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refusal, Refused};
-use crate::proto::node::{CommandError, CommandErrorCode, PayloadView, Reply};
+use crate::proto::node::{Command, CommandError, CommandErrorCode, PayloadView, Reply};
 use crate::runtime::executor::ClaimError;
 use crate::runtime::payloads::PayloadError;
-use crate::types::{PayloadFile, TaskId};
+use crate::types::PayloadFile;
 
 /// Payloads that are handed over at once.
 pub(super) const UPLOADS_MAX: usize = 16;
@@ -90,36 +92,50 @@ pub(super) async fn upload(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct InputParams {
-    /// What shows that the task is yours, as `POST /v1/tasks/claim` gave it.
-    claim: Uuid,
+    /// What shows that you work on the task, as `POST /v1/tasks/claim` gave it. Without it the task
+    /// is one that was handed over here.
+    claim: Option<Uuid>,
 }
 
-/// The input of a claimed task, as raw bytes
+/// The input of a task, as raw bytes
 ///
-/// For those whose input is too large for the answer of `POST /v1/tasks/claim`.
+/// With `claim` that of a claimed one, whose input is too large for the answer of `POST
+/// /v1/tasks/claim`. Without it that of a task of ours, as long as it is kept: until it has completed
+/// or was canceled, and of one that failed until its input is dropped.
 #[utoipa::path(get, path = "/v1/tasks/{id}/input", tag = "tasks",
-    params(("id" = Uuid, Path, description = "The task's id"), InputParams),
+    params(("id" = String, Path, description = "The task's id; without `claim` a part of it will do"),
+        InputParams),
     responses(
         (status = 200, description = "The input", body = [u8],
             content_type = "application/octet-stream"),
-        (status = 404, description = "The claim brought the input itself (`not_found`)",
-            body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "The claim has lapsed (`conflict`)",
+        (status = 404, description = "No such task, or the claim brought the input itself \
+            (`not_found`)", body = Problem, content_type = PROBLEM_JSON),
+        (status = 409, description = "The claim has lapsed, or the input is kept no more \
+            (`conflict`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 410, description = "The task was canceled, taken away or is out of time \
             (`gone`)", body = Problem, content_type = PROBLEM_JSON),
     ))]
 pub(super) async fn input(
     State(state): State<ApiState>,
-    PathId(id): PathId<TaskId>,
+    PathTask(id): PathTask,
     Params(InputParams { claim }): Params<InputParams>,
-) -> Result<Body, Refused> {
+) -> Result<impl IntoResponse, Refused> {
+    let raw = [(CONTENT_TYPE, "application/octet-stream")];
+    let Some(claim) = claim else {
+        let body = match state.call(Command::TaskInput(id)).await? {
+            Reply::TaskInput(bytes) => Body::from(bytes),
+            Reply::TaskInputFile(file) => body_of(&state, file).await?,
+            _ => return Err(Refused::unexpected_reply("task input")),
+        };
+        return Ok((raw, body));
+    };
     let found: Result<Option<PayloadFile>, ClaimError> = state.handle.desk().input(id, claim);
     let file = found.map_err(super::work::refused)?.ok_or_else(|| {
         let why = "the input came with the claim";
         Refused::from(CommandError::new(CommandErrorCode::NotFound, why))
     })?;
-    body_of(&state, file).await
+    Ok((raw, body_of(&state, file).await?))
 }
 
 /// A payload as the body of an answer: it has the length of the file.

@@ -15,15 +15,17 @@ use super::named::{PathTask, peer_named};
 use super::payloads::{body_of, hash_of};
 use super::{ApiState, webhook};
 use crate::api::body::{
-    DEADLINE_MAX_MS, OrphanRule, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX, TaskListParams,
-    TaskParams,
+    DEADLINE_MAX_MS, OrphanRule, ResubmitBody, SubmitBody, SubmitManyBody, TASKS_PAGE_MAX,
+    TaskListParams, TaskParams,
 };
-use crate::api::extract::{JsonBody, Params};
+use crate::api::extract::{JsonBody, MaybeBody, Params};
 use crate::api::parts::OfRun;
 use crate::api::problem::{PROBLEM_JSON, Problem, Refused};
 use crate::api::waits::News;
 use crate::api::{ATTEMPTS_HEADER, IDEMPOTENCY_HEADER, NEXT_HEADER, WORKER_HEADER};
-use crate::proto::node::{Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView, Wish};
+use crate::proto::node::{
+    Changed, Command, Orphan, Reply, Start, Submission, TaskFilter, TaskView, Wish,
+};
 use crate::types::limits::LABELS_MAX;
 use crate::types::{Label, Marks, TaskId, TaskKey, TextError, Wall};
 
@@ -262,16 +264,18 @@ pub(super) async fn cancel(
 
 /// Hand a failed task over again
 ///
-/// As a new task with the same input, deadline and priority; `prior` of the one and `again` of the
-/// other say so. A second time it gives the same task.
+/// As a new task with the same input, and what the body does not change; `prior` of the one and
+/// `again` of the other say so. A second time it gives the same task, unchanged.
 #[utoipa::path(post, path = "/v1/tasks/{id}/resubmit", tag = "tasks",
+    request_body = Option<ResubmitBody>,
     params(("id" = String, Path, description = "The failed task's id, or a part of it that no other has")),
     responses(
         (status = 201, description = "The new task", body = TaskView,
             headers(("Location" = String, description = "Where to look at it"))),
-        (status = 404, description = "No such task (`not_found`)",
+        (status = 404, description = "No such task, or no such peer (`not_found`)",
             body = Problem, content_type = PROBLEM_JSON),
-        (status = 409, description = "It did not fail, or its input was dropped (`conflict`)",
+        (status = 409, description = "It did not fail, or its input was dropped (`conflict`), or \
+            several peers go by that name (`ambiguous`)",
             body = Problem, content_type = PROBLEM_JSON),
         (status = 503, description = "Try again after `Retry-After` (`queue_full`)",
             body = Problem, content_type = PROBLEM_JSON),
@@ -279,9 +283,17 @@ pub(super) async fn cancel(
 pub(super) async fn resubmit(
     State(state): State<ApiState>,
     PathTask(id): PathTask,
+    MaybeBody(body): MaybeBody<ResubmitBody>,
 ) -> Result<impl IntoResponse, Refused> {
     let as_id = TaskId(Uuid::now_v7());
-    let view = task_of(state.call(Command::Resubmit { id, as_id }).await?)?;
+    let to = body.to.map(|text| peer_named("to", &text)).transpose()?;
+    let changed = Changed {
+        deadline_ms: body.deadline_ms.map(deadline).transpose()?,
+        to,
+        priority: body.priority,
+    };
+    let command = Command::Resubmit { id, as_id, changed };
+    let view = task_of(state.call(command).await?)?;
     Ok((
         StatusCode::CREATED,
         [(LOCATION, location(&view))],
@@ -387,10 +399,7 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
     let key = body.key.as_deref().map(str::parse).transpose();
     let key = key.map_err(|error| Refused::invalid("key", error))?;
     let key = one_of(key, names.key, "key")?;
-    if !(1..=DEADLINE_MAX_MS).contains(&body.deadline_ms) {
-        let why = format!("{} is not within 1 and {DEADLINE_MAX_MS}", body.deadline_ms);
-        return Err(Refused::invalid("deadline_ms", why));
-    }
+    let deadline_ms = deadline(body.deadline_ms)?;
     let input_file = body.input_file.as_deref();
     let input_file = input_file
         .map(|text| hash_of("input_file", text))
@@ -421,7 +430,7 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         to: body.to.map(|text| peer_named("to", &text)).transpose()?,
         priority: body.priority,
         start,
-        deadline_ms: body.deadline_ms,
+        deadline_ms,
         key,
         orphan: (body.orphan == OrphanRule::Stop).then_some(Orphan::Stop),
         agreement: body.agreement.map(Into::into),
@@ -438,6 +447,14 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
             .map(|body| webhook::target(body, "webhook."))
             .transpose()?,
     })
+}
+
+fn deadline(ms: u64) -> Result<u64, Refused> {
+    let wrong = || format!("{ms} is not within 1 and {DEADLINE_MAX_MS}");
+    match (1..=DEADLINE_MAX_MS).contains(&ms) {
+        true => Ok(ms),
+        false => Err(Refused::invalid("deadline_ms", wrong())),
+    }
 }
 
 fn marks(body: &SubmitBody) -> Result<Marks, Refused> {

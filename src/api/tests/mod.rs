@@ -166,6 +166,7 @@ fn answer(command: Command) -> CommandResult {
             attempts: 2,
             result: vec![0, 255, 10],
         },
+        Command::TaskInput(_) => Reply::TaskInput(vec![0, 1, 2]),
         Command::SubmitMany(all) => Reply::Tasks {
             tasks: { all.iter() }
                 .map(|one| task_view(one.id.0, TaskState::Submitted))

@@ -7,11 +7,12 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 
 use super::super::body::{
-    DEADLINE_DEFAULT_MS, SubmitBody, SubmitManyBody, TaskListParams, TransferBody, WakeBody,
+    DEADLINE_DEFAULT_MS, ResubmitBody, SubmitBody, SubmitManyBody, TaskListParams, TransferBody,
+    WakeBody,
 };
 use super::super::client::ClientError;
 use super::*;
-use crate::proto::node::{CommandError, CommandErrorCode, PeerRef, Start};
+use crate::proto::node::{Changed, CommandError, CommandErrorCode, PeerRef, Start};
 use crate::types::{TransferId, WakeId, Wall};
 use crate::wire::WakeStatus;
 
@@ -253,11 +254,40 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
     );
     assert_eq!(asked.last(), Command::AwaitTask(TaskId(id)));
     assert_eq!(client.cancel(id).await.unwrap().state, TaskState::Canceled);
-    let again = client.resubmit(id).await.unwrap();
-    let Command::Resubmit { id: failed, as_id } = asked.last() else {
+    let body = ResubmitBody {
+        deadline_ms: Some(7_200_000),
+        to: Some(String::from("alice")),
+        priority: Some(Priority::High),
+    };
+    let again = client.resubmit(id, &body).await.unwrap();
+    let Command::Resubmit {
+        id: failed,
+        as_id,
+        changed,
+    } = asked.last()
+    else {
         panic!("not a resubmission")
     };
     assert_eq!((failed.0, as_id.to_string()), (id, again.id));
+    let expected = Changed {
+        deadline_ms: body.deadline_ms,
+        to: Some("alice".parse().unwrap()),
+        priority: body.priority,
+    };
+    assert_eq!(changed, expected);
+    let bare = served.request(Method::POST, &format!("/v1/tasks/{id}/resubmit"));
+    assert_eq!(bare.send().await.unwrap().status(), 201, "no body at all");
+    assert!(
+        matches!(asked.last(), Command::Resubmit { changed, .. } if changed == Changed::default())
+    );
+    for (wrong, status) in [
+        (json!({"deadline_ms": 0}), 400),
+        (json!({"deadlin_ms": 1}), 400),
+    ] {
+        let path = format!("/v1/tasks/{id}/resubmit");
+        let asked = served.request(Method::POST, &path).json(&wrong);
+        assert_eq!(asked.send().await.unwrap().status(), status, "{wrong}");
+    }
     assert_eq!(client.drop_task(id).await.unwrap().state, TaskState::Failed);
     assert_eq!(asked.last(), Command::DropTask(TaskId(id)));
     let output = client.result(id).await.unwrap();
@@ -266,6 +296,9 @@ async fn tasks_are_listed_shown_awaited_cancelled_and_their_result_is_raw() {
         (Some(WORKER.to_string()), 2)
     );
     assert_eq!(output.result, [0, 255, 10]);
+    let mut input = client.input_stream(id).await.unwrap();
+    assert_eq!(input.next().await.unwrap(), Some(vec![0, 1, 2]));
+    assert_eq!(asked.last(), Command::TaskInput(TaskId(id)));
     let raw = served.request(Method::GET, &format!("/v1/tasks/{id}/result"));
     let raw = raw.send().await.unwrap();
     assert_eq!(raw.headers()["content-type"], "application/octet-stream");

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
+use super::super::args::{priority, span_ms};
 use super::super::client::{REQUEST_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::names::TaskRef;
 use super::super::output::{self, Listing};
-use crate::api::body::TaskListParams;
+use crate::api::body::{ResubmitBody, TaskListParams};
 use crate::api::client::ApiClient;
 use crate::config::Home;
-use crate::proto::node::TaskView;
+use crate::proto::node::{PeerRef, Priority, TaskView};
 use crate::types::Capability;
 
 #[derive(Debug, Args)]
@@ -35,6 +36,22 @@ pub(in crate::cli) struct WhichArgs {
     capability: Option<Capability>,
 }
 
+/// Which to hand over again, and how.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AgainArgs {
+    #[command(flatten)]
+    which: WhichArgs,
+    /// How long each may take in all from now [default: as long as it had].
+    #[arg(long, value_name = "TIME", value_parser = span_ms)]
+    deadline: Option<u64>,
+    /// The one worker to take: a unique name, an id or a part of one [default: as it was].
+    #[arg(long, value_name = "PEER")]
+    to: Option<PeerRef>,
+    /// What goes first when the queue is long [default: as it was].
+    #[arg(long, value_parser = priority())]
+    priority: Option<Priority>,
+}
+
 pub(super) async fn list(home: &Home, args: &DeadArgs, json: bool) -> Outcome {
     let tasks = fetch(home, args.capability.as_ref()).await?;
     if json {
@@ -56,11 +73,16 @@ pub(super) async fn list(home: &Home, args: &DeadArgs, json: bool) -> Outcome {
     Ok(Exit::Done)
 }
 
-pub(super) async fn resubmit(home: &Home, args: &WhichArgs, json: bool) -> Outcome {
+pub(super) async fn resubmit(home: &Home, args: &AgainArgs, json: bool) -> Outcome {
+    let body = &ResubmitBody {
+        deadline_ms: args.deadline,
+        to: args.to.as_ref().map(ToString::to_string),
+        priority: args.priority,
+    };
     let mut done: Vec<TaskView> = Vec::new();
-    for id in args.ids(home).await? {
+    for id in args.which.ids(home).await? {
         let id = id.as_str();
-        let ask = |client: ApiClient| async move { client.resubmit(id).await };
+        let ask = |client: ApiClient| async move { client.resubmit(id, body).await };
         let view = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
         if !json {
             output::line(&view.id)?;

@@ -16,7 +16,9 @@ use crate::proto::node::{Priority, TaskState};
 use crate::types::TaskId;
 
 mod agree;
+mod cancel;
 mod dead;
+mod input;
 mod list;
 mod map;
 mod notify;
@@ -26,7 +28,9 @@ mod stream;
 mod submit;
 mod watch;
 
-use dead::{DeadArgs, WhichArgs};
+use cancel::CancelArgs;
+use dead::{AgainArgs, DeadArgs, WhichArgs};
+use input::InputArgs;
 use list::ListArgs;
 use map::MapArgs;
 use notify::NotifyArgs;
@@ -78,22 +82,21 @@ pub(super) enum TaskCommand {
     Watch(WatchArgs),
     /// Have an address told when a task has ended.
     Notify(NotifyArgs),
-    /// Give a task up.
-    #[command(after_help = "Example:\n  junto task cancel 01980000-0000-7000-8000-000000000000")]
-    Cancel {
-        /// Its id, or a part of it.
-        id: TaskRef,
-    },
+    /// Give tasks up.
+    Cancel(CancelArgs),
     /// The tasks that failed and kept their input.
     Dead(DeadArgs),
     /// Hand failed tasks over again; prints the ids of the new ones.
     #[command(after_help = "Examples:\n  junto task resubmit \
-        01980000-0000-7000-8000-000000000000\n  junto task resubmit --all --capability wc")]
-    Resubmit(WhichArgs),
+        01980000-0000-7000-8000-000000000000 --deadline 2h\n  \
+        junto task resubmit --all --capability wc")]
+    Resubmit(AgainArgs),
     /// Let the inputs of failed tasks go: they cannot be handed over again.
     #[command(after_help = "Examples:\n  junto task drop \
         01980000-0000-7000-8000-000000000000\n  junto task drop --all --capability wc")]
     Drop(WhichArgs),
+    /// Write the input that a task was handed over with to stdout or a file.
+    Input(InputArgs),
     /// Write a completed task's result to stdout.
     #[command(after_help = RESULT_HELP)]
     Result {
@@ -133,10 +136,11 @@ pub(super) async fn run(home: &Home, command: TaskCommand, json: bool) -> Outcom
         TaskCommand::Show { id } => show::run(home, &id, json).await,
         TaskCommand::Watch(args) => watch::run(home, args, json).await,
         TaskCommand::Notify(args) => notify::run(home, args, json).await,
-        TaskCommand::Cancel { id } => cancel(home, id.id(home).await?, json).await,
+        TaskCommand::Cancel(args) => cancel::run(home, &args, json).await,
         TaskCommand::Dead(args) => dead::list(home, &args, json).await,
         TaskCommand::Resubmit(args) => dead::resubmit(home, &args, json).await,
         TaskCommand::Drop(args) => dead::drop_all(home, &args, json).await,
+        TaskCommand::Input(args) => input::run(home, &args, json).await,
         TaskCommand::Result { id, proof } => result(home, id.id(home).await?, proof, json).await,
     }
 }
@@ -165,7 +169,7 @@ async fn write_result(home: &Home, id: &str, json: bool) -> Outcome {
     if !json {
         let ask = |client: ApiClient| async move { client.result_stream(id).await };
         let stream = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
-        return payload::write(id, stream).await;
+        return payload::write(id, payload::Part::Result, stream).await;
     }
     let ask = |client: ApiClient| async move { client.result(id).await };
     let done = keep_asking(home, &REQUEST_PAUSES_MS, ask).await?;
@@ -180,17 +184,6 @@ async fn write_result(home: &Home, id: &str, json: bool) -> Outcome {
         state: TaskState::Completed,
         end,
     })?;
-    Ok(Exit::Done)
-}
-
-async fn cancel(home: &Home, id: TaskId, json: bool) -> Outcome {
-    let view = connect(home)?.cancel(id).await?;
-    if json {
-        output::json(&view)?;
-    }
-    if !json {
-        eprintln!("The task {} is given up.", view.id);
-    }
     Ok(Exit::Done)
 }
 

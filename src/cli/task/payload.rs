@@ -97,8 +97,24 @@ pub(super) async fn upload(home: &Home, source: &Source) -> Result<String, Failu
     kept.map(|view| view.hash)
 }
 
-/// Writes a result to stdout as it comes.
-pub(super) async fn write(id: &str, mut stream: ResultStream) -> Outcome {
+/// Which of a task's contents.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Part {
+    Input,
+    Result,
+}
+
+impl Part {
+    fn as_str(self) -> &'static str {
+        match self {
+            Part::Input => "input",
+            Part::Result => "result",
+        }
+    }
+}
+
+/// Writes an input or a result to stdout as it comes.
+pub(super) async fn write(id: &str, part: Part, mut stream: ResultStream) -> Outcome {
     let large = stream.bytes.filter(|bytes| *bytes > INPUT_MAX_BYTES as u64);
     let bar = large.map_or_else(ProgressBar::hidden, |bytes| bar("from the node", bytes));
     let mut written = 0_u64;
@@ -109,8 +125,9 @@ pub(super) async fn write(id: &str, mut stream: ResultStream) -> Outcome {
     }
     bar.finish_and_clear();
     if stream.bytes.is_some_and(|bytes| bytes != written) {
-        let text = format!("the result of {id} ended before it was whole");
-        return Err(Failure::failed(text).hint(format!("`junto task result {id}` begins again")));
+        let part = part.as_str();
+        let text = format!("the {part} of {id} ended before it was whole");
+        return Err(Failure::failed(text).hint(format!("`junto task {part} {id}` begins again")));
     }
     Ok(Exit::Done)
 }

@@ -55,6 +55,14 @@ impl fmt::Display for PeerRef {
     }
 }
 
+/// What is to be another than it was when a failed task is handed over again.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub deadline_ms: Option<u64>,
+    pub to: Option<PeerRef>,
+    pub priority: Option<Priority>,
+}
+
 /// A task to be submitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Submission {
@@ -195,6 +203,8 @@ pub enum Command {
         target: Target,
     },
     TaskResult(TaskId),
+    /// The input that a task of ours was handed over with, as long as it is kept.
+    TaskInput(TaskId),
     /// What shows a task's outcome to a third party.
     TaskProof(TaskId),
     /// A payload that the runtime has written to a file of ours and flushed.
@@ -209,6 +219,7 @@ pub enum Command {
     Resubmit {
         id: TaskId,
         as_id: TaskId,
+        changed: Changed,
     },
     /// Let a failed task's input go.
     DropTask(TaskId),
@@ -313,7 +324,9 @@ pub enum Reply {
         next: Option<TaskId>,
     },
     TaskEvents(Box<TaskEventsView>),
-    /// A result that is a file of ours.
+    TaskInput(Vec<u8>),
+    /// An input that is a file of ours; a result likewise.
+    TaskInputFile(PayloadFile),
     TaskResultFile {
         worker: Option<EntityId>,
         attempts: usize,

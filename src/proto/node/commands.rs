@@ -62,11 +62,12 @@ impl Node {
             }
             Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
+            Command::TaskInput(task) => self.rested(task, self.input_reply(task)),
             Command::TaskProof(task) => self.proof_reply(task),
             Command::KeepPayload { content, file } => self.keep_payload(content, file, step),
             Command::Payload(root) => self.payload(&root),
             Command::CancelTask(task) => self.cancel_task(task, step),
-            Command::Resubmit { id: task, as_id } => self.resubmit(task, as_id, step),
+            Command::Resubmit { id, as_id, changed } => self.resubmit(id, as_id, &changed, step),
             Command::DropTask(task) => self.drop_task(task, step),
             Command::Drain { timeout_ms } => {
                 let before = self.worker.is_draining();

@@ -7,10 +7,11 @@
 //! Where to look: `exchange` sends, `flush` is what leaves once it is durable, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for,
-//! `candidates` says who could take a task. `commands` serves the API, and hands on to `tasks`, `events`,
+//! `candidates` says who could take a task. `commands` serves the API, and hands on to `tasks`, `again`, `events`,
 //! `notify`, `wakes`, `inbox`, `transfers`, `payloads` and `reach` what is theirs; `views` are what
 //! it answers with.
 
+mod again;
 mod agree;
 mod answers;
 mod candidates;

@@ -12,14 +12,13 @@ use super::events::progress_view;
 use super::views::{AttemptView, BudgetView, ConsideredView, ParentView, TaskView};
 use crate::proto::Step;
 use crate::proto::task::{
-    Considered, Delegation, NewTask, ResubmitOutcome, Start, SubmitOutcome, TaskRecord, Verdict,
-    nobody_fits,
+    Considered, Delegation, NewTask, Start, SubmitOutcome, TaskRecord, Verdict, nobody_fits,
 };
 use crate::proto::webhook::Target;
 use crate::types::limits::{COMMANDS_MAX, INPUT_MAX_BYTES, LABELS_MAX, SUBMIT_MAX_TASKS};
 use crate::types::{Amount, BatchId, CommandId, Label, Now, TaskId, TaskState, Wall};
 
-const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
+pub(super) const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 /// How far ahead a task may be scheduled.
 const START_MAX_MS: u64 = 30 * 24 * 3600 * 1000;
 
@@ -350,34 +349,6 @@ impl Node {
         match why_not {
             Some(text) => (Err(conflict(text)), after),
             None => (self.task_reply(id), after),
-        }
-    }
-
-    pub(super) fn resubmit(
-        &mut self,
-        id: TaskId,
-        as_id: TaskId,
-        step: &mut Step<'_>,
-    ) -> (CommandResult, BatchId) {
-        let conflict = |text: String| Err(CommandError::new(CommandErrorCode::Conflict, text));
-        match self.requester.resubmit(id, as_id, step) {
-            ResubmitOutcome::Again(again, after) => {
-                self.seek_workers(step);
-                // It may have ended and be forgotten.
-                (self.task_reply(again), after)
-            }
-            ResubmitOutcome::Unknown => (Err(no_task(id)), BatchId::NONE),
-            ResubmitOutcome::NotDead(after) => {
-                let what = "only a failed task whose input is kept can be handed over again";
-                (conflict(format!("task {id}: {what}")), after)
-            }
-            ResubmitOutcome::Conflict(other) => {
-                let error = conflict(format!(
-                    "there is a task {other} already: choose another id"
-                ));
-                self.rested(other, error)
-            }
-            ResubmitOutcome::Full(full) => (Err(self.full(full)), BatchId::NONE),
         }
     }
 

@@ -54,7 +54,7 @@ pub use record::{
     TaskRecord, Verdict, VoteRecord, Why, held_key,
 };
 pub use requester::{
-    Apart, AttemptEnd, Bar, Candidate, Full, Keep, NewTask, Requester, RequesterConfig,
+    Apart, AttemptEnd, Bar, Candidate, Change, Full, Keep, NewTask, Requester, RequesterConfig,
     RequesterEffect, ResubmitOutcome, Start, SubmitOutcome, nobody_fits,
 };
 pub use worker::{Idle, Serving, Worker, WorkerConfig, WorkerEffect};

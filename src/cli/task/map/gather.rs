@@ -123,7 +123,7 @@ pub(super) async fn first(map: &Map<'_>, progress: &Progress, json: bool) -> Out
     }
     let Some(won) = won else {
         let text = format!("none of the {} tasks completed", map.args.files.len());
-        return Err(Failure::failed(text));
+        return Err(progress.failure(text));
     };
     map.cancel_rest().await;
     let result = map.result(&won.task.id).await?;
@@ -156,7 +156,7 @@ pub(super) async fn majority(map: &Map<'_>, progress: &Progress, json: bool) -> 
     let Some(won) = won else {
         let most = votes.values().max().copied().unwrap_or(0);
         let text = format!("no majority: at most {most} of {total} tasks came to the same result");
-        return Err(Failure::failed(text));
+        return Err(progress.failure(text));
     };
     map.cancel_rest().await;
     write_one(map, &won, parts, json)
@@ -193,7 +193,7 @@ fn bounded(held: usize) -> Result<(), Failure> {
 }
 
 fn note_end(map: &Map<'_>, progress: &Progress, one: &Ended) {
-    progress.ended(one.completed());
+    progress.ended(&one.task);
     if !one.completed() {
         let file = map.args.files[one.index].display();
         let (id, state) = (&one.task.id, one.task.state.as_str());
@@ -240,5 +240,7 @@ fn conclude(map: &Map<'_>, progress: &Progress) -> Outcome {
     }
     let total = map.args.files.len();
     let text = format!("{failed} of {total} tasks did not complete, {allowed} may");
-    Err(Failure::failed(text).hint("`junto task show ID` lists a task's attempts"))
+    Err(progress
+        .failure(text)
+        .hint("`junto task show ID` says why one did not"))
 }

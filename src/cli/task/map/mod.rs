@@ -13,7 +13,7 @@ mod gather;
 mod large;
 mod progress;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,6 +124,7 @@ pub(super) async fn run(home: &Home, args: MapArgs, json: bool) -> Outcome {
     check(&args)?;
     // Without a node now, there is none to be waited for.
     connect(home)?;
+    let progress = &Progress::new(args.files.len());
     let map = Map {
         home,
         id: args.resume.unwrap_or_else(Uuid::now_v7),
@@ -131,18 +132,18 @@ pub(super) async fn run(home: &Home, args: MapArgs, json: bool) -> Outcome {
         args: &args,
         desk: Desk::default(),
         uploads: Semaphore::new(UPLOADS_MAX),
+        progress,
     };
     if args.resume.is_some() {
         map.is_known().await?;
     }
-    let progress = Progress::new(args.files.len());
     progress.begin(&map.id);
     let gathering = async {
         match (args.gather, &args.reduce) {
-            (Gather::All, None) => gather::all(&map, &progress, json).await,
-            (Gather::All, Some(cap)) => gather::reduced(&map, cap, &progress, json).await,
-            (Gather::First, _) => gather::first(&map, &progress, json).await,
-            (Gather::Majority, _) => gather::majority(&map, &progress, json).await,
+            (Gather::All, None) => gather::all(&map, progress, json).await,
+            (Gather::All, Some(cap)) => gather::reduced(&map, cap, progress, json).await,
+            (Gather::First, _) => gather::first(&map, progress, json).await,
+            (Gather::Majority, _) => gather::majority(&map, progress, json).await,
         }
     };
     let gathered = tokio::select! {
@@ -195,6 +196,7 @@ struct Map<'a> {
     handed: RefCell<Vec<Option<Uuid>>>,
     desk: Desk,
     uploads: Semaphore,
+    progress: &'a Progress,
 }
 
 impl Map<'_> {
@@ -289,7 +291,12 @@ impl Map<'_> {
         let view = tokio::time::timeout(limit, self.hand_over(body, given))
             .await
             .map_err(|_| Failure::failed("the node's task queue was full all the time"))?;
-        let ended = end_of(self.home, view.map_err(|f| self.goes_on(f))?, limit, |_| ());
+        let looks = Cell::new(0);
+        let seen = |view: &TaskView| {
+            looks.set(looks.get() + 1);
+            self.progress.seen(view, looks.get());
+        };
+        let ended = end_of(self.home, view.map_err(|f| self.goes_on(f))?, limit, seen);
         ended.await.map_err(|failure| self.goes_on(failure))
     }
 

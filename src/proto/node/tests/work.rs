@@ -286,6 +286,7 @@ fn a_failed_task_is_listed_handed_over_again_and_dropped() {
     let resubmit = |n| Command::Resubmit {
         id: task(n),
         as_id: task(9),
+        changed: Changed::default(),
     };
     let again = view(wires.ask(0, resubmit(1)));
     assert_eq!(

@@ -10,7 +10,15 @@ use super::{Full, NewTask, Requester, RequesterEffect, Start};
 use crate::proto::task::budget::{Delegation, Wish};
 use crate::proto::task::record::AttemptRecord;
 use crate::proto::{Step, Violation};
-use crate::types::{BatchId, FileRef, Mono, Now, TaskId, TaskState};
+use crate::types::{BatchId, EntityId, FileRef, Mono, Now, Priority, TaskId, TaskState};
+
+/// What is to be another than it was when a failed task is handed over again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Change {
+    pub deadline_ms: Option<u64>,
+    pub to: Option<EntityId>,
+    pub priority: Option<Priority>,
+}
 
 /// What became of handing over a failed task again.
 #[must_use]
@@ -55,8 +63,15 @@ impl DeadFiles {
 }
 
 impl Requester {
-    /// Hands a failed task over again, as the new task `as_id`.
-    pub fn resubmit(&mut self, id: TaskId, as_id: TaskId, step: &mut Step<'_>) -> ResubmitOutcome {
+    /// Hands a failed task over again, as the new task `as_id`. One that was handed over again
+    /// before is not changed any more.
+    pub fn resubmit(
+        &mut self,
+        id: TaskId,
+        as_id: TaskId,
+        change: Change,
+        step: &mut Step<'_>,
+    ) -> ResubmitOutcome {
         let Some(task) = self.tasks.get(&id) else {
             return ResubmitOutcome::Unknown;
         };
@@ -88,10 +103,11 @@ impl Requester {
             input: task.input.clone(),
             input_file: record.input_file,
             stream: record.stream,
-            to: record.to,
-            priority: record.priority,
+            to: change.to.or(record.to),
+            priority: change.priority.unwrap_or(record.priority),
             start: Start::Now,
-            deadline_ms: record.deadline.0.saturating_sub(began.0).max(1),
+            deadline_ms: (change.deadline_ms)
+                .unwrap_or_else(|| record.deadline.0.saturating_sub(began.0).max(1)),
             // The key stays with the task that it was given to.
             key: None,
             orphan: record.orphan,

@@ -27,7 +27,7 @@ use self::handed::Handed;
 use self::pace::Pace;
 pub use choice::{Apart, Bar, Candidate};
 pub use counts::Counts;
-pub use dead::ResubmitOutcome;
+pub use dead::{Change, ResubmitOutcome};
 pub use keep::Keep;
 pub use last::nobody_fits;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};

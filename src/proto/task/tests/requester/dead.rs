@@ -21,7 +21,11 @@ impl Side<Requester> {
     }
 
     fn resubmit(&mut self, id: TaskId, as_id: TaskId) -> ResubmitOutcome {
-        let outcome = self.kept(|core, step| core.resubmit(id, as_id, step));
+        self.resubmit_as(id, as_id, Change::default())
+    }
+
+    fn resubmit_as(&mut self, id: TaskId, as_id: TaskId, change: Change) -> ResubmitOutcome {
+        let outcome = self.kept(|core, step| core.resubmit(id, as_id, change, step));
         self.core.check().expect("T7 and T9");
         outcome
     }
@@ -290,4 +294,32 @@ fn ours_with_one_task() -> TaskRecord {
     let mut ours = ours();
     let id = ours.submit(new_task(1));
     ours.record(id)
+}
+
+#[test]
+fn a_failed_task_is_handed_over_again_with_what_was_changed() {
+    let mut ours = ours();
+    let id = ours.failed(new_task(1), entity(1));
+    let change = Change {
+        deadline_ms: Some(7 * HOUR_MS),
+        to: Some(entity(2)),
+        priority: Some(Priority::Critical),
+    };
+    let again = ours.resubmit_as(id, task_id(2), change);
+    assert!(matches!(again, ResubmitOutcome::Again(again, _) if again == task_id(2)));
+    let record = ours.record(task_id(2));
+    assert_eq!(
+        (record.to, record.priority, record.deadline),
+        (
+            Some(entity(2)),
+            Priority::Critical,
+            ours.now.wall + 7 * HOUR_MS
+        )
+    );
+    let other = ours.resubmit(id, task_id(3));
+    assert!(
+        matches!(other, ResubmitOutcome::Again(again, _) if again == task_id(2)),
+        "it is the same task"
+    );
+    assert_eq!(ours.record(task_id(2)), record, "and stays as it was");
 }
