@@ -195,6 +195,13 @@ impl Clients {
         }
     }
 
+    /// A machine's keys were rotated: its node is told, if it runs.
+    pub(super) fn rotates(&mut self, host: usize, hosts: &[Host]) -> Option<Input> {
+        let identity = Box::new(hosts[host].identity.clone());
+        let asked = self.ask(host, Asked::Other, Command::KeyRotated(identity), hosts);
+        asked.map(|(_, input)| input)
+    }
+
     fn ask(
         &mut self,
         host: usize,

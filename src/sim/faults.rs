@@ -29,6 +29,8 @@ pub(super) enum Fault {
         by_ms: i64,
         for_us: u64,
     },
+    /// The node's key is followed by its next one, also while it is down.
+    Rotate { host: usize },
     /// Every connection between the two breaks.
     Reset { a: usize, b: usize },
 }
@@ -103,6 +105,10 @@ pub(super) fn plan(rng: &mut Rng, hosts: usize, calm_us: u64) -> Vec<(u64, Fault
     for _ in 0..plan.rng.random_range(0..=3) {
         let (at_us, (a, b)) = (plan.moment(), plan.pair());
         plan.faults.push((at_us, Fault::Reset { a, b }));
+    }
+    for _ in 0..plan.rng.random_range(0..=2) {
+        let (at_us, host) = (plan.moment(), plan.host());
+        plan.faults.push((at_us, Fault::Rotate { host }));
     }
     plan.faults
 }
@@ -254,6 +260,7 @@ tally! {
         partitions: "partitions",
         one_way: "one-way links",
         pauses: "nodes paused",
+        rotations: "keys followed by their next ones",
         wall_jumps: "wall clocks set wrong by an hour",
         crashes: "crashes",
         crashes_between_outputs: "crashes between two outputs of one step",
@@ -286,6 +293,8 @@ tally! {
         parts_taken: "parts of tasks handed on by their workers",
         inputs_brought: "files that were the inputs of runs",
         results_brought: "files that were the results of tasks",
+        old_keys: "results signed by keys that others followed since",
+        new_keys: "results signed by keys that followed others",
         parts_refused: "parts refused, most of them for the budget",
         assigned: "tasks offered to a worker",
         taken: "offers taken by a worker",

@@ -6,7 +6,7 @@ use super::clock::Clock;
 use super::disk::Disk;
 use super::faults::Moment;
 use super::stage::{Event, Incarnation, Stage};
-use crate::crypto::{Identity, Rng, Seeds};
+use crate::crypto::{Identity, Keys, Rng, Seeds};
 use crate::proto::node::{Node, NodeConfig, RunOutcome, RunSpec};
 use crate::types::{Now, RunId, TaskId};
 
@@ -20,6 +20,8 @@ const HANG_MAX_MS: u64 = 45_000;
 /// A machine.
 pub(super) struct Host {
     pub(super) index: usize,
+    keys: Keys,
+    /// What a node that runs has of them.
     pub(super) identity: Identity,
     pub(super) config: NodeConfig,
     /// None while it is down.
@@ -41,9 +43,11 @@ pub(super) struct Host {
 
 impl Host {
     pub(super) fn new(index: usize, config: NodeConfig, rng: &mut Rng) -> Host {
+        let keys = Keys::found(Seeds::generate(rng));
         Host {
             index,
-            identity: Identity::from_seeds(&Seeds::generate(rng)),
+            identity: keys.identity(),
+            keys,
             config,
             core: None,
             boot: 0,
@@ -64,6 +68,15 @@ impl Host {
             host: self.index,
             boot: self.boot,
         }
+    }
+
+    /// Its next key comes into use: that is on its disk before its node is told.
+    pub(super) fn rotate(&mut self, rng: &mut Rng) {
+        self.keys = self
+            .keys
+            .rotate(rng)
+            .expect("a world is too short for all rotations");
+        self.identity = self.keys.identity();
     }
 
     /// Whether this very start of it is running.

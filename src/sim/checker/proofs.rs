@@ -5,6 +5,7 @@ use super::{Checked, Checker};
 use crate::proto::Violation;
 use crate::proto::node::TaskState;
 use crate::proto::task::TaskRecord;
+use crate::sim::host::Host;
 use crate::types::{EntityId, TaskId};
 use crate::wire::{ResultProof, Stated, TaskEvidence, TaskOutcome};
 
@@ -65,11 +66,33 @@ impl Checker {
         })
     }
 
+    /// In the end everything is still shown, whatever keys were rotated since. Returns how many
+    /// results are signed by a key that another followed, and how many by one that followed another.
+    pub(in crate::sim) fn check_proofs(&self, hosts: &[Host]) -> Result<(u64, u64), Violation> {
+        let (mut old, mut new) = (0, 0);
+        for (host, durable) in self.durable.iter().enumerate() {
+            for id in durable.tasks.keys() {
+                self.check_proof(host, *id, None)?;
+            }
+            let kept = durable
+                .tasks
+                .values()
+                .filter_map(|record| read(record.proof.as_ref()));
+            for proof in kept {
+                let Some(worker) = self.host_of(&proof.worker) else {
+                    continue;
+                };
+                let identity = &hosts[worker].identity;
+                old += u64::from(proof.key != identity.key().public());
+                new += u64::from(proof.key != identity.chain().inception().key);
+            }
+        }
+        Ok((old, new))
+    }
+
     fn shown(&self, host: usize, record: &TaskRecord) -> Option<()> {
         let durable = &self.durable[host];
-        let read =
-            |bytes: &Option<serde_bytes::ByteBuf>| ResultProof::from_bytes(bytes.as_ref()?).ok();
-        let proof = read(&record.proof)?;
+        let proof = read(record.proof.as_ref())?;
         let entry = durable.workers.get(&proof.worker)?;
         let evidence = TaskEvidence::new([(proof.clone(), &entry[..])]);
         evidence.verify().ok()?;
@@ -88,9 +111,13 @@ impl Checker {
             && Some(proof.worker) == record.worker;
         let part = record.part.as_deref();
         let opens = match part {
-            Some(part) => proof.opens(&read(&part.commitment)?)?,
+            Some(part) => proof.opens(&read(part.commitment.as_ref())?)?,
             None => true,
         };
         (fits && opens).then_some(())
     }
+}
+
+fn read(proof: Option<&serde_bytes::ByteBuf>) -> Option<ResultProof> {
+    ResultProof::from_bytes(proof?).ok()
 }

@@ -75,6 +75,15 @@ impl World {
                     self.stage.after(for_us, Event::Fault(back));
                 }
             }
+            Fault::Rotate { host } => {
+                counts.rotations += 1;
+                let machine = &mut self.hosts[host];
+                machine.rotate(&mut self.stage.rng);
+                if let Some(input) = self.clients.rotates(host, &self.hosts) {
+                    let to = self.hosts[host].incarnation();
+                    return self.deliver(to, input);
+                }
+            }
             Fault::Reset { a, b } => self.net.reset(a, b, &mut self.stage),
         }
         Ok(())

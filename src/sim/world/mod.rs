@@ -204,6 +204,8 @@ impl World {
 
     fn check_end(&mut self) -> Result<(), Violation> {
         self.long_after()?;
+        (self.outcomes.old_keys, self.outcomes.new_keys) =
+            self.checker.check_proofs(&self.hosts)?;
         self.hosts.iter().try_for_each(|host| {
             Violation::unless(
                 self.checker.agrees_with(host.index, &host.disk),
