@@ -2,8 +2,8 @@
 //!
 //! The world is weaker than the real one: messages are delayed, lost with an unknown outcome and
 //! delivered twice; links work one way; partitions come and go; clocks are off, run at their own
-//! rate and jump; disks forget what was not flushed; nodes stand still, or crash between any two
-//! outputs and start again from what their disk kept. Safety is checked after every step
+//! rate and jump; keys are rotated; disks forget what was not flushed; nodes stand still, or crash
+//! between any two outputs and start again from what their disk kept. Safety is checked after every step
 //! (`checker`, and the cores' own checks); liveness once the faults are over: every task reaches
 //! its end, its client learns of it, and no worker holds anything any more.
 //!

@@ -126,10 +126,8 @@ impl Node {
                 until,
                 ..
             } = parked;
-            if until <= now {
+            if until <= now || !self.has_input(key) {
                 self.worker.input_missed(run, step);
-            } else if !self.has_input(key) {
-                self.worker.input_stalled(run, step);
             } else if self.worker.held_by(run) == Some(key) {
                 spec.timeout_ms = now.until(until);
                 self.begin_run(run, key, spec, step);

@@ -463,6 +463,29 @@ fn a_run_whose_input_stands_still_is_given_back() {
 }
 
 #[test]
+fn a_run_whose_time_is_over_before_its_input_came_is_no_failure() {
+    let mut wires = accepted();
+    keep(&mut wires, 0, RESULT, 20);
+    wires.granted(
+        0,
+        Command::Submit(Submission {
+            input_file: Some(RESULT.root),
+            deadline_ms: 60_000,
+            ..Submission::new(task(2), wc(), Vec::new())
+        }),
+    );
+    wires.run(SECOND_MS);
+    wires.stop(0);
+    wires.run(70 * SECOND_MS);
+    let free = wires.node(1).worker().free_slots(wires.now().mono)[0].free;
+    assert_eq!(free, 1);
+    wires.start(0);
+    wires.run(10 * SECOND_MS);
+    let (record, _) = wires.node(0).requester().task(task(2)).expect("ours");
+    assert_eq!((record.releases, record.failures, record.losses), (1, 0, 0));
+}
+
+#[test]
 fn a_run_begins_only_with_what_its_own_requester_has_sent() {
     let mut wires = accepted();
     let (us, _) = entities(&wires);

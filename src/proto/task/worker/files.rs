@@ -66,15 +66,9 @@ impl Worker {
         held.written
     }
 
-    /// A run that waits for its input at `until` has waited long enough.
+    /// A run waits for its input, and its time is over, or nothing comes any more: another worker
+    /// may fare better. Nothing of it has run, so nothing has failed.
     pub fn input_missed(&mut self, run: RunId, step: &mut Step<'_>) {
-        let reason = String::from("its input did not come in time");
-        let poison = false;
-        self.run_ended(run, TaskOutcome::Failed { reason, poison }, step);
-    }
-
-    /// A run waits for its input, and nothing comes any more: another worker may fare better.
-    pub fn input_stalled(&mut self, run: RunId, step: &mut Step<'_>) {
         self.run_ended(run, TaskOutcome::Released, step);
     }
 
