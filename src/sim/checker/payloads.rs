@@ -152,7 +152,9 @@ impl Checker {
             [input, record.result_file.filter(|_| completed)]
         };
         let tasks = durable.tasks.values().flat_map(named);
-        let held = durable.held.values().map(|held| held.input_file);
+        // What has not come yet comes once more: the same content may be on its way out.
+        let held =
+            { durable.held.values() }.map(|held| held.input_file.filter(|_| held.input_came));
         tasks.chain(held).flatten().map(|of| of.root).collect()
     }
 
