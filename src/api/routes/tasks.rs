@@ -444,7 +444,7 @@ fn submission(body: SubmitBody, names: Names) -> Result<Submission, Refused> {
         stream: body.stream,
         webhook: body
             .webhook
-            .map(|body| webhook::target(body, "webhook."))
+            .map(|body| webhook::target(body, "webhook.").map(Box::new))
             .transpose()?,
     })
 }

@@ -92,7 +92,7 @@ pub struct Submission {
     /// What its runs say is told to who watches, before they have ended.
     pub stream: bool,
     /// Whom to tell that it has ended; kept with the task, or neither is.
-    pub webhook: Option<Target>,
+    pub webhook: Option<Box<Target>>,
 }
 
 impl Submission {

@@ -49,7 +49,7 @@ impl Node {
     ) -> Result<Vec<(TaskId, Target)>, CommandError> {
         let is_new = |one: &&Submission| self.requester.task(one.id).is_none();
         let new = all.iter().filter(is_new);
-        let new = new.filter_map(|one| Some((one.id, one.webhook.clone()?)));
+        let new = new.filter_map(|one| Some((one.id, Target::clone(one.webhook.as_deref()?))));
         let new: Vec<_> = new.collect();
         match new.len() > self.webhooks.room() {
             true => Err(CommandError::new(CommandErrorCode::QueueFull, FULL)),

@@ -210,7 +210,7 @@ impl Node {
                 parent,
                 ..Delegation::default()
             },
-            told: webhook.as_ref().map(Target::digest),
+            told: webhook.as_deref().map(Target::digest),
         };
         self.narrow(&mut new, wait_ms, spending, now.mono)?;
         Ok(new)

@@ -167,7 +167,8 @@ mod tests {
     fn a_map_without_a_worker_is_told_from_one_that_failed() {
         let progress = Progress::new(2);
         assert_eq!(progress.failure(String::new()).exit, Exit::Failed);
-        (progress.failed.set(2), progress.unmet.set(1));
+        progress.failed.set(2);
+        progress.unmet.set(1);
         assert_eq!(progress.failure(String::new()).exit, Exit::Failed);
         progress.unmet.set(2);
         assert_eq!(progress.failure(String::new()).exit, Exit::Unreachable);

@@ -8,7 +8,7 @@ const HERE: &str = "http://127.0.0.1:9/done?key=hidden";
 fn told(n: u64, url: &str) -> Submission {
     let target = Target::new(url.into(), Some("hidden".into()));
     Submission {
-        webhook: Some(target.expect("an address")),
+        webhook: Some(Box::new(target.expect("an address"))),
         ..Submission::new(task(n), wc(), b"some words".to_vec())
     }
 }
