@@ -27,7 +27,8 @@
 //!   out first. A rank is when a task was queued, less its priority's head start (`queue`).
 //! - **T9** A task that failed has its input and its attempts until it is handed over again or dropped
 //!   (`requester::dead`).
-//! - **B1**–**B5** What waits at a worker for a slot: see `worker::waiting`.
+//! - **B1**–**B5** What waits at a worker for a slot: see `worker::waiting`; **B6**, **B7** whose
+//!   outcomes make room for others: see `worker::places`.
 //! - **G1** What a held task hands on stays within its budget (`budget`).
 //! - **T10** Every attempt is at a worker that fits what the task demands: the one it names, the labels
 //!   it needs, the tier it had come to when it was offered.

@@ -9,8 +9,8 @@
 //! run out, and give them out anew.
 //!
 //! # Invariants
-//! - **B5** What is let go had ended, [`STALE_MS`] ago or earlier. What runs or waits stays.
-//! - **B6** Nobody's outcome makes room for who holds as many places.
+//! - **B6** What is let go had ended, [`STALE_MS`] ago or earlier. What runs or waits stays.
+//! - **B7** Nobody's outcome makes room for who holds as many places.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -153,12 +153,12 @@ impl Worker {
         std::mem::take(&mut self.space.let_go)
     }
 
-    /// B5, as far as it can be seen: it is known since when what ended has.
+    /// B6, as far as it can be seen: it is known since when what ended has.
     pub(super) fn check_places(&self) -> Result<(), Violation> {
         let ended = |key| matches!(self.held[key].phase, Phase::Ended { .. });
         let known = self.space.ended.keys().all(ended);
         let all = self.space.ended.len() == self.resend.len();
-        Violation::unless(known && all, "B5", || {
+        Violation::unless(known && all, "B6", || {
             "it is not known since when an outcome is there".into()
         })
     }

@@ -86,7 +86,7 @@ fn what_nobody_acknowledged_for_an_hour_makes_room_for_who_holds_less() {
     let share = WORKER_MAX_TASKS / 18;
     let held = theirs.held_of(late) + 10;
     assert_eq!(theirs.ending(late, 600..1_000), share - held);
-    theirs.core.check().expect("B5");
+    theirs.core.check().expect("B6");
     // The offer of one that was let go is a late one; under a new token it is taken.
     let again = theirs.offered_by(entity(1), 0);
     assert_eq!(again, AcceptAnswer::Refused(RefuseReason::Stale));
