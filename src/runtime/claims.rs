@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::sys::statvfs::statvfs;
 
-/// The unit of [`MetadataExt::blocks`].
+/// The unit in which a file's blocks are counted (`st_blocks`).
 const BLOCK_BYTES: u64 = 512;
 
 /// All claims of a node. Cheap to clone.
