@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -59,7 +60,7 @@ fn a_watcher_sees_each_event_of_several_tasks_to_their_ends() {
 fn a_watcher_goes_on_when_its_node_comes_back() {
     let mut net = Testnet::start(3, &["--serve", "slow=sleep 6; wc -w"]);
     let id = submit(&net, "slow");
-    let watcher = junto()
+    let mut watcher = junto()
         .arg("--home")
         .arg(net.home(0))
         .args(["--json", "task", "watch", &id])
@@ -68,14 +69,18 @@ fn a_watcher_goes_on_when_its_node_comes_back() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    // A watcher that starts without a node says so and ends; this one is to have begun.
+    let mut told = BufReader::new(watcher.stdout.take().unwrap());
+    let mut text = String::new();
+    told.read_line(&mut text).unwrap();
     eventually("the task is at a worker", SOON, || {
         let task = net.json(0, &["task", "show", &id])?;
         (task["state"] == "working").then_some(())
     });
     net.kill(0);
     net.restart(0);
+    told.read_to_string(&mut text).unwrap();
     let seen = watcher.wait_with_output().unwrap();
-    let text = String::from_utf8(seen.stdout).unwrap();
     let errors = String::from_utf8_lossy(&seen.stderr).into_owned();
     assert!(seen.status.success(), "{text}{errors}");
     let events: Vec<Value> = text
