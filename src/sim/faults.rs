@@ -33,6 +33,9 @@ pub(super) enum Fault {
     Rotate { host: usize },
     /// Every connection between the two breaks.
     Reset { a: usize, b: usize },
+    /// Something else fills the node's disk: of what is to stay free so much is missing, or so
+    /// much is there beyond it.
+    DiskShort { host: usize, left: i64, for_us: u64 },
 }
 
 /// When a crash strikes.
@@ -113,6 +116,23 @@ pub(super) fn plan(rng: &mut Rng, hosts: usize, calm_us: u64) -> Vec<(u64, Fault
     plan.faults
 }
 
+/// When disks are short of room. Thrown with dice of its own: the worlds of older seeds stay as they
+/// were where no disk is.
+pub(super) fn short_disks(rng: &mut Rng, hosts: usize, calm_us: u64) -> Vec<(u64, Fault)> {
+    let mut plan = Plan {
+        rng,
+        hosts,
+        calm_us,
+        faults: Vec::new(),
+    };
+    if plan.rng.random_bool(0.5) {
+        for _ in 0..plan.rng.random_range(1..=3) {
+            plan.disk_short();
+        }
+    }
+    plan.faults
+}
+
 struct Plan<'a> {
     rng: &'a mut Rng,
     hosts: usize,
@@ -185,6 +205,19 @@ impl Plan<'_> {
         let for_us = self.span(at_us, SECOND_US, 25 * SECOND_US);
         self.faults
             .push((at_us, Fault::OneWay { from, to, for_us }));
+    }
+
+    fn disk_short(&mut self) {
+        let at_us = self.moment();
+        let for_us = self.span(at_us, 2 * SECOND_US, 30 * SECOND_US);
+        let host = self.host();
+        // Less than there is to be; or a little more, which a few tasks take.
+        let left = match self.rng.random_bool(0.5) {
+            true => self.rng.random_range(-(64 << 20)..=0),
+            false => self.rng.random_range(0..4 << 20),
+        };
+        self.faults
+            .push((at_us, Fault::DiskShort { host, left, for_us }));
     }
 
     fn jump(&mut self) {
@@ -267,6 +300,7 @@ tally! {
         batches_forgotten: "written batches a crash took",
         batches_untold: "batches durable at a crash, the node not told",
         disk_stalls: "flushes that took up to 2 s",
+        disks_short: "disks that something else filled for a while",
         runs_failed: "runs that failed",
         results_wrong: "wrong results where several do the work",
         runs_hung: "runs that hung until they were stopped",
@@ -303,5 +337,9 @@ tally! {
         sessions: "sessions made",
         wakes: "wake-ups seen by their node",
         flushes: "group commits",
+        found_short: "disks found too short of room for a task by their nodes",
+        room_again: "disks found to have room again",
+        refused_for_room: "submissions refused for want of room on the disk",
+        taken_while_short: "tasks taken in what little room there was",
     }
 }

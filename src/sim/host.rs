@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::clock::Clock;
 use super::disk::Disk;
 use super::faults::Moment;
+use super::room::Room;
 use super::stage::{Event, Incarnation, Stage};
 use crate::crypto::{Identity, Keys, Rng, Seeds};
 use crate::proto::node::{Node, NodeConfig, RunOutcome, RunSpec};
@@ -29,6 +30,8 @@ pub(super) struct Host {
     pub(super) boot: u32,
     pub(super) clock: Clock,
     pub(super) disk: Disk,
+    /// What its disk has room for, while that is little.
+    pub(super) room: Option<Room>,
     pub(super) runs: BTreeMap<RunId, TaskId>,
     /// It gives wrong results where others do the same work.
     pub(super) cheats: bool,
@@ -53,6 +56,7 @@ impl Host {
             boot: 0,
             clock: Clock::draw(rng),
             disk: Disk::default(),
+            room: None,
             runs: BTreeMap::new(),
             cheats: false,
             paused_until_us: 0,
@@ -165,6 +169,7 @@ impl Host {
     /// The machine stops. What it had going is gone.
     pub(super) fn stop(&mut self, stage: &mut Stage) {
         self.core = None;
+        self.forgets_room();
         self.doom = None;
         self.paused_until_us = 0;
         self.deadline_us = None;

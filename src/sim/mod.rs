@@ -2,8 +2,8 @@
 //!
 //! The world is weaker than the real one: messages are delayed, lost with an unknown outcome and
 //! delivered twice; links work one way; partitions come and go; clocks are off, run at their own
-//! rate and jump; keys are rotated; disks forget what was not flushed; nodes stand still, or crash
-//! between any two outputs and start again from what their disk kept. Safety is checked after every step
+//! rate and jump; keys are rotated; disks forget what was not flushed, and get short of room; nodes
+//! stand still, or crash between any two outputs and start again from what their disk kept. Safety is checked after every step
 //! (`checker`, and the cores' own checks); liveness once the faults are over: every task reaches
 //! its end, its client learns of it, and no worker holds anything any more.
 //!
@@ -16,7 +16,7 @@
 //!   waits beside a worker that is idle.
 //!
 //! Where to look: `world` takes events and applies outputs, `network` carries
-//! messages, `gossip` what needs no answer, `disk` forgets, `clock` is off, `host` is one machine,
+//! messages, `gossip` what needs no answer, `disk` forgets, `room` is short, `clock` is off, `host` is one machine,
 //! `client` gives it work, `faults` draws what goes wrong, `trace` remembers.
 
 mod checker;
@@ -28,6 +28,7 @@ mod files;
 mod gossip;
 mod host;
 mod network;
+mod room;
 mod stage;
 mod trace;
 mod world;

@@ -52,6 +52,10 @@ pub(super) enum Event {
     Restart {
         host: usize,
     },
+    /// A disk that was short of room is looked at.
+    DiskLook {
+        host: usize,
+    },
     /// A partition or one-way link heals.
     Heal {
         cut: Vec<(usize, usize)>,

@@ -149,6 +149,16 @@ fn a_node_that_never_lets_a_payload_go_is_caught() {
 }
 
 #[test]
+fn a_node_that_takes_tasks_without_room_is_caught() {
+    assert!(is_caught(Planted::AskNoRoom, "D1", 40));
+}
+
+#[test]
+fn a_node_that_does_not_see_that_there_is_room_again_is_caught() {
+    assert!(is_caught(Planted::ShortForGood, "D2", 40));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

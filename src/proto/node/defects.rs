@@ -13,6 +13,8 @@ pub(super) enum Defect {
     /// What tasks name is swept.
     SweepNamed,
     NeverSweep,
+    /// Room that comes back is not seen.
+    ShortForGood,
 }
 
 impl Node {
@@ -25,6 +27,7 @@ impl Node {
             Defect::KeptWithoutFile => Planted::KeptWithoutFile,
             Defect::SweepNamed => Planted::SweepNamed,
             Defect::NeverSweep => Planted::NeverSweep,
+            Defect::ShortForGood => Planted::ShortForGood,
         };
         self.worker.planted == Some(planted)
     }

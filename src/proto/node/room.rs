@@ -5,6 +5,7 @@
 
 use super::Node;
 use super::command::{CommandError, CommandErrorCode};
+use super::defects::Defect;
 use super::io::{DiskRoom, Note};
 use crate::proto::task::Full;
 use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
@@ -55,6 +56,9 @@ impl Room {
 impl Node {
     /// The shell has looked at the disk.
     pub(super) fn disk_seen(&mut self, disk: DiskRoom) {
+        if self.room.short && self.has(Defect::ShortForGood) {
+            return;
+        }
         self.room.seen(disk);
         self.tell_room();
         // Not each time that a run ends and the next one begins.

@@ -98,6 +98,10 @@ pub enum Planted {
     AvoidForGood,
     /// The requester takes a result whose file it has not.
     KeptWithoutFile,
+    /// Tasks are taken whatever the disk has room for.
+    AskNoRoom,
+    /// A disk that was short of room once has none for good.
+    ShortForGood,
     /// Payloads are swept that tasks name.
     SweepNamed,
     /// Payloads are never swept.

@@ -279,15 +279,15 @@ pub(super) fn unreadable(error: impl std::fmt::Display) -> Violation {
     }
 }
 
-fn read_task_id(key: &[u8]) -> Result<TaskId, Violation> {
+pub(super) fn read_task_id(key: &[u8]) -> Result<TaskId, Violation> {
     uuid::Uuid::from_slice(key).map(TaskId).map_err(unreadable)
 }
 
-fn read_held_key(key: &[u8]) -> Result<HeldKey, Violation> {
+pub(super) fn read_held_key(key: &[u8]) -> Result<HeldKey, Violation> {
     held_key(key).map_err(unreadable)
 }
 
-fn read_held(value: &[u8]) -> Result<HeldRecord, Violation> {
+pub(super) fn read_held(value: &[u8]) -> Result<HeldRecord, Violation> {
     HeldRecord::from_row(value).map_err(unreadable)
 }
 

@@ -26,6 +26,7 @@
 //!   none begins twice while another requester waits for its turn: see `turns`.
 //! - **T11** What completed is shown by its worker's signature over this very result, on the disk of
 //!   its requester, with the worker's entry.
+//! - **D1**, **D2** What is taken, and what is refused, while a disk is short of room: see `room`.
 //! - **L3** Nobody starves beside somebody idle: see `starving`.
 //! - **T6** No two running workers hold a live lease on one task.
 
@@ -37,6 +38,7 @@ mod durable;
 mod handed;
 mod payloads;
 mod proofs;
+mod room;
 mod starving;
 mod turns;
 
@@ -82,6 +84,7 @@ pub(in crate::sim) struct Checker {
     terminal: BTreeMap<TaskId, (TaskState, Option<Vec<u8>>)>,
     handed: handed::Handed,
     turns: Vec<turns::Turns>,
+    taken: Vec<room::Taken>,
     /// Whose inputs clients asked to drop.
     droppable: BTreeSet<TaskId>,
     /// Who may give wrong results where several do the work.
@@ -106,6 +109,7 @@ impl Checker {
             terminal: BTreeMap::new(),
             handed: handed::Handed::default(),
             turns: (0..hosts).map(|_| turns::Turns::default()).collect(),
+            taken: (0..hosts).map(|_| room::Taken::default()).collect(),
             droppable: BTreeSet::new(),
             cheat: None,
             files: payloads::Known::new(hosts),
@@ -208,6 +212,7 @@ impl Checker {
         self.written_outcomes[host].clear();
         self.handed.crashed(host);
         self.turns[host].crashed(&self.durable[host]);
+        self.taken[host].crashed(&self.durable[host]);
     }
 
     /// A node's wall clock was set.

@@ -85,6 +85,7 @@ impl World {
                 }
             }
             Fault::Reset { a, b } => self.net.reset(a, b, &mut self.stage),
+            Fault::DiskShort { host, left, for_us } => self.disk_short(host, left, for_us),
         }
         Ok(())
     }
@@ -143,6 +144,7 @@ impl World {
         self.net.started(at);
         self.apply(at, outputs)?;
         self.after_step(at)?;
+        self.told_of_room(at)?;
         self.deliver(
             at,
             Input::ListenAddrs {

@@ -6,6 +6,7 @@
 mod files;
 mod machines;
 mod outputs;
+mod room;
 
 use crate::proto::Violation;
 use crate::proto::node::{Input, TaskState};
@@ -53,6 +54,10 @@ impl World {
             stage.after(after_us, Event::Restart { host });
         }
         for (at_us, fault) in faults::plan(&mut stage.rng, hosts.len(), stage.calm_us) {
+            stage.at(at_us, Event::Fault(fault));
+        }
+        for (at_us, fault) in faults::short_disks(&mut room::dice(seed), hosts.len(), stage.calm_us)
+        {
             stage.at(at_us, Event::Fault(fault));
         }
         let submit_us = config.submit_ms * 1000;
@@ -139,6 +144,10 @@ impl World {
                 }
             }
             Event::Restart { host } => self.start(host),
+            Event::DiskLook { host } => {
+                self.look_at_disk(host);
+                Ok(())
+            }
             Event::Heal { cut } => {
                 self.net.heal(&cut);
                 Ok(())
@@ -173,6 +182,7 @@ impl World {
             return Ok(());
         }
         self.trace.input(self.stage.now_us, to, &input);
+        host.hears_of_room(&input);
         let now = host.now(&self.stage);
         let core = host.core.as_mut().expect("it is up");
         let outputs = core.handle(input, now);

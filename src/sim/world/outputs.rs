@@ -88,8 +88,9 @@ impl World {
             Output::DhtFind { .. } => hint(from, self.hosts.len(), &self.net, stage),
             Output::Persist { id, writes } => {
                 self.checker.written(from.host, &writes)?;
+                self.takes_room(from.host, &writes)?;
                 if self.hosts[from.host].disk.write(id, writes) {
-                    begin_flush(from, stage);
+                    begin_flush(from, &mut self.stage);
                 }
             }
             Output::Compute { job, work } => {
@@ -126,6 +127,8 @@ impl World {
                 );
             }
             Output::Reply { id, result } => {
+                self.refuses(from.host, &result)?;
+                let stage = &mut self.stage;
                 self.clients
                     .answered(from.host, id, result, &mut self.checker, stage)?;
             }
@@ -205,6 +208,8 @@ impl World {
             Note::LeaseLost { why, .. } if why.contains("ran out") => outcomes.leases_run_out += 1,
             Note::LeaseLost { .. } => outcomes.unclaimed += 1,
             Note::Woken { .. } => outcomes.wakes += 1,
+            Note::DiskShort { .. } => outcomes.found_short += 1,
+            Note::DiskRoomAgain => outcomes.room_again += 1,
             Note::PeerBanned { peer, .. } => {
                 let detail = format!("node {at} banned {peer}, which did nothing wrong");
                 return Err(Violation {

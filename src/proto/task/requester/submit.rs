@@ -164,6 +164,13 @@ impl Requester {
         self.files.disk_left = Some(left_bytes);
     }
 
+    /// So much of it is a task that is written now.
+    fn disk_took(&mut self, input_bytes: usize) {
+        if let Some(left) = &mut self.files.disk_left {
+            *left = left.saturating_sub((TASK_DISK_BYTES + input_bytes) as u64);
+        }
+    }
+
     /// Whether so many more tasks fit, with so many bytes of inputs together.
     pub(super) fn room_for(&self, tasks: usize, input_bytes: usize) -> Result<(), Full> {
         let open = self.tasks.len() - self.over.len() - self.dead.len();
@@ -174,6 +181,7 @@ impl Requester {
             .files
             .disk_left
             .is_some_and(|left| left < (tasks * TASK_DISK_BYTES + input_bytes) as u64)
+            && !self.asks_no_room()
         {
             return Err(Full::Disk);
         }
@@ -224,6 +232,7 @@ impl Requester {
         let _ = step.put(Keyspace::TaskInput, key.clone(), new.input.clone());
         let written = step.put(Keyspace::Task, key, record.to_row());
         self.input_bytes += new.input.len();
+        self.disk_took(new.input.len());
         if new.input_file.is_some() {
             self.files.inputs.insert(new.id);
         }
@@ -281,6 +290,17 @@ impl Requester {
         let behind = self.newest > now;
         self.newest = self.newest.max(now);
         Some(self.newest).filter(|_| behind)
+    }
+
+    #[cfg(test)]
+    fn asks_no_room(&self) -> bool {
+        self.planted == Some(crate::proto::task::Planted::AskNoRoom)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a planted defect of the tests")]
+    fn asks_no_room(&self) -> bool {
+        false
     }
 
     #[cfg(test)]

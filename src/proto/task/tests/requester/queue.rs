@@ -520,6 +520,17 @@ fn without_room_on_the_disk_no_new_task_is_queued_and_a_repetition_is_found() {
 }
 
 #[test]
+fn tasks_queued_in_one_step_share_what_the_disk_has_left() {
+    let mut ours = ours();
+    let each = 4096 + new_task(1).input.len() as u64;
+    ours.core.disk_has(2 * each);
+    let outcomes = ours.step(|core, step| [1, 2, 3].map(|n| core.submit(new_task(n), step)));
+    let queued = |outcome: &&SubmitOutcome| matches!(outcome, SubmitOutcome::Queued(_));
+    assert_eq!(outcomes.iter().filter(queued).count(), 2);
+    assert_eq!(outcomes[2], SubmitOutcome::Full(Full::Disk));
+}
+
+#[test]
 fn a_terminal_task_is_forgotten_after_eight_days_with_all_its_rows() {
     let (mut ours, a) = (ours(), entity(1));
     let held = ours.working(new_task(1), a);
