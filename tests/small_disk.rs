@@ -231,3 +231,25 @@ fn a_requester_leaves_free_what_is_to_stay_so() {
     assert_eq!(node.post("/v1/tasks", &body).0, 201);
     assert_eq!(storage(&node), "ok");
 }
+
+#[test]
+fn a_node_without_room_tells_senders_that_it_is_busy_and_takes_their_messages_once_it_has_some() {
+    let alice = Node::new("alice").up();
+    let bob = Node::new("bob").knows(Some(&alice));
+    let mut bob = bob.env(&[("JUNTO_TRANSFER__KEEP_FREE", "1000000GiB")]).up();
+    bob.await_peer("alice");
+    alice.await_peer("bob");
+    let told = alice.cli(&["report", "bob", "half done", "--durable"]);
+    let said = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(1), "{said}");
+    assert!(said.contains("BUSY"), "{said}");
+    assert!(storage(&bob).contains("no message"), "{}", storage(&bob));
+    let inbox = |bob: &Node| bob.json(&["inbox", "list"]).as_array().unwrap().len();
+    assert_eq!(inbox(&bob), 0);
+    bob.kill();
+    let mut bob = bob.env(&[("JUNTO_TRANSFER__KEEP_FREE", "1MiB")]);
+    bob.start_again();
+    alice.await_peer("bob");
+    alice.text(&["report", "bob", "half done", "--durable"]);
+    assert_eq!(inbox(&bob), 1);
+}

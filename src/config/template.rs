@@ -89,7 +89,7 @@ const TEMPLATE: &str = r#"# Junto: the settings of this node. What is commented 
 # allow = ["all"]
 # The largest file that is taken.
 # max_size = "64GiB"
-# What files and new tasks must leave free on the disk; 0: they go on until it is full.
+# What files, new tasks and messages must leave free on the disk; 0: they go on until it is full.
 # keep_free = "256MiB"
 
 [task]

@@ -20,6 +20,8 @@
 //! - **I3** What is told of a message rests on the batch that last wrote it.
 //! - **I4** At most `INBOX_TOMBSTONES_MAX` tombstones, and `INBOX_TOMBSTONES_PER_SENDER_MAX` of one
 //!   sender: its own oldest goes first.
+//! - **I5** A peer's message is taken in only if the disk has room for it beside what must stay free and
+//!   what was promised before it; else it is told `BUSY`, too. A note is so small that it is not asked.
 
 mod record;
 mod senders;
@@ -130,6 +132,8 @@ pub struct Inbox {
     tombstones: BTreeSet<(Mono, MessageId)>,
     senders: Senders,
     bytes: usize,
+    /// What messages may still take of the disk, if that is known.
+    disk_left: Option<u64>,
     last_number: u64,
     answers: VecDeque<(MessageId, Vec<u8>)>,
     expired: Vec<(MessageId, EntityId)>,
@@ -212,10 +216,8 @@ impl Inbox {
         if message.body.len() > TALK_MAX_BYTES {
             return refused(WireError::PayloadTooLarge);
         }
-        if !self.has_room(
-            &from,
-            message.body.len() + message.proof.len() + OVERHEAD_BYTES,
-        ) {
+        let bytes = message.body.len() + message.proof.len() + OVERHEAD_BYTES;
+        if !self.has_room(&from, bytes) || !self.disk_takes(bytes) {
             return refused(WireError::Busy);
         }
         let durable = message.durable;
@@ -251,6 +253,15 @@ impl Inbox {
         (room && free).then(|| self.take(from, None, note, step))
     }
 
+    /// So many bytes of messages may still be written.
+    pub fn disk_has(&mut self, left_bytes: u64) {
+        self.disk_left = Some(left_bytes);
+    }
+
+    fn disk_takes(&self, bytes: usize) -> bool {
+        self.disk_left.is_none_or(|left| bytes as u64 <= left)
+    }
+
     fn has_room(&self, from: &EntityId, bytes: usize) -> bool {
         let (messages, held) = self.senders.share(from);
         self.live.len() < INBOX_MAX_MESSAGES
@@ -269,6 +280,8 @@ impl Inbox {
         // By the clock, so that numbers ascend even when nothing that bore one is left.
         self.last_number = (self.last_number + 1).max(step.now.wall.0);
         let record = MessageRecord::new(self.last_number, from, &message, step.now.wall);
+        let bytes = message.body.len() + message.proof.len() + OVERHEAD_BYTES;
+        self.disk_left = (self.disk_left).map(|left| left.saturating_sub(bytes as u64));
         let key = *message.id.0.as_bytes();
         if !message.body.is_empty() {
             let _ = step.put(Keyspace::InboxBody, key, message.body.clone());

@@ -84,12 +84,18 @@ impl Node {
         let left = self.room.left();
         self.worker.disk_has(left);
         self.requester.disk_has(left);
+        // The results of what is held here come before what anybody has to say.
+        let results = self.worker.disk_owes();
+        self.inbox.disk_has(left.saturating_sub(results));
     }
 
     /// `ok`, or why nothing new is taken.
     pub(super) fn storage_view(&self) -> String {
         match self.room.short {
-            true => format!("{}: no new task is taken; free space", self.room.words()),
+            true => format!(
+                "{}: no new task is taken, and no message that does not fit; free space",
+                self.room.words()
+            ),
             false => "ok".into(),
         }
     }

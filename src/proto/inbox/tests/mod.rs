@@ -145,6 +145,26 @@ fn one_sender_cannot_fill_the_inbox() {
 }
 
 #[test]
+fn a_message_that_the_disk_has_no_room_for_is_refused_until_there_is_some() {
+    let mut host = host();
+    let busy = Settled::Refused(WireError::Busy);
+    assert_eq!(host.inbox_only(1, 1, 1_000), Settled::Kept);
+    let each = host.inbox.bytes as u64;
+    host.inbox.disk_has(2 * each - 1);
+    assert_eq!(host.inbox_only(1, 2, 1_000), Settled::Kept);
+    // The one before has taken its part.
+    assert_eq!(host.inbox_only(1, 3, 1_000), busy);
+    // A resend takes nothing, and what is acknowledged may always be.
+    assert_eq!(host.inbox_only(1, 2, 1_000), Settled::Kept);
+    assert!(host.acknowledge(1));
+    host.inbox.disk_has(0);
+    assert_eq!(host.inbox_only(2, 4, 1), busy);
+    host.inbox.disk_has(each);
+    assert_eq!(host.inbox_only(1, 3, 1_000), Settled::Kept);
+    host.inbox.check().expect("within bounds");
+}
+
+#[test]
 fn bytes_are_bounded_for_each_sender_and_in_all() {
     let mut host = host();
     let each = INBOX_PER_SENDER_MAX_BYTES / (TALK_MAX_BYTES + OVERHEAD_BYTES + 100);

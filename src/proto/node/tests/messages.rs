@@ -375,3 +375,56 @@ fn an_altered_proof_or_anothers_entry_shows_nothing() {
         Err(EvidenceError::NotOne("-----BEGIN JUNTO MESSAGE PROOF-----"))
     );
 }
+
+#[test]
+fn without_room_on_its_disk_a_node_takes_no_message_until_there_is_some() {
+    const MIB: u64 = 1 << 20;
+    let disk = |free: u64| {
+        Input::Disk(DiskRoom {
+            free_bytes: free,
+            keep_bytes: 100 * MIB,
+        })
+    };
+    let mut wires = pair();
+    let busy = Settled::Refused(WireError::Busy);
+    wires.hand_in(1, message(1, MessageKind::Report, true));
+    wires.input(1, disk(100 * MIB));
+    wires.hand_in(2, message(2, MessageKind::Report, true));
+    // What is there is told, read and acknowledged all the same.
+    wires.hand_in(3, message(1, MessageKind::Report, true));
+    assert_eq!(wires.shown(1).as_deref(), Some(&b"message 1"[..]));
+    wires.granted(1, Command::Acknowledge(id(1)));
+    wires.input(1, disk(101 * MIB));
+    wires.hand_in(4, message(2, MessageKind::Report, true));
+    let told = [
+        (1, Settled::Kept),
+        (2, busy),
+        (3, Settled::Kept),
+        (4, Settled::Kept),
+    ];
+    assert_eq!(wires.settled(), told);
+}
+
+#[test]
+fn the_results_of_what_a_worker_holds_come_before_messages() {
+    const MIB: u64 = 1 << 20;
+    let disk = |free_mib: u64| {
+        Input::Disk(DiskRoom {
+            free_bytes: free_mib * MIB,
+            keep_bytes: 0,
+        })
+    };
+    let mut wires = pair();
+    wires.hosts[1].runs_hang = true;
+    wires.input(1, disk(2));
+    wires.granted(0, submit(1));
+    wires.run(5 * SECOND_MS);
+    assert_eq!(wires.node(1).worker().len(), 1);
+    wires.input(1, disk(1));
+    wires.input(1, disk(1));
+    wires.hand_in(1, message(1, MessageKind::Report, true));
+    wires.input(1, disk(2));
+    wires.hand_in(2, message(1, MessageKind::Report, true));
+    let busy = Settled::Refused(WireError::Busy);
+    assert_eq!(wires.settled(), [(1, busy), (2, Settled::Kept)]);
+}

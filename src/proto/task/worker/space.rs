@@ -35,8 +35,13 @@ impl Worker {
         let Some(left) = self.space.disk_left.filter(|_| !self.asks_no_room()) else {
             return true;
         };
-        let results = (self.running() + self.waiting() + 1) as u64 * RESULT_MAX_BYTES as u64;
-        left >= results.saturating_add(input_bytes as u64)
+        let one = RESULT_MAX_BYTES as u64;
+        left >= (self.disk_owes() + one).saturating_add(input_bytes as u64)
+    }
+
+    /// What the results may take of the disk that are still to come.
+    pub fn disk_owes(&self) -> u64 {
+        (self.running() + self.waiting()) as u64 * RESULT_MAX_BYTES as u64
     }
 
     /// So much of it is an input that is written now.
