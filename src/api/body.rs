@@ -32,6 +32,7 @@ pub const PING_COUNT_DEFAULT: u8 = 4;
 #[schema(example = json!({"peer": "alice", "count": 4}))]
 pub struct PingBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     /// 1 to 10, 4 by default.
     #[serde(default = "ping_count_default")]
@@ -45,6 +46,7 @@ pub struct PingBody {
 #[schema(example = json!({"peer": "alice", "traffic": "talk", "span_ms": 1000}))]
 pub struct BenchBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     pub traffic: Traffic,
     /// How long messages are sent.
@@ -62,6 +64,7 @@ fn ping_count_default() -> u8 {
 #[schema(example = json!({"peer": "alice", "reason": "the build is ready"}))]
 pub struct WakeBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     /// What its agent gets to read, up to 1024 bytes.
     #[serde(default)]
@@ -108,6 +111,7 @@ pub const TALK_TIMEOUT_MAX_MS: u64 = crate::types::limits::TALK_TIMEOUT_MS;
 #[schema(example = json!({"peer": "alice", "text": "is the build ready?"}))]
 pub struct TalkBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     /// What to say, as text; in place of `data`. Neither: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,6 +134,7 @@ pub struct TalkBody {
 #[schema(example = json!({"peer": "alice", "text": "half of it is done", "durable": true}))]
 pub struct ReportBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     /// What to tell, as text; in place of `data`. Neither: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,6 +180,7 @@ pub struct SpokenBody {
 #[schema(example = json!({"peer": "alice"}))]
 pub struct AliveBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
 }
 
@@ -189,10 +195,12 @@ pub struct InboxParams {
     /// Only each `talk`, each `report`, or each note of a `file` that arrived.
     pub kind: Option<MessageKind>,
     /// Only what this peer sent: a unique name, an id or a part of one.
+    #[param(min_length = 1, max_length = 64)]
     pub from: Option<String>,
     /// Only what arrived after the message with this number.
     pub after: Option<u64>,
     /// 1 to 1000 messages; 100 by default.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// If there is none, answer when one arrives, or after so long; 0 by default, more than 60000
     /// counts as 60000.
@@ -257,6 +265,7 @@ pub struct ReplyBody {
 #[schema(example = json!({"peer": "bob", "path": "/home/alice/holiday.mp4"}))]
 pub struct TransferBody {
     /// A unique name, a peer id or an entity id, or a part of either.
+    #[schema(min_length = 1, max_length = 64)]
     pub peer: String,
     /// Where the file is on the node's machine: an absolute path.
     pub path: String,
@@ -303,6 +312,7 @@ impl fmt::Debug for RotateBody {
 #[into_params(parameter_in = Query)]
 pub struct FingerprintParams {
     /// A unique name, a peer id or an entity id, or a part of either; this node's own where nobody is named.
+    #[param(min_length = 1, max_length = 64)]
     pub peer: Option<String>,
 }
 
@@ -312,6 +322,7 @@ pub struct FingerprintParams {
 #[into_params(parameter_in = Query)]
 pub struct RegistryParams {
     /// Only those that offer this capability.
+    #[param(pattern = r"^[A-Za-z0-9._-]{1,64}$")]
     pub capability: Option<String>,
 }
 

@@ -22,6 +22,7 @@ pub const DEADLINE_MAX_MS: u64 = 7 * 24 * 3600 * 1000;
 #[schema(example = json!({"capability": "wc", "input_text": "one two three", "priority": "high"}))]
 pub struct SubmitBody {
     /// What the worker must offer.
+    #[schema(pattern = r"^[A-Za-z0-9._-]{1,64}$")]
     pub capability: String,
     /// The input in base64; in place of `input_text`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,7 @@ pub struct SubmitBody {
     pub input_text: Option<String>,
     /// In place of both: the hash of a payload that `PUT /v1/payloads` took, for what is over 1 MiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     pub input_file: Option<String>,
     /// Tell what its runs say before they have ended, as events: how far they are, and where a worker
     /// allows it what they write.
@@ -41,6 +43,7 @@ pub struct SubmitBody {
     pub id: Option<Uuid>,
     /// The one worker to take: a unique name, an id or a part of one. Default: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64)]
     pub to: Option<String>,
     #[serde(default)]
     pub priority: Priority,
@@ -54,6 +57,7 @@ pub struct SubmitBody {
     /// What you call it, 1 to 128 visible ASCII characters: the same task handed over again under
     /// the same key is the one that is there. `Idempotency-Key` is another way to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^[!-~]{1,128}$")]
     pub key: Option<String>,
     /// What becomes of a run whose worker loses its lease: `continue` (default), for its result may
     /// still be taken, or `stop`: then the task is given back, and never runs twice at once.
@@ -101,6 +105,7 @@ pub struct AgreementBody {
     pub replicas: u8,
     /// More than half of them. Default: as few as that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 2, maximum = 16)]
     pub agree: Option<u8>,
     /// What of a result counts; `bytes` by default.
     #[serde(default)]
@@ -191,6 +196,7 @@ pub struct TaskListParams {
     /// Only those in this state.
     pub state: Option<TaskState>,
     /// Only those that want this capability.
+    #[param(pattern = r"^[A-Za-z0-9._-]{1,64}$")]
     pub capability: Option<String>,
     /// Only those with this label.
     pub label: Option<String>,
@@ -203,6 +209,7 @@ pub struct TaskListParams {
     /// From the newest back; false by default.
     pub newest: Option<bool>,
     /// 1 to 1000 tasks; 1000 by default.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
 }
 
@@ -257,6 +264,7 @@ pub struct ResubmitBody {
     pub deadline_ms: Option<u64>,
     /// The one worker to take: a unique name, an id or a part of one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(min_length = 1, max_length = 64)]
     pub to: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,

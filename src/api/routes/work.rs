@@ -35,6 +35,7 @@ const CAPABILITIES_ASKED_MAX: usize = 64;
 #[schema(example = json!({"capabilities": ["summarise"], "wait_ms": 30_000}))]
 pub(super) struct ClaimBody {
     /// Only tasks of these. Default: of all that are served by `pull`.
+    #[schema(max_items = 64)]
     capabilities: Option<Vec<String>>,
     /// How many at most: 1 to 16, 1 by default.
     #[schema(minimum = 1, maximum = 16, default = 1)]
@@ -107,6 +108,7 @@ pub(super) struct CompleteBody {
     /// The result as text; in place of `result`. Neither: empty.
     result_text: Option<String>,
     /// In place of both: the hash of a payload that `PUT /v1/payloads` took, for what is over 1 MiB.
+    #[schema(pattern = "^[0-9a-fA-F]{64}$")]
     result_file: Option<String>,
 }
 

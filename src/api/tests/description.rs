@@ -164,3 +164,48 @@ fn collect_references<'a>(value: &'a Value, into: &mut Vec<&'a str>) {
         _ => {}
     }
 }
+
+/// Every field of what is sent, by its name: of bodies and of queries.
+fn sent_fields(doc: &Value) -> Vec<(&str, &Value)> {
+    let schemas = doc["components"]["schemas"].as_object().unwrap();
+    let bodies = schemas.iter().filter(|(name, _)| name.ends_with("Body"));
+    let properties = bodies.filter_map(|(_, body)| body["properties"].as_object());
+    let mut fields: Vec<_> = properties
+        .flatten()
+        .map(|(name, field)| (name.as_str(), field))
+        .collect();
+    for item in doc["paths"].as_object().unwrap().values() {
+        let operations = item.as_object().unwrap().values();
+        let parameters = operations.filter_map(|operation| operation["parameters"].as_array());
+        let queries = parameters.flatten().filter(|one| one["in"] == "query");
+        fields.extend(queries.map(|one| (one["name"].as_str().unwrap(), &one["schema"])));
+    }
+    fields
+}
+
+#[tokio::test]
+async fn what_is_refused_by_its_form_alone_is_described_with_that_form() {
+    let (handle, _) = played();
+    let served = Served::start(handle);
+    let doc = served.client().openapi().await.unwrap();
+    let forms = [
+        ("capability", "pattern"),
+        ("limit", "minimum"),
+        ("limit", "maximum"),
+        ("peer", "minLength"),
+        ("to", "minLength"),
+        ("from", "minLength"),
+        ("input_file", "pattern"),
+        ("result_file", "pattern"),
+        ("key", "pattern"),
+    ];
+    let fields = sent_fields(&doc);
+    for (name, form) in forms {
+        let mut named = fields.iter().filter(|(field, _)| *field == name).peekable();
+        assert!(named.peek().is_some(), "{name} is nowhere");
+        for (_, field) in named {
+            assert!(!field[form].is_null(), "{name} without {form}: {field}");
+        }
+    }
+    served.stop().await;
+}

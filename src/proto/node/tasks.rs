@@ -64,8 +64,11 @@ impl Node {
                 "a list has 1 to {SUBMIT_MAX_TASKS} tasks, not {}",
                 all.len()
             );
-            let error = CommandError::new(CommandErrorCode::TooLarge, text);
-            return (Err(error), BatchId::NONE);
+            let code = match all.len() {
+                0 => CommandErrorCode::Invalid,
+                _ => CommandErrorCode::TooLarge,
+            };
+            return (Err(CommandError::new(code, text)), BatchId::NONE);
         }
         // Which one it was, by its place.
         let at = |place: usize, error: CommandError| CommandError {
