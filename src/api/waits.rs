@@ -25,6 +25,8 @@ pub(super) enum News {
     Task(TaskId),
     /// An event of the task after this number.
     Events(TaskId, Option<u64>),
+    /// Another event than this one as the newest of all tasks.
+    Feed(u64),
     /// Another phase of the wake-up than this one.
     Wake(WakeId, Option<WakeStatus>),
     /// A message that arrived after this number.
@@ -38,6 +40,7 @@ impl News {
         match self {
             News::Task(id) => Command::AwaitTask(id),
             News::Events(id, after) => Command::AwaitTaskEvents { id, after },
+            News::Feed(after) => Command::AwaitEvents { after },
             News::Inbox(seen) => Command::AwaitInbox { seen },
             News::Wake(id, seen) => Command::AwaitWake { id, seen },
             News::Transfer(id, seen) => Command::AwaitTransfer { id, seen },

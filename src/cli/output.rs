@@ -29,6 +29,15 @@ pub(super) fn bytes(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
+/// Writes a line of what has no end. Returns whether somebody still reads.
+pub(super) fn is_read(line: &str) -> io::Result<bool> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        done => done.map(|()| true),
+    }
+}
+
 /// Writes what a peer sent: as it is to a program, without control characters to a terminal.
 pub(super) fn payload(body: &[u8]) -> io::Result<()> {
     if !io::stdout().is_terminal() {

@@ -57,6 +57,11 @@ pub const WEBHOOK_SECRET_MAX_BYTES: usize = 256;
 pub const EVENTS_KEPT: usize = 64;
 /// What of a reason an event keeps.
 pub const EVENT_NOTE_MAX_BYTES: usize = 512;
+/// Events kept of all tasks together, and their bytes in memory.
+pub const FEED_MAX_EVENTS: usize = 16_384;
+pub const FEED_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Events in one answer.
+pub const FEED_PAGE_MAX: usize = 1_000;
 /// Runs of the same work whose results are compared, and rounds of them.
 pub const REPLICAS_MAX: u8 = 16;
 pub const AGREE_ROUNDS_MAX: u32 = 3;

@@ -253,6 +253,48 @@ pub struct EventParams {
     pub wait_ms: Option<u64>,
 }
 
+/// Which events of all tasks, and how long to wait for one.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct FeedParams {
+    /// Only what happened after the event with this number: what `next` said.
+    pub after: Option<u64>,
+    /// Only of this; `task` is what there is so far.
+    pub topic: Option<String>,
+    /// Only these kinds, with commas between them: `completed,failed,canceled`.
+    pub kind: Option<String>,
+    /// Only of tasks that want this capability.
+    pub capability: Option<String>,
+    /// Only of tasks with this label.
+    pub label: Option<String>,
+    /// Of the parts of tasks that several workers do, too; false by default.
+    pub parts: Option<bool>,
+    /// 1 to 1000 events; 1000 by default. A stream needs none.
+    pub limit: Option<usize>,
+    /// If there is none, answer when there is one, or after so long; 0 by default, more than 60000
+    /// counts as 60000. A stream needs none.
+    pub wait_ms: Option<u64>,
+}
+
+impl FeedParams {
+    /// The query that asks for this.
+    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+        let pairs = [
+            ("after", self.after.map(|number| number.to_string())),
+            ("topic", self.topic.clone()),
+            ("kind", self.kind.clone()),
+            ("capability", self.capability.clone()),
+            ("label", self.label.clone()),
+            ("parts", self.parts.map(|parts| parts.to_string())),
+            ("limit", self.limit.map(|limit| limit.to_string())),
+            ("wait_ms", self.wait_ms.map(|wait_ms| wait_ms.to_string())),
+        ];
+        let given = |(name, value): (&'static str, Option<String>)| Some((name, value?));
+        pairs.into_iter().filter_map(given).collect()
+    }
+}
+
 /// What is to be another than it was; what is left out stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

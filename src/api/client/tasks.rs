@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::http::{ANSWER_TIMEOUT, json, read};
+use super::http::{ANSWER_TIMEOUT, WAIT_SLACK, json, read};
 use super::{ApiClient, ClientError};
-use crate::api::body::{ResubmitBody, SubmitBody, SubmitManyBody, TaskListParams, WebhookBody};
+use crate::api::body::{
+    FeedParams, ResubmitBody, SubmitBody, SubmitManyBody, TaskListParams, WAIT_MAX_MS, WebhookBody,
+};
 use crate::api::{ATTEMPTS_HEADER, NEXT_HEADER, WORKER_HEADER};
-use crate::proto::node::{TaskEventsView, TaskView};
+use crate::proto::node::{EventsView, TaskEventsView, TaskView};
 
 /// What a completed task came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +99,22 @@ impl ApiClient {
         let query: Vec<_> = after.iter().map(|number| ("after", &number[..])).collect();
         self.wait_at(&["v1", "tasks", &id, "events"], &query, limit)
             .await
+    }
+
+    /// Events of all tasks, as soon as there are any that are asked for, or when `params.wait_ms`
+    /// has passed.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn events(&self, params: &FeedParams) -> Result<EventsView, ClientError> {
+        let pairs = params.pairs();
+        let query: Vec<_> = pairs
+            .iter()
+            .map(|(name, value)| (*name, &value[..]))
+            .collect();
+        let url = self.url(&["v1", "events"], &query);
+        let wait = Duration::from_millis(params.wait_ms.unwrap_or(0).min(WAIT_MAX_MS));
+        json(self.got(url, wait + WAIT_SLACK).await?).await
     }
 
     /// What a completed task came to.

@@ -30,7 +30,7 @@ use crate::types::TaskId;
 
 pub(super) const STREAMS_MAX: usize = 256;
 /// A comment after so much silence keeps a stream open.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What happened to a task
 ///
@@ -68,11 +68,7 @@ pub(super) async fn events(
         let told = state.call(Command::TaskEvents { id, after }).await?;
         return Ok(Json(view_of(told)?).into_response());
     }
-    let slot = Arc::clone(&state.streams).try_acquire_owned();
-    let slot = slot.map_err(|_| {
-        let message = format!("{STREAMS_MAX} streams are open already: try again later");
-        Refused::from(CommandError::new(CommandErrorCode::Busy, message))
-    })?;
+    let slot = slot_for_stream(&state)?;
     let first = view_of(state.call(Command::TaskEvents { id, after }).await?)?;
     if first.over && first.events.is_empty() && !first.reset {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -91,14 +87,23 @@ pub(super) async fn events(
         .into_response())
 }
 
-fn wants_stream(headers: &HeaderMap) -> bool {
+/// Room for one stream more.
+pub(super) fn slot_for_stream(state: &ApiState) -> Result<OwnedSemaphorePermit, Refused> {
+    let slot = Arc::clone(&state.streams).try_acquire_owned();
+    slot.map_err(|_| {
+        let message = format!("{STREAMS_MAX} streams are open already: try again later");
+        Refused::from(CommandError::new(CommandErrorCode::Busy, message))
+    })
+}
+
+pub(super) fn wants_stream(headers: &HeaderMap) -> bool {
     let accept = headers.get(header::ACCEPT);
     accept
         .and_then(|value| value.to_str().ok())
         .is_some_and(|text| text.to_ascii_lowercase().contains(EVENT_STREAM))
 }
 
-fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
+pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Refused> {
     let Some(value) = headers.get(LAST_EVENT_HEADER) else {
         return Ok(None);
     };
@@ -177,7 +182,7 @@ fn parts(view: &TaskEventsView) -> Vec<Event> {
         .collect()
 }
 
-fn part(number: u64, kind: &str, data: &impl serde::Serialize) -> Event {
+pub(super) fn part(number: u64, kind: &str, data: &impl serde::Serialize) -> Event {
     // A view of strings and numbers always has a JSON form, and that has no line end.
     let data = serde_json::to_string(data).unwrap_or_default();
     Event::default()

@@ -4,6 +4,7 @@
 mod bench;
 mod drain;
 mod events;
+mod feed;
 mod inbox;
 mod key;
 mod message;
@@ -147,6 +148,7 @@ fn described_routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(talk::report))
         .routes(routes!(tasks::show))
         .routes(routes!(events::events))
+        .routes(routes!(feed::feed))
         .routes(routes!(work::claim))
         .routes(routes!(transfers::show))
         .routes(routes!(wake::phase))

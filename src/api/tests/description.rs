@@ -41,6 +41,7 @@ async fn the_description_lists_every_route() {
             "GET /public-key",
             "GET /stats",
             "GET /v1/drain",
+            "GET /v1/events",
             "GET /v1/inbox",
             "GET /v1/inbox/{id}",
             "GET /v1/inbox/{id}/proof",

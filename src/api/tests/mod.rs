@@ -2,6 +2,7 @@
 
 mod description;
 mod events;
+mod feed;
 mod guarding;
 mod inbox;
 mod keys;
@@ -160,6 +161,8 @@ fn answer(command: Command) -> CommandResult {
         Command::TaskEvents { id, after } | Command::AwaitTaskEvents { id, after } => {
             return events::told(id, after, 3);
         }
+        Command::Events(filter) => return feed::fed(&filter, 12),
+        Command::AwaitEvents { .. } => Reply::Done,
         Command::Notify { .. } => Reply::Done,
         Command::TaskResult(_) => Reply::TaskResult {
             worker: Some(WORKER),

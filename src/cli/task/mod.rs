@@ -27,6 +27,7 @@ mod show;
 mod stream;
 mod submit;
 mod watch;
+mod watch_all;
 
 use cancel::CancelArgs;
 use dead::{AgainArgs, DeadArgs, WhichArgs};
@@ -78,7 +79,7 @@ pub(super) enum TaskCommand {
         /// Its id, or a part of it.
         id: TaskRef,
     },
-    /// What happens to tasks, as it happens, until they have ended.
+    /// What happens to tasks, as it happens, until they have ended; without ids to all of them.
     Watch(WatchArgs),
     /// Have an address told when a task has ended.
     Notify(NotifyArgs),

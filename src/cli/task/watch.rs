@@ -1,4 +1,5 @@
-//! `task watch`: what happens to tasks, as it happens, over restarts of the node.
+//! `task watch`: what happens to tasks, as it happens, over restarts of the node. Without ids that is
+//! all of them: see `watch_all`.
 //!
 //! On a terminal one line a task that changes; elsewhere one line an event, or with `--json` one
 //! JSON document a line.
@@ -14,25 +15,33 @@ use super::super::client::{WAIT_PAUSES_MS, connect, keep_asking};
 use super::super::exit::{Exit, Failure, Outcome};
 use super::super::names::{Names, TaskRef};
 use super::super::output::{self, short};
+use super::watch_all::{self, AllArgs};
 use crate::api::client::ApiClient;
 use crate::config::Home;
 use crate::proto::node::{TaskEventView, TaskEventsView, TaskState, TaskView};
 use crate::types::TaskId;
 
 /// One question for news; then it is asked again.
-const NEWS_WAIT: Duration = Duration::from_secs(20);
+pub(super) const NEWS_WAIT: Duration = Duration::from_secs(20);
 /// Each is a request that stays open.
 const WATCHED_MAX: usize = 64;
 
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  junto task watch 01980000-0000-7000-8000-000000000000\n  \
-    junto --json task watch 01980000-0000-7000-8000-000000000000 --from 1763712000004"
+    junto --json task watch 01980000-0000-7000-8000-000000000000 --from 1763712000004\n  \
+    junto task watch\n  \
+    junto --json task watch --label run=42 --kind completed,failed,canceled\n\n\
+    Without an ID it watches all tasks of this node, those that come, too, until Ctrl-C. Their events \
+    have numbers of their own; of a task with many of them it shows fewer than with its ID: of what a \
+    run says the newest, and that it wrote something, but not what."
 )]
 pub(in crate::cli) struct WatchArgs {
-    /// The ids of the tasks, or parts of them; up to 64.
-    #[arg(value_name = "ID", required = true, num_args = 1..=WATCHED_MAX)]
+    /// The ids of the tasks, or parts of them; up to 64 [default: all tasks].
+    #[arg(value_name = "ID", num_args = 1..=WATCHED_MAX)]
     ids: Vec<TaskRef>,
+    #[command(flatten)]
+    all: AllArgs,
     /// Only what happened after the event with this number [default: all that is kept].
     #[arg(long, value_name = "NUMBER")]
     from: Option<u64>,
@@ -40,6 +49,9 @@ pub(in crate::cli) struct WatchArgs {
 
 /// Follows tasks to their ends.
 pub(super) async fn run(home: &Home, args: WatchArgs, json: bool) -> Outcome {
+    if args.ids.is_empty() {
+        return watch_all::run(home, &args.all, args.from, json).await;
+    }
     // Without a node now, there is none to be waited for.
     let names = Names::ask(&connect(home)?).await;
     let screen = Screen::new(json);
@@ -195,7 +207,7 @@ fn document(id: TaskId, event: &TaskEventView) -> serde_json::Value {
 }
 
 /// An event in words.
-fn sentence(event: &TaskEventView, names: &Names) -> String {
+pub(super) fn sentence(event: &TaskEventView, names: &Names) -> String {
     let worker = event.worker.as_deref().map(|worker| names.show(worker));
     let mut text = event.kind.replace('_', " ");
     if let Some(worker) = worker {

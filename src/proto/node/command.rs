@@ -7,12 +7,12 @@ use std::str::FromStr;
 use super::io::{RunOutcome, RunSaid};
 use super::stats::{NodeStats, PeerStatusView};
 use super::views::{
-    DrainView, EntryView, FingerprintView, IdentityView, MessageView, PayloadView, PeerView,
-    PongView, StatusView, TaskEventsView, TaskView, TransferView, WakeView,
+    DrainView, EntryView, EventsView, FingerprintView, IdentityView, MessageView, PayloadView,
+    PeerView, PongView, StatusView, TaskEventsView, TaskView, TransferView, WakeView,
 };
 use crate::crypto::Identity;
 pub use crate::proto::inbox::MessageState;
-pub use crate::proto::task::{Agreement, HeldKey, Start, Wish};
+pub use crate::proto::task::{Agreement, EventFilter, EventKind, HeldKey, Start, Wish};
 pub use crate::proto::webhook::{Target, TargetError};
 use crate::types::{
     Capability, EntityId, FileRef, IdPart, Label, Marks, MessageId, NodeName, PayloadFile, PeerId,
@@ -197,6 +197,12 @@ pub enum Command {
         id: TaskId,
         after: Option<u64>,
     },
+    /// What happened to all tasks.
+    Events(EventFilter),
+    /// Answered once the newest number of these is another than `after`.
+    AwaitEvents {
+        after: u64,
+    },
     /// Have an address told when the task has ended; it is kept until it was heard or given up.
     Notify {
         id: TaskId,
@@ -324,6 +330,7 @@ pub enum Reply {
         next: Option<TaskId>,
     },
     TaskEvents(Box<TaskEventsView>),
+    Events(Box<EventsView>),
     TaskInput(Vec<u8>),
     /// An input that is a file of ours; a result likewise.
     TaskInputFile(PayloadFile),

@@ -60,6 +60,11 @@ impl Node {
                     None => return,
                 }
             }
+            Command::Events(filter) => self.feed_reply(&filter, step),
+            Command::AwaitEvents { after } => match self.await_feed(id, after) {
+                Some(result) => (result, BatchId::NONE),
+                None => return,
+            },
             Command::Notify { id: task, target } => self.notify(task, target, step),
             Command::TaskResult(task) => self.rested(task, self.result_reply(task)),
             Command::TaskInput(task) => self.rested(task, self.input_reply(task)),

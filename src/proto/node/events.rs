@@ -80,7 +80,7 @@ pub(super) fn progress_view(event: &Event) -> ProgressView {
     }
 }
 
-fn event_view(event: &Event) -> TaskEventView {
+pub(super) fn event_view(event: &Event) -> TaskEventView {
     let (percent, offset, data) = match event.said.as_deref() {
         Some(Said::Percent(percent)) => (Some(*percent), None, None),
         Some(Said::Output { offset, data }) => (None, Some(*offset), data.as_deref()),

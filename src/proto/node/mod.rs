@@ -7,7 +7,7 @@
 //! Where to look: `exchange` sends, `flush` is what leaves once it is durable, `meeting` opens sessions, `answers` hears what comes back,
 //! `inbound` answers requests, `health` watches peers and guards against them, `gossip` merges the
 //! registry, `work` carries out what the task and wake cores ask for,
-//! `candidates` says who could take a task. `commands` serves the API, and hands on to `tasks`, `again`, `events`,
+//! `candidates` says who could take a task. `commands` serves the API, and hands on to `tasks`, `again`, `events`, `feed`,
 //! `notify`, `wakes`, `inbox`, `transfers`, `payloads` and `reach` what is theirs; `views` are what
 //! it answers with.
 
@@ -22,6 +22,7 @@ mod defects;
 mod delegation;
 mod events;
 mod exchange;
+mod feed;
 mod fetching;
 mod flush;
 mod gate;
@@ -60,6 +61,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub use command::*;
 pub use config::*;
+pub use feed::TOPIC_TASK;
 pub use io::*;
 pub use stats::*;
 pub use transfers::{FileJob, FileNews};
@@ -157,6 +159,8 @@ pub struct Node {
     await_task: BTreeMap<TaskId, Vec<CommandId>>,
     /// Who waits for what happens to a task after which number.
     await_events: BTreeMap<TaskId, Vec<(CommandId, Option<u64>)>>,
+    /// Who waits for another event than this one to be the newest of all.
+    await_feed: Vec<(CommandId, u64)>,
     await_transfer: BTreeMap<TransferId, Vec<CommandId>>,
     await_wake: BTreeMap<WakeId, Vec<(CommandId, Option<WakeStatus>)>>,
     /// Who waits for a message to arrive.
@@ -300,6 +304,7 @@ impl Node {
             next_job: first_id,
             await_task: BTreeMap::new(),
             await_events: BTreeMap::new(),
+            await_feed: Vec::new(),
             await_transfer: BTreeMap::new(),
             await_wake: BTreeMap::new(),
             await_inbox: Vec::new(),
@@ -446,6 +451,7 @@ impl Node {
             }
         }
         self.tell_events();
+        self.tell_feed();
         self.call_webhooks(step);
         for (peer, session) in self.sessions.ended() {
             self.candidates.drop_all();

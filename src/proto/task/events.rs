@@ -61,6 +61,28 @@ pub enum EventKind {
 }
 
 impl EventKind {
+    /// Every one of them.
+    pub const ALL: [EventKind; 18] = [
+        EventKind::Submitted,
+        EventKind::Offered,
+        EventKind::Refused,
+        EventKind::NotSent,
+        EventKind::Waiting,
+        EventKind::Working,
+        EventKind::Released,
+        EventKind::HandedOver,
+        EventKind::Lost,
+        EventKind::AttemptFailed,
+        EventKind::Progress,
+        EventKind::Output,
+        EventKind::Committed,
+        EventKind::Closed,
+        EventKind::Revealed,
+        EventKind::Completed,
+        EventKind::Failed,
+        EventKind::Canceled,
+    ];
+
     /// The kind as programs see it.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -83,6 +105,21 @@ impl EventKind {
             EventKind::Failed => "failed",
             EventKind::Canceled => "canceled",
         }
+    }
+
+    /// The kind that is called so.
+    pub fn named(name: &str) -> Option<EventKind> {
+        EventKind::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether nothing follows.
+    pub(super) fn is_end(self) -> bool {
+        matches!(
+            self,
+            EventKind::Completed | EventKind::Failed | EventKind::Canceled
+        )
     }
 
     /// An offer came to nothing, and the worker has done nothing.
@@ -290,6 +327,11 @@ impl Log {
         let offer = |of: &Event| of.kind == EventKind::Offered && of.attempt == old.attempt;
         self.kept.retain(|of| !offer(of));
         old.times
+    }
+
+    /// The newest event, if anything has happened in this life.
+    pub(super) fn newest(&self) -> Option<&Event> {
+        self.kept.back()
     }
 
     /// The newest event of a run that says how far it is.

@@ -32,14 +32,16 @@
 //! - **G1** What a held task hands on stays within its budget (`budget`).
 //! - **T10** Every attempt is at a worker that fits what the task demands: the one it names, the labels
 //!   it needs, the tier it had come to when it was offered.
+//! - **E1**–**E6** What is told of events: see `events` and `feed`.
 //!
 //! # Bounds
 //! `QUEUE_MAX_TASKS`, `QUEUE_MAX_BYTES`, `DEAD_MAX_TASKS`, `DEAD_MAX_BYTES`, `TERMINAL_MAX_TASKS`,
 //! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `REPLICAS_MAX`, `AGREE_ROUNDS_MAX`, `LIST_MAX_ITEMS`,
-//! `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`, `EVENTS_KEPT` of [`crate::types::limits`].
+//! `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`, `EVENTS_KEPT`, `FEED_MAX_EVENTS` of [`crate::types::limits`].
 
 mod budget;
 mod events;
+mod feed;
 mod queue;
 mod record;
 mod requester;
@@ -50,6 +52,7 @@ mod tests;
 
 pub use budget::{Allowance, Beyond, CHILDREN_MAX, Delegation, Wish};
 pub use events::{Event, EventKind, Said, Told};
+pub use feed::{About, EventFilter, Fed, Page};
 pub use record::{
     Agreement, AgreementRecord, AttemptRecord, Considered, HeldKey, HeldRecord, HeldState,
     TaskRecord, Verdict, VoteRecord, Why, held_key,

@@ -5,6 +5,7 @@ mod calls;
 mod carried;
 mod carrying;
 mod congestion;
+mod feed;
 mod flush;
 mod health;
 mod keys;

@@ -3,6 +3,7 @@
 //! They are the JSON of the HTTP API and of `--json`; their names are fixed.
 
 mod agree;
+mod event;
 mod message;
 mod node;
 mod peer;
@@ -10,6 +11,7 @@ mod task;
 mod transfer;
 
 pub use agree::*;
+pub use event::*;
 pub use message::*;
 pub use node::*;
 pub use peer::*;

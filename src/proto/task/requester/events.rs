@@ -94,6 +94,7 @@ impl Requester {
         let before = task.events.said_bytes();
         task.events.push(&task.record, event);
         self.said_bytes = self.said_bytes - before + task.events.said_bytes();
+        self.feed_event(id, step);
         self.stir(id);
     }
 

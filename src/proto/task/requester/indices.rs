@@ -91,6 +91,7 @@ impl Requester {
     /// So its deadline does not come before that lease has run out.
     pub fn resume(&mut self, now: Now) {
         self.first_event = now.wall.0.max(1);
+        self.feed.begin(now.wall);
         let ids: Vec<TaskId> = self.tasks.keys().copied().collect();
         for id in ids {
             let (promised, part) = (self.promised_by(id), self.open_whole(id).is_some());
@@ -221,7 +222,7 @@ impl Requester {
         task.phase = phase;
     }
 
-    /// Checks T4, T7, T9 and T11 on this log.
+    /// Checks T4, T7, T9, T11 and E6 on this log.
     ///
     /// # Errors
     /// The first violation.
@@ -271,6 +272,7 @@ impl Requester {
             format!("{waiting} tasks wait at workers, {behind} are known to")
         })?;
         self.check_dead()?;
+        self.check_feed()?;
         self.check_counts()?;
         let held = self.at_worker.values().flat_map(BTreeMap::values);
         let promised = self.promised.values();

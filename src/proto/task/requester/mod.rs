@@ -11,6 +11,7 @@ mod choice;
 mod counts;
 mod dead;
 mod events;
+mod feed;
 mod files;
 mod handed;
 mod indices;
@@ -33,9 +34,11 @@ pub use last::nobody_fits;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
 use super::events::Log;
+use super::feed::Feed;
 use super::queue::{Class, Queue, Ready};
 use super::record::{HeldKey, TaskRecord};
 use crate::proto::Step;
+use crate::types::limits::{FEED_MAX_BYTES, FEED_MAX_EVENTS};
 use crate::types::{
     BatchId, BootId, Capability, EntityId, FencingToken, Keyspace, Mono, TaskId, TaskKey,
     TaskState, Wall,
@@ -281,6 +284,7 @@ pub struct Requester {
     pace: Pace,
     /// The number of a task's first event in this life.
     first_event: u64,
+    feed: Feed,
     /// Tasks whose next event somebody waits for.
     watched: BTreeSet<TaskId>,
     /// Those of them that had one.
@@ -323,6 +327,7 @@ impl Requester {
             ends: Vec::new(),
             pace: Pace::default(),
             first_event: 1,
+            feed: Feed::new(FEED_MAX_EVENTS, FEED_MAX_BYTES),
             watched: BTreeSet::new(),
             stirred: Vec::new(),
             #[cfg(test)]

@@ -37,22 +37,23 @@ impl Requester {
             let percent = item.percent.map(|percent| percent.min(100));
             let mut note = item.note.unwrap_or_default();
             note.truncate(note.floor_char_boundary(PROGRESS_NOTE_MAX_BYTES));
-            self.told_event(id, Event::progress(at, attempt, percent, &note));
+            self.told_event(id, Event::progress(at, attempt, percent, &note), step);
         }
         let fits = |bytes: usize| {
             bytes <= PROGRESS_DATA_MAX_BYTES && self.said_bytes + bytes <= PROGRESS_KEPT_MAX_BYTES
         };
         // What does not fit is a gap, as what was lost on the way.
         if let Some(part) = item.output.filter(|part| fits(part.data.len())) {
-            self.told_event(id, Event::output(at, attempt, part.offset, part.data));
+            self.told_event(id, Event::output(at, attempt, part.offset, part.data), step);
         }
     }
 
-    fn told_event(&mut self, id: TaskId, event: Event) {
+    fn told_event(&mut self, id: TaskId, event: Event, step: &Step<'_>) {
         let task = self.tasks.get_mut(&id).expect("the caller found it");
         let before = task.events.said_bytes();
         task.events.push(&task.record, event);
         self.said_bytes = self.said_bytes - before + task.events.said_bytes();
+        self.feed_event(id, step);
         self.stir(id);
     }
 

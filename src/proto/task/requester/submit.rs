@@ -262,6 +262,7 @@ impl Requester {
         self.enter(new.id, phase);
         self.count(new.id);
         self.note_child(new.id);
+        self.feed_submitted(new.id, step);
         written
     }
 

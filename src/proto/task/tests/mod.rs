@@ -2,6 +2,7 @@
 //! of both sides under random faults.
 
 mod commands;
+mod feed;
 mod laws;
 mod machine;
 mod requester;

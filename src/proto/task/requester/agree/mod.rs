@@ -327,6 +327,7 @@ impl Requester {
         self.tasks.insert(part, task);
         self.store(part, step);
         self.enter(part, Phase::Waiting);
+        self.feed_submitted(part, step);
     }
 
     /// From here on results may be told; who has not committed is left out.

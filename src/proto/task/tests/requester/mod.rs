@@ -6,6 +6,7 @@ mod batch;
 mod choice;
 mod dead;
 mod events;
+mod feed;
 mod files;
 mod handed;
 mod keep;
