@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::super::client::{WAIT_PAUSES_MS, connect, keep_asking};
-use super::super::exit::{Exit, Failure, Outcome};
+use super::super::exit::{Exit, Outcome};
 use super::super::names::Names;
 use super::super::output;
 use super::watch::{NEWS_WAIT, sentence};
