@@ -13,13 +13,23 @@ use serde_json::{Value, json};
 use support::eventually;
 use support::node::Node;
 
-const LONG: Duration = Duration::from_secs(90);
+const LONG: Duration = Duration::from_secs(120);
 
 /// Settings of a worker whose runs are written down in `runs`, each with its task.
-fn serving(runs: &Path, slots: u32, queue: u32, seconds: u32) -> String {
+fn serving(runs: &Path, slots: u32, queue: u32) -> String {
+    serving_behind("", runs, slots, queue)
+}
+
+/// Of one whose runs last until there is a file `gate`.
+fn serving_until(gate: &Path, runs: &Path, slots: u32, queue: u32) -> String {
+    let gate = format!("while [ ! -e {} ]; do sleep 0.1; done; ", gate.display());
+    serving_behind(&gate, runs, slots, queue)
+}
+
+fn serving_behind(work: &str, runs: &Path, slots: u32, queue: u32) -> String {
     let runs = runs.display();
     format!(
-        "[serve.job]\ncommand = 'echo $JUNTO_TASK_ID >> {runs}; sleep {seconds}; cat'\n\
+        "[serve.job]\ncommand = 'echo $JUNTO_TASK_ID >> {runs}; {work}cat'\n\
          slots = {slots}\nqueue = {queue}\n"
     )
 }
@@ -64,7 +74,10 @@ impl Node {
 fn what_waits_at_a_full_worker_moves_to_one_that_comes_up_idle() {
     let dir = tempfile::tempdir().unwrap();
     let runs = [dir.path().join("full.runs"), dir.path().join("idle.runs")];
-    let full = Node::new("full").settings(&serving(&runs[0], 1, 8, 4)).up();
+    // What runs there lasts until others have moved.
+    let gate = dir.path().join("gate");
+    let settings = serving_until(&gate, &runs[0], 1, 8);
+    let full = Node::new("full").settings(&settings).up();
     let asks = Node::new("asks").knows(Some(&full)).up();
     asks.await_peer("full");
     let ids = asks.hand_over(6);
@@ -76,17 +89,16 @@ fn what_waits_at_a_full_worker_moves_to_one_that_comes_up_idle() {
     assert_eq!(status["load"]["waiting"], 5, "{status}");
     let idle = Node::new("idle")
         .knows(Some(&full))
-        .settings(&serving(&runs[1], 4, 0, 1))
+        .settings(&serving(&runs[1], 4, 0))
         .up();
     asks.await_peer("idle");
+    eventually("three and more have run where it was idle", LONG, || {
+        (lines(&runs[1]).len() >= 3).then_some(())
+    });
+    fs::write(&gate, "").unwrap();
     asks.await_all(&ids);
 
     let mut run = [lines(&runs[0]), lines(&runs[1])].concat();
-    assert!(
-        lines(&runs[1]).len() >= 3,
-        "{:?} ran where it was idle",
-        lines(&runs[1])
-    );
     run.sort();
     let mut all = ids.clone();
     all.sort();
@@ -107,12 +119,8 @@ fn what_is_urgent_passes_by_what_waits_at_a_worker_but_not_the_turn_of_others() 
     let dir = tempfile::tempdir().unwrap();
     let runs = dir.path().join("runs");
     // It runs until it is let go.
-    let (gate, log) = (dir.path().join("gate"), runs.display());
-    let settings = format!(
-        "[serve.job]\ncommand = 'echo $JUNTO_TASK_ID >> {log}; while [ ! -e {} ]; do sleep 0.1; \
-         done; cat'\nslots = 1\nqueue = 16\n",
-        gate.display()
-    );
+    let gate = dir.path().join("gate");
+    let settings = serving_until(&gate, &runs, 1, 16);
     let full = Node::new("full").settings(&settings).up();
     let [asks, other] = ["asks", "other"].map(|name| Node::new(name).knows(Some(&full)).up());
     let submit = |node: &Node, priority: &str| {
@@ -150,16 +158,19 @@ fn what_is_urgent_passes_by_what_waits_at_a_worker_but_not_the_turn_of_others() 
 fn what_waits_at_a_worker_survives_its_kill() {
     let dir = tempfile::tempdir().unwrap();
     let runs = dir.path().join("runs");
-    let mut full = Node::new("full").settings(&serving(&runs, 1, 8, 1)).up();
+    let gate = dir.path().join("gate");
+    let settings = serving_until(&gate, &runs, 1, 8);
+    let mut full = Node::new("full").settings(&settings).up();
     let asks = Node::new("asks").knows(Some(&full)).up();
     asks.await_peer("full");
     let ids = asks.hand_over(6);
-    eventually("some wait there", LONG, || {
-        (asks.stand(&ids, "waiting") >= 3).then_some(())
+    eventually("five wait there", LONG, || {
+        (asks.stand(&ids, "waiting") == 5).then_some(())
     });
     full.kill();
     let begun = lines(&runs).len();
     full.start_again();
+    fs::write(&gate, "").unwrap();
     asks.await_all(&ids);
     let run = lines(&runs);
     // Only what was running may have run twice.
@@ -175,7 +186,7 @@ fn what_waits_at_a_worker_survives_its_kill() {
 fn a_capability_whose_agent_is_gone_takes_nothing_until_it_is_back() {
     let dir = tempfile::tempdir().unwrap();
     let runs = dir.path().join("runs");
-    let pull = "[serve.job]\npull = true\nunattended_after = '3s'\n";
+    let pull = "[serve.job]\npull = true\nunattended_after = '8s'\n";
     let gone = Node::new("gone").settings(pull).up();
     let asks = Node::new("asks").knows(Some(&gone)).up();
     asks.await_peer("gone");
@@ -186,7 +197,9 @@ fn a_capability_whose_agent_is_gone_takes_nothing_until_it_is_back() {
     eventually("the node takes the task", LONG, || {
         (asks.stand(&first, "working") == 1).then_some(())
     });
-    std::thread::sleep(Duration::from_secs(3));
+    eventually("nobody fetches it any more", LONG, || {
+        (gone.json(&["status"])["unattended"] == json!(["job"])).then_some(())
+    });
     let second = asks.hand_over(1);
     eventually("it takes no more", LONG, || {
         let task = asks.task(&second[0]);
@@ -196,7 +209,7 @@ fn a_capability_whose_agent_is_gone_takes_nothing_until_it_is_back() {
 
     let mut idle = Node::new("idle")
         .knows(Some(&gone))
-        .settings(&serving(&runs, 4, 0, 0))
+        .settings(&serving(&runs, 4, 0))
         .up();
     asks.await_all(&[&first[..], &second].concat());
     assert_eq!(lines(&runs).len(), 2);
@@ -207,12 +220,13 @@ fn a_capability_whose_agent_is_gone_takes_nothing_until_it_is_back() {
 
     idle.kill();
     let third = asks.hand_over(1);
-    let (status, claimed) = gone.post("/v1/tasks/claim", &json!({ "wait_ms": 50_000 }));
-    assert_eq!(
-        (status, &claimed[0]["id"]),
-        (200, &json!(third[0])),
-        "{claimed}"
-    );
+    eventually("whoever comes back is given it", LONG, || {
+        let (status, claimed) = gone.post("/v1/tasks/claim", &json!({ "wait_ms": 20_000 }));
+        assert_eq!(status, 200, "{claimed}");
+        let claimed = claimed.as_array().unwrap().first()?;
+        assert_eq!(claimed["id"], third[0]);
+        Some(())
+    });
 }
 
 #[test]

@@ -5,7 +5,7 @@
 mod support;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
@@ -42,7 +42,7 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
     );
     let bob = Node::start(dir.path(), "bob", None, &settings);
     let alice = Node::start(dir.path(), "alice", Some(&bob), "");
-    let submit = ["task", "submit", "talk", "--stream"];
+    let submit = ["task", "submit", "talk", "--stream", "--deadline", "2m"];
     let task = alice.json(&submit)["id"].as_str().unwrap().to_owned();
     let mut watching = cli(&alice, &["--json", "task", "watch", &task])
         .stdin(Stdio::null())
@@ -79,13 +79,30 @@ fn a_watcher_reads_what_a_run_says_before_it_has_ended() {
 #[test]
 fn what_a_run_writes_is_shown_while_its_submitter_waits_and_only_where_the_worker_allows_it() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = "[serve.open]\ncommand = \"echo words; sleep 1\"\nstream = true\n\
-                    [serve.shut]\ncommand = \"echo progress 7 of all >&2; echo words; sleep 1\"\n";
-    let bob = Node::start(dir.path(), "bob", None, settings);
+    let go = dir.path().join("go");
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let settings = format!(
+        "[serve.open]\ncommand = \"echo words; {wait}\"\nstream = true\n\
+         [serve.shut]\ncommand = \"echo progress 7 of all >&2; echo words; {wait}\"\n"
+    );
+    let bob = Node::start(dir.path(), "bob", None, &settings);
     let alice = Node::start(dir.path(), "alice", Some(&bob), "");
     for (capability, shown) in [("open", "words\n"), ("shut", "progress: 7 % of all\n")] {
-        let output = alice.cli(&["task", "submit", capability, "--stream", "--wait"]);
-        let errors = String::from_utf8(output.stderr).unwrap();
+        let _ = fs::remove_file(&go);
+        let submit = ["task", "submit", capability, "--stream", "--wait"];
+        let mut submitter = cli(&alice, &[&submit[..], &["--deadline", "2m"]].concat())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // The run ends once it was seen.
+        let mut said = BufReader::new(submitter.stderr.take().unwrap());
+        let mut errors = String::new();
+        said.read_line(&mut errors).unwrap();
+        fs::write(&go, "").unwrap();
+        said.read_to_string(&mut errors).unwrap();
+        let output = submitter.wait_with_output().unwrap();
         assert!(output.status.success(), "{errors}");
         assert_eq!(output.stdout, b"words\n");
         assert_eq!(errors, shown);

@@ -36,11 +36,21 @@ fn submit(net: &Testnet, capability: &str) -> String {
 
 #[test]
 fn a_watcher_sees_each_event_of_several_tasks_to_their_ends() {
-    let net = Testnet::start(
-        3,
-        &["--serve", "wc=sleep 0.3; wc -w", "--serve", "no=exit 3"],
+    let gates = tempfile::tempdir().unwrap();
+    let gate = gates.path().join("gate");
+    let wc = format!(
+        "wc=while [ ! -e {} ]; do sleep 0.1; done; wc -w",
+        gate.display()
     );
+    let net = Testnet::start(3, &["--serve", &wc, "--serve", "no=exit 3"]);
     let (good, bad) = (submit(&net, "wc"), submit(&net, "wc"));
+    for id in [&good, &bad] {
+        eventually("the task is at a worker", SOON, || {
+            let task = net.json(0, &["task", "show", id])?;
+            (task["state"] == "working").then_some(())
+        });
+    }
+    std::fs::write(&gate, "").unwrap();
     let watched = net.cli(0, &["task", "watch", &good, &bad]);
     let text = String::from_utf8(watched.stdout).unwrap();
     assert!(watched.status.success(), "{text}");
@@ -63,7 +73,13 @@ fn a_watcher_sees_each_event_of_several_tasks_to_their_ends() {
 
 #[test]
 fn a_watcher_goes_on_when_its_node_comes_back() {
-    let mut net = Testnet::start(3, &["--serve", "slow=sleep 6; wc -w"]);
+    let gates = tempfile::tempdir().unwrap();
+    let gate = gates.path().join("gate");
+    let slow = format!(
+        "slow=while [ ! -e {} ]; do sleep 0.1; done; wc -w",
+        gate.display()
+    );
+    let mut net = Testnet::start(3, &["--serve", &slow]);
     let id = submit(&net, "slow");
     let mut watcher = junto()
         .arg("--home")
@@ -84,6 +100,8 @@ fn a_watcher_goes_on_when_its_node_comes_back() {
     });
     net.kill(0);
     net.restart(0);
+    net.await_up(0);
+    std::fs::write(&gate, "").unwrap();
     told.read_to_string(&mut text).unwrap();
     let seen = watcher.wait_with_output().unwrap();
     let errors = String::from_utf8_lossy(&seen.stderr).into_owned();

@@ -14,7 +14,7 @@ use sha2::Sha256;
 
 use support::{Testnet, eventually};
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(120);
 const SECRET: &str = "between the two of us";
 
 /// One request as the address gets it.
@@ -139,7 +139,13 @@ fn an_address_hears_of_a_tasks_end_signed_and_again_until_it_answers_well() {
 
 #[test]
 fn an_address_that_was_named_with_the_task_hears_of_it_and_show_says_how_far_that_is() {
-    let mut net = Testnet::start(2, &["--serve", "wc=sleep 1; wc -w"]);
+    let gates = tempfile::tempdir().unwrap();
+    let gate = gates.path().join("gate");
+    let wc = format!(
+        "wc=while [ ! -e {} ]; do sleep 0.1; done; wc -w",
+        gate.display()
+    );
+    let mut net = Testnet::start(2, &["--serve", &wc]);
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/done?key=hidden", listener.local_addr().unwrap());
     let secret = net.dir.path().join("secret");
@@ -152,6 +158,8 @@ fn an_address_that_was_named_with_the_task_hears_of_it_and_show_says_how_far_tha
     net.kill(0);
     net.restart(0);
     net.await_up(0);
+    // Nobody called before: who was killed cannot hear an answer.
+    std::fs::write(&gate, "").unwrap();
     let shown = |state: &str, tries: u64| {
         eventually("the webhook is as far", SOON, || {
             let of = net.json(0, &["task", "show", &id])?["webhook"].clone();
