@@ -12,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 
-const READY_TIMEOUT: Duration = Duration::from_secs(90);
-const END_TIMEOUT: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(180);
+const END_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// A running `junto testnet`, its output in files of `dir`.
 struct Testnet {
@@ -24,6 +24,7 @@ impl Testnet {
     fn start(dir: &Path, args: &[&str]) -> Testnet {
         let child = Command::new(env!("CARGO_BIN_EXE_junto"))
             .arg("testnet")
+            .args(["--ready-timeout", "150s"])
             .args(args)
             .current_dir(dir)
             .stdin(Stdio::null())

@@ -23,6 +23,12 @@ pub fn junto() -> Command {
     Command::new(env!("CARGO_BIN_EXE_junto"))
 }
 
+/// A testnet of ten nodes on a slow machine is ready well within this.
+const READY: Duration = Duration::from_secs(150);
+/// A node that starts has opened its store and proved its work well within this, and one that was
+/// killed is gone.
+const UP: Duration = Duration::from_secs(90);
+
 /// Asks until the answer is there.
 pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let begin = Instant::now();
@@ -50,20 +56,23 @@ impl Testnet {
         let process = junto()
             .args(["testnet", "--nodes", &size.to_string(), "--dir"])
             .arg(dir.path())
+            .args(["--ready-timeout", &format!("{}s", READY.as_secs())])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let net = Testnet {
+        let mut net = Testnet {
             dir,
             process,
             restarted: Vec::new(),
             size,
         };
         let file = net.dir.path().join("testnet.json");
-        eventually("the testnet converges", Duration::from_secs(60), || {
+        eventually("the testnet converges", 2 * READY, || {
+            let ended = net.process.try_wait().unwrap();
+            assert!(ended.is_none(), "the testnet ended: {ended:?}");
             file.exists().then_some(())
         });
         net
@@ -93,10 +102,11 @@ impl Testnet {
         Some(Pid::from_raw(i32::try_from(value["pid"].as_i64()?).ok()?))
     }
 
-    /// kill -9.
+    /// kill -9, and the wait until the process is gone: only then are its locks and ports free.
     pub fn kill(&self, node: usize) {
         if let Some(pid) = self.pid(node) {
             let _ = kill(pid, Signal::SIGKILL);
+            eventually("the killed node is gone", UP, || is_gone(pid).then_some(()));
         }
         let gone = self.home(node).join("node.json");
         let _ = std::fs::remove_file(gone);
@@ -124,7 +134,7 @@ impl Testnet {
 
     /// Waits until a restarted node serves its API again.
     pub fn await_up(&self, node: usize) {
-        eventually("the node is up again", Duration::from_secs(20), || {
+        eventually("the node is up again", UP, || {
             self.json(node, &["status"]).map(|_| ())
         });
     }
@@ -150,6 +160,20 @@ impl Drop for Testnet {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Whether no thread of the process runs: it may still wait for its parent to hear of that.
+fn is_gone(pid: Pid) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return true;
+    };
+    let mut threads = threads.flatten();
+    threads.all(|thread| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state stands behind the name in brackets.
+        let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        state.is_none_or(|rest| rest.starts_with(['Z', 'X']))
+    })
 }
 
 /// Runs a command against the node at `home`.
