@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use support::node::Node;
 use support::{eventually, junto};
@@ -48,14 +49,14 @@ fn a_large_task_survives_a_kill_of_either_side_while_it_is_on_its_way() {
     fs::write(&file, &input).unwrap();
     let task = alice.submit("copy", &file);
 
-    alice.await_moving(&task, "input");
-    bob.crash();
-    alice.await_moving(&task, "input");
-    alice.crash();
-    alice.await_moving(&task, "result");
-    bob.crash();
-    alice.await_moving(&task, "result");
-    alice.crash();
+    for what in ["input", "result"] {
+        alice.await_moving(&bob, &task, what);
+        bob.crash();
+        alice.await_moving(&bob, &task, what);
+        alice.kill();
+        bob.signal(Signal::SIGCONT);
+        alice.start_again();
+    }
     alice.await_completed(&task);
 
     let result = dir.path().join("result");

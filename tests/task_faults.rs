@@ -21,28 +21,32 @@ use support::node::Node;
 use support::small_disk::{Ballast, among_small_disks, mount};
 use support::{eventually, run_at};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 /// Everything is back within this, breakers and timeouts included.
-const LONG: Duration = Duration::from_secs(60);
-const LEASE: Duration = Duration::from_secs(2);
+const LONG: Duration = Duration::from_secs(150);
+/// What nobody holds up is renewed long before, on a slow machine, too.
+const LEASE: Duration = Duration::from_secs(4);
 
 impl Node {
     /// Starts `name`; a worker knows the requester, and squares numbers.
     fn start(dir: &Path, name: &str, first: Option<&Node>, env: &[(&str, &str)]) -> Node {
         let mut node = Node::within(dir, name).knows(first);
         if first.is_some() {
-            // Slow enough to be under way when something happens; each run leaves a line.
-            let runs = dir.join(format!("{name}.runs"));
+            // Slow enough to be under way when something happens; each run leaves a line, and lasts
+            // as long as it is to (`Hold`).
+            let [runs, hold] = ["runs", "hold"].map(|what| dir.join(format!("{name}.{what}")));
             let square = format!(
-                "square=read n; echo $JUNTO_TASK_ID >> {}; sleep 1; echo $((n * n))",
-                runs.display()
+                "square=read n; echo $JUNTO_TASK_ID >> {}; sleep 1; \
+                 while [ -e {} ]; do sleep 0.1; done; echo $((n * n))",
+                runs.display(),
+                hold.display()
             );
             node = node.args(&["--serve", &square]);
         }
         let lease = format!("{}s", LEASE.as_secs());
         let quick = [
             ("JUNTO_TASK__LEASE", lease.as_str()),
-            ("JUNTO_TASK__RENEW", "500ms"),
+            ("JUNTO_TASK__RENEW", "1s"),
             ("JUNTO_HEALTH__HEARTBEAT", "500ms"),
             // Here the disk itself is to refuse; `tests/small_disk.rs` has what comes before that.
             ("JUNTO_TRANSFER__KEEP_FREE", "0"),
@@ -65,6 +69,23 @@ impl Node {
 
     fn view(&self, id: &str) -> Value {
         self.json(&["task", "show", id])
+    }
+}
+
+/// No run of Bob's ends before this is dropped.
+struct Hold(PathBuf);
+
+impl Hold {
+    fn bobs(dir: &Path) -> Hold {
+        let hold = dir.join("bob.hold");
+        fs::write(&hold, "").unwrap();
+        Hold(hold)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
     }
 }
 
@@ -213,12 +234,14 @@ fn a_worker_that_stood_still_beyond_its_lease_changes_no_result() {
     let dir = tempfile::tempdir().unwrap();
     let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
+    let hold = Hold::bobs(dir.path());
     let held = tasks.submit_all(&alice, 4);
     eventually("the worker has them all", SOON, || {
         (bob.json(&["status"])["held"] == 4).then_some(())
     });
     // The commands go on and end while their node stands still: late results are there to be sent.
     bob.signal(Signal::SIGSTOP);
+    drop(hold);
     let carol = Node::start(dir.path(), "carol", Some(&alice), &[]);
     for id in &held {
         let view = eventually("another takes it over", LONG, || {
@@ -248,11 +271,13 @@ fn a_late_result_of_a_worker_that_stood_still_is_taken_once_if_nobody_else_has_t
     let dir = tempfile::tempdir().unwrap();
     let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
+    let hold = Hold::bobs(dir.path());
     let held = tasks.submit_all(&alice, 4);
     eventually("the worker has them all", SOON, || {
         (bob.json(&["status"])["held"] == 4).then_some(())
     });
     bob.signal(Signal::SIGSTOP);
+    drop(hold);
     std::thread::sleep(3 * LEASE);
     for id in &held {
         let view = alice.view(id);
@@ -268,11 +293,13 @@ fn a_requester_that_stood_still_finds_every_result() {
     let dir = tempfile::tempdir().unwrap();
     let (alice, bob) = pair(dir.path());
     let mut tasks = Tasks::default();
+    let hold = Hold::bobs(dir.path());
     tasks.submit_all(&alice, 6);
     eventually("some are under way", SOON, || {
         (bob.json(&["status"])["held"] == 4).then_some(())
     });
     alice.signal(Signal::SIGSTOP);
+    drop(hold);
     std::thread::sleep(3 * LEASE);
     let held = bob.json(&["status"])["held"].as_u64().unwrap();
     assert!(held > 0, "what nobody acknowledged is kept");
@@ -379,6 +406,7 @@ fn a_clock_jumps(wrong: &str) {
     alice.await_session();
     let mut tasks = Tasks::default();
     for by_s in [HOUR_S, 0, -HOUR_S, 0] {
+        let hold = Hold::bobs(dir.path());
         let under_way = tasks.submit_all(&alice, 4);
         eventually("they are under way", SOON, || {
             (bob.json(&["status"])["held"] == 4).then_some(())
@@ -393,6 +421,7 @@ fn a_clock_jumps(wrong: &str) {
                 "{moved}"
             );
         }
+        drop(hold);
         tasks.all_complete(&alice);
         for id in under_way.iter().chain(&new) {
             let view = alice.view(id);

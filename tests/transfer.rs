@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::node::Node;
 use support::{eventually, junto};
@@ -55,7 +56,7 @@ impl Node {
 fn pair(dir: &Path, env: &[(&str, &str)]) -> (Node, Node) {
     let alice = Node::start(dir, "alice", None, &[]);
     let bob = Node::start(dir, "bob", Some(&alice), env);
-    eventually("alice knows bob", Duration::from_secs(30), || {
+    eventually("alice knows bob", LONG, || {
         let known = alice.try_json(&["registry", "list"])?;
         let named = |entry: &Value| entry["name"] == "bob";
         known.as_array()?.iter().any(named).then_some(())
@@ -176,9 +177,10 @@ fn an_agent_that_is_a_command_is_handed_the_note() {
     assert_eq!(note["hash"], sum.as_str());
 }
 
-/// Waits until some of a file is recorded at the receiver, and not yet all.
-fn await_middle(bob: &Node) -> u64 {
-    eventually("some of it arrived", LONG, || {
+/// Waits until some of a file is recorded at the receiver, and not yet all. The sender stands still
+/// then.
+fn await_middle(alice: &Node, bob: &Node) -> u64 {
+    alice.await_while_still("some of it arrived", || {
         let view = bob.transfer()?;
         let (done, size) = (bytes(&view, "done_bytes"), bytes(&view, "size"));
         assert!(done < size, "it was too fast to be interrupted");
@@ -204,8 +206,9 @@ fn a_receiver_that_was_killed_gets_the_rest_and_no_more() {
     let size = 384 * MIB;
     let sum = write_file(&file, size);
     let watch = alice.send_in_background(&file);
-    let done = await_middle(&bob);
+    let done = await_middle(&alice, &bob);
     bob.crash();
+    alice.signal(Signal::SIGCONT);
     await_whole(watch, &bob, &sum);
     let moved = bytes(&bob.transfer().unwrap(), "moved_bytes");
     // What was recorded before is not sent again; records add less than a thousandth.
@@ -224,7 +227,7 @@ fn a_sender_that_was_killed_sends_the_rest_and_no_more() {
     let size = 384 * MIB;
     let sum = write_file(&file, size);
     let watch = alice.send_in_background(&file);
-    let done = await_middle(&bob);
+    let done = await_middle(&alice, &bob);
     alice.crash();
     // The command did not notice more than a pause.
     let view = await_whole(watch, &bob, &sum);
@@ -356,9 +359,10 @@ fn a_transfer_can_be_given_up_by_either_side() {
     assert_eq!(watch.wait_with_output().unwrap().status.code(), Some(1));
     bob.crash();
     let watch = alice.send_in_background(&file);
-    await_middle(&bob);
+    await_middle(&alice, &bob);
     let id = bob.transfer().unwrap()["id"].as_str().unwrap().to_owned();
     assert!(bob.cli(&["transfers", "cancel", &id]).status.success());
+    alice.signal(Signal::SIGCONT);
     let watched = watch.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(1));
     let text = String::from_utf8_lossy(&watched.stderr);

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -13,8 +13,9 @@ use serde_json::Value;
 
 use super::{eventually, junto, run_at};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_secs(150);
+const SHORT: Duration = Duration::from_millis(50);
 const ANYWHERE: &str = "/ip4/127.0.0.1/tcp/0";
 
 /// See the module. `Node::new("bob").settings("…").knows(Some(&alice)).up()`.
@@ -106,7 +107,11 @@ impl Node {
         command.args(&self.args).envs(env).stdin(Stdio::null());
         command.stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
-        eventually("the node is up", SOON, || self.try_json(&["status"]));
+        eventually("the node is up", SOON, || {
+            let ended = self.process.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none(), "{} ended: {ended:?}", self.name);
+            self.try_json(&["status"])
+        });
     }
 
     /// kill -9.
@@ -196,7 +201,7 @@ impl Node {
         let mut call = client
             .request(method, format!("http://{}{path}", self.api()))
             .bearer_auth(self.token())
-            .timeout(SOON + SOON);
+            .timeout(SOON);
         if let Some(body) = body {
             call = call.json(body);
         }
@@ -242,9 +247,27 @@ impl Node {
         task["id"].as_str().unwrap().to_owned()
     }
 
-    /// Waits until the task's input or result is on its way.
-    pub fn await_moving(&self, task: &str, what: &str) {
-        eventually(&format!("the {what} is on its way"), LONG, || {
+    /// Waits until `look` finds something while this node stands still, and leaves it so. In
+    /// between it goes on for a moment only: what lasts longer is not missed, however quick the
+    /// machine is and however slow the look.
+    pub fn await_while_still<T>(&self, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+        let mut moment = SHORT;
+        eventually(what, LONG, || {
+            self.signal(Signal::SIGCONT);
+            std::thread::sleep(moment);
+            self.signal(Signal::SIGSTOP);
+            let begin = Instant::now();
+            let found = look();
+            // Where looks are slow, so is all else.
+            moment = begin.elapsed().clamp(SHORT, 4 * SHORT);
+            found
+        })
+    }
+
+    /// Waits until the task's input or result is on its way to or from `other`, which stands still
+    /// then.
+    pub fn await_moving(&self, other: &Node, task: &str, what: &str) {
+        other.await_while_still(&format!("the {what} is on its way"), || {
             let view = self.try_json(&["task", "show", task])?;
             assert_ne!(view["state"], "completed", "it was too quick to be stopped");
             let moves = view["moving"]["what"] == what;
