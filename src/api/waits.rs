@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::proto::node::Reply;
 
-    const SOON: std::time::Duration = std::time::Duration::from_secs(5);
+    const SOON: std::time::Duration = std::time::Duration::from_secs(60);
 
     fn counted() -> (Waits, Arc<AtomicUsize>, Arc<Semaphore>) {
         let (asked, release) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));

@@ -32,7 +32,7 @@ use crate::types::{EntityId, FileRef, PeerId, TaskId};
 use crate::wire::{Evidence, TaskEvidence};
 
 /// Nothing here takes longer.
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 const WORKER: EntityId = EntityId([7; 32]);
 
 /// A server in front of a played node.

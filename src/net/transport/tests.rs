@@ -1,6 +1,7 @@
 //! The layers by themselves, then whole connections between two swarms over loopback, with peers
 //! that have libp2p's usual layers instead of ours.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::task::Poll;
 use std::time::Duration;
@@ -170,11 +171,12 @@ async fn a_peer_fills_no_more_than_the_window_of_a_stream_that_is_not_read() {
     let mut stream = in_time(poll_fn(|cx| dialer.poll_outbound_unpin(cx)))
         .await
         .expect("the connection is open");
-    let mut written = 0;
+    const WINDOW: usize = 256 * 1024;
+    let written = Cell::new(0);
     let mut unread = None;
     let writing = async {
         while let Ok(count) = stream.write(&[7; 10_000]).await {
-            written += count;
+            written.set(written.get() + count);
         }
     };
     let moving = poll_fn(|cx| {
@@ -185,10 +187,17 @@ async fn a_peer_fills_no_more_than_the_window_of_a_stream_that_is_not_read() {
         }
         Poll::<()>::Pending
     });
-    // Everything is in memory: a second is far longer than it moves.
-    let _ = timeout(Duration::from_secs(1), join(writing, moving)).await;
+    let full = async {
+        while written.get() < WINDOW {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // Everything is in memory: what went beyond the window would have been taken by then.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
+    let (all, full) = (pin!(join(writing, moving)), pin!(full));
+    in_time(select(all, full)).await;
     assert!(unread.is_some());
-    assert_eq!(written, 256 * 1024, "the window, to the byte");
+    assert_eq!(written.get(), WINDOW, "the window, to the byte");
 }
 
 /// A swarm that only pings, and where it listens.

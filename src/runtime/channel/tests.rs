@@ -19,7 +19,7 @@ use crate::types::limits::{TALK_MAX_BYTES, TALKS_PER_PEER_MAX};
 use crate::types::{Multiaddr, Priority};
 use crate::wire::WireError;
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(60);
 
 struct Host {
     node: Running,
@@ -257,7 +257,7 @@ async fn what_a_slow_agent_has_not_taken_yet_outlives_the_session_it_came_in() {
     let rotated = Command::KeyRotated(Box::new(keys.identity()));
     a.node.handle().call(rotated).await.expect("it is taken");
     let streams = |host: &Host| host.node.handle().channel_totals().streams.load(Relaxed);
-    until("another session", || streams(&a) == 2 && streams(&b) == 2).await;
+    until("another session", || streams(&a) >= 2 && streams(&b) >= 2).await;
     agent.may.add_permits(1);
     channel.drained(SOON).await.expect("all is acknowledged");
     let heard = || agent.heard.lock().expect("not poisoned").clone();
@@ -318,7 +318,7 @@ async fn who_is_told_at_a_bulk_stream_that_there_is_no_session_makes_a_new_one()
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        let opened = tokio::time::timeout(Duration::from_secs(10), opened).await;
+        let opened = tokio::time::timeout(SOON, opened).await;
         opened.expect("there is a new session");
     }
 }

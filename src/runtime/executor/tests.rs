@@ -16,7 +16,9 @@ use crate::types::limits::{REASON_MAX_BYTES, RESULT_MAX_BYTES, STDERR_TAIL_BYTES
 use crate::types::{EntityId, FencingToken, Priority, TaskId, WakeId};
 use crate::wire::WakeRequest;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(90);
+/// What does not wait for any of its descendants, which sleep longer by far, takes less.
+const PROMPT: Duration = Duration::from_secs(45);
 const NODE_DIR: &str = "JUNTO_TEST_NODE_DIR";
 
 struct Bench {
@@ -268,19 +270,13 @@ async fn a_command_that_cannot_be_spawned_fails_with_a_sentence() {
 #[tokio::test]
 async fn a_result_over_the_limit_is_cut_at_once() {
     let mut bench = bench(None);
-    let started = Instant::now();
-    let reason = bench.failed("yes | head -c 1G", 60_000).await;
+    // It would not end by itself.
+    let reason = bench.failed("yes", 60_000).await;
     assert_eq!(reason, "the result is larger than 1 MiB");
     let one_more = format!("head -c {} /dev/zero", RESULT_MAX_BYTES + 1);
     assert_eq!(
         bench.failed(&one_more, 60_000).await,
         "the result is larger than 1 MiB"
-    );
-    // 1 GiB would take longer than this even unread.
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
     );
     bench.executor.shutdown().await;
 }
@@ -292,14 +288,10 @@ async fn a_command_past_its_timeout_is_killed_with_its_children() {
     let (command, files) = sleepers(dir.path());
     let started = Instant::now();
     let reason = bench
-        .failed(&format!("echo late >&2; {command}"), 1_000)
+        .failed(&format!("echo late >&2; {command}"), 4_000)
         .await;
-    assert_eq!(reason, "ran longer than 1 s, was stopped: late");
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert_eq!(reason, "ran longer than 4 s, was stopped: late");
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
     gone(&sleeping(&files));
     assert_eq!(
         bench.failed("sleep 1000", 300).await,
@@ -337,11 +329,7 @@ async fn a_background_child_neither_survives_nor_holds_up_the_end() {
     let command = format!("sleep 1000 & echo $! > {}; echo hi", pid.display());
     assert_eq!(bench.completed(&command, b"").await, b"hi\n");
     gone(&pids(&[&pid]));
-    assert!(
-        started.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
     bench.executor.shutdown().await;
 }
 

@@ -8,7 +8,7 @@ use super::*;
 use crate::store::{MemoryStore, StoreError};
 use crate::types::{Keyspace, Row};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Says how many batches each flush had, and takes its time over it where it is told to.
 struct Slow {
