@@ -24,7 +24,7 @@ mod pages;
 mod tale;
 
 /// Five nodes on a slow machine know each other well within this.
-const MEET_TIMEOUT: Duration = Duration::from_secs(30);
+const MEET_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// A peer that ada has a session with.
 #[derive(Debug, Serialize)]

@@ -88,7 +88,7 @@ mod tests {
         assert!(!is_alive(u32::MAX));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
-        for _ in 0..500 {
+        for _ in 0..6_000 {
             if !is_alive(pid) {
                 break;
             }

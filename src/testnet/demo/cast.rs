@@ -24,8 +24,8 @@ pub(super) const SLEEPER: &str = "eve";
 /// Short, so that the audience need not wait long for it to run out.
 const TASK: [(&str, &str); 3] = [("lease", "4s"), ("renew", "1s"), ("offer_lapse", "2s")];
 
-const GREET_TIMEOUT: Duration = Duration::from_secs(10);
-const WAKE_TIMEOUT: Duration = Duration::from_secs(15);
+const GREET_TIMEOUT: Duration = Duration::from_secs(60);
+const WAKE_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 const PINGS: u8 = 3;
 

@@ -20,8 +20,8 @@ use crate::api::body::SubmitBody;
 use crate::api::client::ApiClient;
 use crate::proto::node::{AttemptView, TaskState, TaskView};
 
-const JOB_TIMEOUT: Duration = Duration::from_secs(60);
-const DEATH_TIMEOUT: Duration = Duration::from_secs(5);
+const JOB_TIMEOUT: Duration = Duration::from_secs(180);
+const DEATH_TIMEOUT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(60);
 
 /// One page and the task that counts it.
