@@ -15,7 +15,7 @@ use support::{eventually, junto, run_at};
 
 const KEY: &str = "the key file's passphrase";
 const BACKUP: &str = "the backup's own passphrase";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Where the passphrases lie, and everything else.
 struct Desk {

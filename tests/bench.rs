@@ -50,7 +50,7 @@ fn every_workload_is_measured_beside_its_baseline() {
 #[test]
 fn tasks_are_measured_before_others_that_wait_and_the_node_comes_back_with_all() {
     let output = junto()
-        .args(["bench", "task", "--queued", "300", "--seconds", "1"])
+        .args(["bench", "task", "--queued", "300", "--seconds", "2"])
         .arg("--json")
         .output()
         .unwrap();

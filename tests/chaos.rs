@@ -12,7 +12,7 @@ use support::Testnet;
 
 const NODES: usize = 8;
 const TASKS: usize = 100;
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 /// A second of work, and a result that depends on the input.
 const WORK: &str = "job=sleep 1; read n; echo $((n * n))";
 

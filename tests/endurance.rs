@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 const NODES: usize = 5;
 const TASKS: usize = 2_000;
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1_200);
 /// Lists of tasks under way at once, and tasks in each.
 const SUBMITTERS: usize = 4;
 const LIST: usize = 50;

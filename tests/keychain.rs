@@ -100,7 +100,7 @@ mod real {
     use super::support::eventually;
     use super::*;
 
-    const SOON: Duration = Duration::from_secs(20);
+    const SOON: Duration = Duration::from_secs(90);
     const TOOLS: [&str; 3] = ["dbus-daemon", "dbus-send", "gnome-keyring-daemon"];
 
     /// Ended when dropped, the last first.

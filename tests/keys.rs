@@ -15,7 +15,7 @@ use support::node::Node;
 use support::{eventually, junto, run_at};
 
 const PASSPHRASE: &str = "correct horse battery staple";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 
 impl Node {
     /// What this node's registry says of `name`.

@@ -147,7 +147,7 @@ fn three_machines_find_each_other_by_mdns_alone_and_one_works_for_another() {
         lan.junto(n, &homes[n - 1]).args(args).output().unwrap()
     };
     for n in 1..=NODES {
-        eventually("each lists all three", Duration::from_secs(30), || {
+        eventually("each lists all three", Duration::from_secs(120), || {
             let output = ask(n, &["--json", "registry", "list"]);
             let list: Value = serde_json::from_slice(&output.stdout).ok()?;
             (list.as_array()?.len() == NODES).then_some(())

@@ -215,7 +215,7 @@ fn a_file_that_fails_is_named_and_makes_the_status_1() {
     assert_eq!(unknown.status.code(), Some(1));
     let said = String::from_utf8_lossy(&unknown.stderr);
     assert!(said.contains("no task of the map"), "{said}");
-    let args = ["odd", "--deadline", "2s"];
+    let args = ["odd", "--deadline", "10s"];
     let failed = map(&net, &args, &files).output().unwrap();
     let said = String::from_utf8_lossy(&failed.stderr);
     assert_eq!(failed.status.code(), Some(1), "{said}");
@@ -233,7 +233,7 @@ fn a_map_without_a_worker_says_why_while_it_waits_and_ends_with_4() {
     let net = Testnet::start(1, &[]);
     let dir = tempfile::tempdir().unwrap();
     let files = texts(dir.path(), 3);
-    let unmet = map(&net, &["wc", "--deadline", "4s"], &files).output();
+    let unmet = map(&net, &["wc", "--deadline", "8s"], &files).output();
     let unmet = unmet.unwrap();
     let said = String::from_utf8_lossy(&unmet.stderr);
     assert_eq!(unmet.status.code(), Some(4), "{said}");

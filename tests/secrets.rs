@@ -22,7 +22,7 @@ use liar::Liar;
 use support::{eventually, junto, run_at};
 
 const PASSPHRASE: &str = "a-passphrase-that-nobody-else-has";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(90);
 const NOBODY: u32 = 65_534;
 
 struct Killed(Child);

@@ -20,7 +20,7 @@ use support::small_disk::{Ballast, among_small_disks, mount};
 use support::{eventually, junto};
 
 const MIB: usize = 1 << 20;
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_secs(240);
 
 /// Every file of a folder with its content.
 fn content(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use support::node::Node;
 use support::{eventually, junto};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
 
 /// Two that know each other; the first serves, with these settings.
 fn pair(settings: &str) -> (Node, Node) {
@@ -124,7 +124,7 @@ fn with_json_an_error_is_a_document_and_the_status_is_the_same() {
 #[test]
 fn who_answers_a_talk_that_was_given_up_hears_that_nobody_waits() {
     let (alice, bob) = pair("");
-    let talk = ["talk", "alice", "are you there?", "--timeout", "2s"];
+    let talk = ["talk", "alice", "are you there?", "--timeout", "5s"];
     let output = bob.cli(&[&["--json"], &talk[..]].concat());
     assert_eq!(output.status.code(), Some(4));
     let given_up = eventually("alice knows that bob waits no more", SOON, || {
@@ -180,14 +180,14 @@ fn a_claim_for_what_nobody_can_fetch_here_is_refused_and_told_why() {
 #[test]
 fn what_nobody_fetches_is_shown_by_status_and_peers_until_somebody_does() {
     let think = "[serve.wc]\ncommand = 'wc -w'\n[serve.think]\npull = true\n\
-                 unattended_after = '2s'\n";
+                 unattended_after = '8s'\n";
     let (alice, bob) = pair(think);
     let said = |told: &Value| told["unattended"] == serde_json::json!(["think"]);
     eventually("the node says so itself", SOON, || {
         said(&alice.json(&["status"])).then_some(())
     });
     assert!(alice.text(&["status"]).contains("think (unattended)"));
-    let long = Duration::from_secs(90);
+    let long = Duration::from_secs(150);
     eventually("and its peers hear of it", long, || {
         said(&bob.json(&["peers"])[0]).then_some(())
     });

@@ -52,12 +52,12 @@ async fn m1_with_any_field_bent_and_signed_again_harms_nothing() {
 async fn m2_with_any_field_bent_is_not_followed_by_m3() {
     let mut victim = Victim::start();
     // The victim begins by itself with whoever is connected and does not; all at once.
-    let honest = liar(&victim).await.answer_m1(|m2| m2).await;
+    let honest = liar(&victim).await.answer_m1().await;
     assert_eq!(honest, Some(MsgType::HandshakeConfirm));
     let (counted, count) = tokio::sync::oneshot::channel();
     let mut first = liar(&victim).await;
     first
-        .answer_m1(|m2| {
+        .answer_m1_bent(|m2| {
             counted.send(mutants(&m2).len()).unwrap();
             Vec::new()
         })
@@ -68,7 +68,9 @@ async fn m2_with_any_field_bent_is_not_followed_by_m3() {
     for n in 0..count {
         let mut liar = liar(&victim).await;
         liars.push(tokio::spawn(async move {
-            let next = liar.answer_m1(|m2| mutants(&m2).swap_remove(n).1).await;
+            let next = liar
+                .answer_m1_bent(|m2| mutants(&m2).swap_remove(n).1)
+                .await;
             (n, next)
         }));
     }

@@ -16,7 +16,7 @@ pub fn start(home: &Path) -> Node {
 impl Node {
     /// Waits until the hook has run so often.
     pub fn await_wakes(&self, count: usize) {
-        eventually("the hook ran", Duration::from_secs(30), || {
+        eventually("the hook ran", Duration::from_secs(90), || {
             (self.wakes() == count).then_some(())
         });
     }

@@ -27,7 +27,7 @@ const ROUNDS: usize = 48;
 /// Cuts that are looked at in one record.
 const CUTS: usize = 12;
 const TASKS: usize = 30;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What the requester had told when the power went.
 #[derive(Debug, Default, Clone)]

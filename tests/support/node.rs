@@ -16,7 +16,13 @@ use super::{eventually, junto, run_at};
 const SOON: Duration = Duration::from_secs(90);
 const LONG: Duration = Duration::from_secs(150);
 const SHORT: Duration = Duration::from_millis(50);
-const ANYWHERE: &str = "/ip4/127.0.0.1/tcp/0";
+
+/// A free port of a loopback address that no test beside this one has: a node that was killed finds
+/// it free when it comes back.
+fn anywhere() -> String {
+    let [a, b, c] = std::array::from_fn(|_| rand::random_range(1..=254_u8));
+    format!("/ip4/127.{a}.{b}.{c}/tcp/0")
+}
 
 /// See the module. `Node::new("bob").settings("…").knows(Some(&alice)).up()`.
 pub struct Node {
@@ -52,7 +58,7 @@ impl Node {
             _own: None,
             args: Vec::new(),
             env: Vec::new(),
-            listen: ANYWHERE.to_owned(),
+            listen: anywhere(),
             process: None,
         }
     }

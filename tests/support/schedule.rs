@@ -27,7 +27,7 @@ fn signed(envelope: &Envelope) -> [&[u8]; 3] {
 /// key confirmation, and of both directions of the lane. They are the session's own: its key
 /// confirmation and its first sealed message say so.
 pub fn shake_and_tell(liar: &mut Liar, tokio: &tokio::runtime::Runtime) -> Vec<Vec<u8>> {
-    eventually("a session", Duration::from_secs(10), || {
+    eventually("a session", Duration::from_secs(90), || {
         tokio.block_on(shake_once(liar))
     })
 }

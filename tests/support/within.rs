@@ -19,7 +19,7 @@ pub fn config(
     let identity = Identity::from_seeds(&Seeds::generate(&mut Rng::seed_from_u64(seed)));
     let mut node = NodeConfig::new("within".parse().unwrap(), name.parse().unwrap());
     node.bootstrap = first.into_iter().collect();
-    node.task.lease_ms = 3_000;
+    node.task.lease_ms = 6_000;
     node.task.renew_ms = 1_000;
     let capability: Capability = CAPABILITY.parse().unwrap();
     let slots = worker.map(|(slots, _)| slots);
