@@ -152,6 +152,17 @@ fn pair(dir: &Path) -> (Node, Node) {
     (alice, bob)
 }
 
+/// Waits until the requester has heard that a worker has them.
+fn await_under_way(alice: &Node, tasks: &[String]) {
+    for id in tasks {
+        eventually("the task is under way", SOON, || {
+            // Its state is `working` from the offer on.
+            let attempts = alice.view(id)["attempts"].as_array()?.clone();
+            (attempts.last()?["outcome"] == "working").then_some(())
+        });
+    }
+}
+
 fn attempts(view: &Value) -> usize {
     view["attempts"].as_array().unwrap().len()
 }
@@ -236,9 +247,7 @@ fn a_worker_that_stood_still_beyond_its_lease_changes_no_result() {
     let mut tasks = Tasks::default();
     let hold = Hold::bobs(dir.path());
     let held = tasks.submit_all(&alice, 4);
-    eventually("the worker has them all", SOON, || {
-        (bob.json(&["status"])["held"] == 4).then_some(())
-    });
+    await_under_way(&alice, &held);
     // The commands go on and end while their node stands still: late results are there to be sent.
     bob.signal(Signal::SIGSTOP);
     drop(hold);
@@ -273,9 +282,7 @@ fn a_late_result_of_a_worker_that_stood_still_is_taken_once_if_nobody_else_has_t
     let mut tasks = Tasks::default();
     let hold = Hold::bobs(dir.path());
     let held = tasks.submit_all(&alice, 4);
-    eventually("the worker has them all", SOON, || {
-        (bob.json(&["status"])["held"] == 4).then_some(())
-    });
+    await_under_way(&alice, &held);
     bob.signal(Signal::SIGSTOP);
     drop(hold);
     std::thread::sleep(3 * LEASE);
@@ -408,9 +415,7 @@ fn a_clock_jumps(wrong: &str) {
     for by_s in [HOUR_S, 0, -HOUR_S, 0] {
         let hold = Hold::bobs(dir.path());
         let under_way = tasks.submit_all(&alice, 4);
-        eventually("they are under way", SOON, || {
-            (bob.json(&["status"])["held"] == 4).then_some(())
-        });
+        await_under_way(&alice, &under_way);
         clock.set(by_s);
         let new = tasks.submit_all(&alice, 2);
         if wrong == "alice" {

@@ -34,6 +34,15 @@ fn submit(net: &Testnet, capability: &str) -> String {
         .to_owned()
 }
 
+/// Waits until a worker has said that it does the task.
+fn at_a_worker(net: &Testnet, id: &str) {
+    eventually("the task is at a worker", SOON, || {
+        let task = net.json(0, &["task", "show", id])?;
+        let attempts = task["attempts"].as_array()?;
+        (attempts.last()?["outcome"] == "working").then_some(())
+    });
+}
+
 #[test]
 fn a_watcher_sees_each_event_of_several_tasks_to_their_ends() {
     let gates = tempfile::tempdir().unwrap();
@@ -45,10 +54,7 @@ fn a_watcher_sees_each_event_of_several_tasks_to_their_ends() {
     let net = Testnet::start(3, &["--serve", &wc, "--serve", "no=exit 3"]);
     let (good, bad) = (submit(&net, "wc"), submit(&net, "wc"));
     for id in [&good, &bad] {
-        eventually("the task is at a worker", SOON, || {
-            let task = net.json(0, &["task", "show", id])?;
-            (task["state"] == "working").then_some(())
-        });
+        at_a_worker(&net, id);
     }
     std::fs::write(&gate, "").unwrap();
     let watched = net.cli(0, &["task", "watch", &good, &bad]);
@@ -94,10 +100,7 @@ fn a_watcher_goes_on_when_its_node_comes_back() {
     let mut told = BufReader::new(watcher.stdout.take().unwrap());
     let mut text = String::new();
     told.read_line(&mut text).unwrap();
-    eventually("the task is at a worker", SOON, || {
-        let task = net.json(0, &["task", "show", &id])?;
-        (task["state"] == "working").then_some(())
-    });
+    at_a_worker(&net, &id);
     net.kill(0);
     net.restart(0);
     net.await_up(0);
