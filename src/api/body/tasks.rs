@@ -265,12 +265,14 @@ pub struct FeedParams {
     /// Only these kinds, with commas between them: `completed,failed,canceled`.
     pub kind: Option<String>,
     /// Only of tasks that want this capability.
+    #[param(pattern = r"^[A-Za-z0-9._-]{1,64}$")]
     pub capability: Option<String>,
     /// Only of tasks with this label.
     pub label: Option<String>,
     /// Of the parts of tasks that several workers do, too; false by default.
     pub parts: Option<bool>,
     /// 1 to 1000 events; 1000 by default. A stream needs none.
+    #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<usize>,
     /// If there is none, answer when there is one, or after so long; 0 by default, more than 60000
     /// counts as 60000. A stream needs none.
