@@ -26,6 +26,8 @@ impl Work for Words {
         Box::pin(async move {
             let text = String::from_utf8(job.input).map_err(|_| String::from("not a text"))?;
             job.say.progress(50, "it is a text");
+            // A program with a tracer would open its span under this.
+            eprintln!("task {} ({})", job.task_id, job.traceparent);
             Ok(text.split_whitespace().count().to_string().into_bytes())
         })
     }

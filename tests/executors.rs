@@ -400,6 +400,13 @@ fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
     let first = agent.claim_one(5_000);
     assert_eq!(first["id"], id.trim());
     assert_eq!(first["input_text"], "what is it");
+    let span = |task: &Value| {
+        let context = task["traceparent"].as_str().unwrap().to_owned();
+        let trace = id.trim().replace('-', "");
+        let span = context.strip_prefix(&format!("00-{trace}-")).unwrap();
+        span.strip_suffix("-01").unwrap().to_owned()
+    };
+    assert_eq!(span(&first).len(), 16);
     assert_eq!(
         (&first["capability"], &first["lease_ms"]),
         (&json!("think"), &json!(5_000))
@@ -409,6 +416,7 @@ fn agents_fetch_tasks_and_a_claim_that_lapsed_has_no_say() {
     let second = agent.claim_one(60_000);
     assert_eq!(second["id"], first["id"]);
     assert_ne!(second["claim"], first["claim"]);
+    assert_ne!(span(&second), span(&first), "each claim is a span");
     for (what, more) in [
         ("extend", json!({})),
         ("complete", json!({"result_text": "wrong"})),

@@ -73,6 +73,9 @@ pub(super) struct ClaimedTask {
     lease_ms: u64,
     /// When the task is out of time, however often the claim is extended.
     timeout_ms: u64,
+    /// The W3C trace context to go on with: the task is the trace, this claim a span of it.
+    #[schema(example = "00-01980000000070008000000000000000-00f067aa0ba902b7-01")]
+    traceparent: String,
     /// Where the capability allows it (`delegate = true`): the address at which parts of this task
     /// may be handed on,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -382,6 +385,7 @@ fn shown(task: Claimed, lease: Duration) -> ClaimedTask {
         input_bytes: task.input_file.map(|file| file.size),
         lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
         timeout_ms: task.timeout_ms,
+        traceparent: task.traceparent,
         api,
         api_token,
     }

@@ -34,6 +34,7 @@ mod strays;
 mod telling;
 #[cfg(test)]
 mod tests;
+mod trace;
 mod work;
 
 use std::collections::BTreeMap;
@@ -59,13 +60,14 @@ pub use self::pull::{Ask, ClaimError, Claimed, Desk, Settled};
 use self::stderr::Progress;
 pub use self::telling::Say;
 use self::telling::Teller;
+use self::trace::traceparent;
 pub use self::work::{Work, WorkJob};
 use super::http::HttpCaller;
 use super::payloads::PayloadFolder;
 use super::{CommandSpec, HookAction, ServeHow, ServeSpec};
 use crate::proto::node::{HeldKey, HookSpec, RunOutcome, RunSaid, RunSpec};
 use crate::types::limits::RESULT_MAX_BYTES;
-use crate::types::{HookId, RunId, TaskId};
+use crate::types::{HookId, RunId};
 
 /// The hidden subcommand under which this program becomes the guard ([`guard_main`]).
 pub const GUARD_SUBCOMMAND: &str = "__guard";
@@ -375,6 +377,7 @@ impl Doing {
                     input: spec.input,
                     input_file,
                     timeout_ms: whole_ms(self.timeout),
+                    traceparent: traceparent(spec.task_id),
                     api: pass.as_ref().map(Pass::access),
                 };
                 let output = Output::new(self.output_max_bytes, Some(self.payloads));
@@ -586,10 +589,4 @@ async fn tell(done: &mpsc::Sender<ExecDone>, what: ExecDone, stop: &Cancellation
         // A driver that is gone needs no answer.
         sent = done.send(what) => sent.is_ok(),
     }
-}
-
-/// A W3C trace context: the task is the trace, this run a span of it.
-fn traceparent(task: TaskId) -> String {
-    let span = rand::random::<u64>().max(1);
-    format!("00-{}-{span:016x}-01", task.0.simple())
 }

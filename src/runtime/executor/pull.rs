@@ -27,6 +27,7 @@ use uuid::Uuid;
 
 use super::command::{Ended, text_of};
 use super::passes::{Pass, Passes, RunAccess};
+use super::trace::traceparent;
 use crate::crypto::Digest;
 use crate::proto::node::{HeldKey, RunSpec};
 use crate::types::{Capability, EntityId, FencingToken, PayloadFile, RunId, TaskId};
@@ -101,6 +102,8 @@ pub struct Claimed {
     pub input_file: Option<PayloadFile>,
     /// What is left of its time, however often the claim is extended.
     pub timeout_ms: u64,
+    /// The W3C trace context: the task is the trace, this claim a span of it.
+    pub traceparent: String,
     /// With this parts of it may be handed on, if the capability allows that.
     pub api: Option<RunAccess>,
 }
@@ -445,6 +448,7 @@ impl State {
             input: open.spec.input.clone(),
             input_file: open.spec.input_file,
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            traceparent: traceparent(open.spec.task_id),
             api,
         };
         self.unwait(run, &claimed.capability);

@@ -34,6 +34,8 @@ pub struct WorkJob {
     pub input_file: Option<PathBuf>,
     /// How long it may take.
     pub timeout_ms: u64,
+    /// The W3C trace context: the task is the trace, this run a span of it.
+    pub traceparent: String,
     /// With this it may hand parts of its task on, if the capability allows that (`delegate`).
     pub api: Option<RunAccess>,
     /// Tells who watches how far it is.

@@ -241,6 +241,15 @@ impl Drop for OnDrop {
 impl Work for Told {
     fn run(&self, job: WorkJob) -> BoxFuture<'_, Result<Vec<u8>, String>> {
         assert_ne!(job.input, b"panic at once");
+        let (trace, span) = job
+            .traceparent
+            .rsplit_once('-')
+            .unwrap()
+            .0
+            .rsplit_once('-')
+            .unwrap();
+        assert_eq!(trace, "00-0000000000000000000000000000abcd");
+        assert_eq!(span.len(), 16);
         Box::pin(async move {
             let _end = OnDrop(self.0.clone());
             match &job.input[..] {
