@@ -6,12 +6,14 @@
 
 mod failed;
 mod parts;
+mod reader;
 
 use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 
 use self::parts::{Part, draw_wish};
+use self::reader::Reader;
 use super::checker::Checker;
 use super::files::content_of;
 use super::host::{DOOMED, Host, SHARED};
@@ -46,6 +48,7 @@ pub(super) enum ClientEvent {
     HandOn { part: usize },
     Wake { from: usize, to: usize },
     Ping { from: usize, to: usize },
+    Read { host: usize },
 }
 
 /// One task as its client knows it.
@@ -76,6 +79,7 @@ enum Asked {
     Result { job: usize },
     Drop,
     Part,
+    Read { after: Option<u64> },
     Other,
 }
 
@@ -83,6 +87,7 @@ enum Asked {
 pub(super) struct Clients {
     jobs: Vec<Job>,
     parts: Vec<Part>,
+    readers: Vec<Reader>,
     /// Parts of tasks that were handed on, and that were refused.
     pub(super) parts_taken: u64,
     pub(super) parts_refused: u64,
@@ -140,6 +145,7 @@ impl Clients {
         Clients {
             jobs,
             parts: Vec::new(),
+            readers: Reader::for_each(hosts, stage),
             parts_taken: 0,
             parts_refused: 0,
             files_taken: 0,
@@ -188,6 +194,7 @@ impl Clients {
                 };
                 self.ask(from, Asked::Other, command, hosts)
             }
+            ClientEvent::Read { host } => self.read(host, hosts, stage),
             ClientEvent::Ping { from, to } => {
                 let peer = PeerRef::Peer(hosts[to].identity.peer_id);
                 self.ask(from, Asked::Other, Command::Ping(peer), hosts)
@@ -338,6 +345,9 @@ impl Clients {
                 checker.told_view(host, self.jobs[job].id, &view)
             }
             (Asked::Cancel { job }, Ok(_)) => checker.told_stopped(host, self.jobs[job].id),
+            (Asked::Read { after }, Ok(Reply::Events(page))) => {
+                self.has_read(host, after, &page, checker)
+            }
             (Asked::Part, Ok(_)) => {
                 self.parts_taken += 1;
                 Ok(())

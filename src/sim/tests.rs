@@ -70,6 +70,11 @@ fn a_requester_that_forgets_what_a_task_demands_is_caught() {
 }
 
 #[test]
+fn a_requester_that_tells_of_all_tasks_what_is_not_on_its_disk_is_caught() {
+    assert!(is_caught(Planted::TellAllAtOnce, "E5", 20));
+}
+
+#[test]
 fn a_requester_that_keeps_nothing_that_shows_a_result_is_caught() {
     assert!(is_caught(Planted::ForgetProof, "T11", 3));
 }

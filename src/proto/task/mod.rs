@@ -113,6 +113,8 @@ pub enum Planted {
     FirstCome,
     /// A worker begins tasks of one requester as long as that has any.
     NoTurns,
+    /// The requester tells of all tasks what is not on its disk.
+    TellAllAtOnce,
     /// The requester does not keep what a task demands of its worker.
     ForgetDemands,
     /// The requester asks for results before it has closed the round on its disk.

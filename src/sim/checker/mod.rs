@@ -28,6 +28,7 @@
 //!   its requester, with the worker's entry.
 //! - **D1**, **D2** What is taken, and what is refused, while a disk is short of room: see `room`.
 //! - **L3** Nobody starves beside somebody idle: see `starving`.
+//! - **E5** What readers of all events are told is on disk: see `events`.
 //! - **T6** No two running workers hold a live lease on one task.
 
 mod agree;
@@ -35,6 +36,7 @@ mod budget;
 mod dead;
 mod demands;
 mod durable;
+mod events;
 mod handed;
 mod payloads;
 mod proofs;

@@ -9,6 +9,10 @@ use crate::types::{BatchId, TaskId};
 impl Requester {
     /// Events of all tasks. `written` is the newest batch that was handed to the disk.
     pub fn feed(&self, filter: &EventFilter, written: BatchId) -> Page<'_> {
+        #[cfg(test)]
+        if self.planted == Some(crate::proto::task::Planted::TellAllAtOnce) {
+            return self.feed.page(filter, BatchId::NONE);
+        }
         self.feed.page(filter, written)
     }
 
