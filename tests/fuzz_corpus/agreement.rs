@@ -70,7 +70,7 @@ fn the_words_of_the_specification_are_those_of_the_code() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 256 * crate::corpus::times() as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_message_of_the_specification_is_read_by_both_alike(seed: u64) {

@@ -1,6 +1,7 @@
 //! The corpus: small inputs of each kind, from the specification and the vectors.
 //!
-//! `JUNTO_CORPUS=write cargo test --release --test fuzz_corpus` writes the files that are missing.
+//! `JUNTO_CORPUS=write cargo test --release --test fuzz_corpus` writes the files that are missing,
+//! `JUNTO_BENT=100` tries so many times as many bent inputs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,9 +9,13 @@ use std::path::PathBuf;
 use junto::crypto::hash;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use serde_cbor_2::Value;
 
 use crate::agreement::SPEC;
 use crate::fuzz;
+
+/// How many messages of each kind are drawn until every member was in one.
+const DRAWS: u64 = 300;
 
 type Target = fn(&[u8]);
 
@@ -58,10 +63,16 @@ fn bent(seed: &[u8], other: &[u8], rng: &mut StdRng) -> Vec<u8> {
     bytes
 }
 
+/// How many times as many bent inputs are tried: `JUNTO_BENT=100`. Where there is no fuzzer.
+pub fn times() -> usize {
+    let wish = std::env::var("JUNTO_BENT").ok();
+    wish.map_or(1, |wish| wish.parse().expect("JUNTO_BENT is a number"))
+}
+
 fn run_bent(target: &str, run: Target, count: usize) {
     let files: Vec<Vec<u8>> = files(target).into_values().collect();
     let mut rng = StdRng::seed_from_u64(7);
-    for _ in 0..count {
+    for _ in 0..count * times() {
         let seed = &files[rng.random_range(0..files.len())];
         let other = &files[rng.random_range(0..files.len())];
         run(&bent(seed, other, &mut rng));
@@ -74,6 +85,27 @@ fn run_whole(target: &str, run: Target) {
     for (name, bytes) in files {
         println!("{target}/{name}");
         run(&bytes);
+    }
+}
+
+/// Whether `key` is the key of a map somewhere in `bytes`, as it is written.
+fn has_key(bytes: &[u8], key: &str) -> bool {
+    let key = serde_cbor_2::to_vec(&Value::Text(key.to_owned())).unwrap();
+    bytes.windows(key.len()).any(|part| part == key)
+}
+
+/// A fuzzer begins with every member of every message, hints among them: it would hardly guess one.
+#[test]
+fn every_member_of_every_message_is_in_the_corpus() {
+    let files = files("wire");
+    for (rule, _) in fuzz::wire::MESSAGES {
+        let selector = fuzz::wire::selector(rule).unwrap();
+        let of_rule = files.values().filter(|bytes| bytes[0] == selector);
+        let of_rule: Vec<&Vec<u8>> = of_rule.collect();
+        for key in SPEC.keys(rule) {
+            let found = of_rule.iter().any(|bytes| has_key(bytes, &key));
+            assert!(found, "no file of {rule} has {key}: JUNTO_CORPUS=write");
+        }
     }
 }
 
@@ -117,9 +149,16 @@ fn the_first_session_scripts_get_far() {
 fn wire_seeds() -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
     for (rule, reads) in fuzz::wire::MESSAGES {
-        for seed in 0..3 {
+        // A few, and those that have what no earlier one has.
+        let mut missing = SPEC.keys(rule);
+        for seed in 0..DRAWS {
             let message = serde_cbor_2::to_vec(&SPEC.draw(rule, seed)).unwrap();
             assert!(reads(&message), "{rule}");
+            let before = missing.len();
+            missing.retain(|key| !has_key(&message, key));
+            if seed >= 3 && missing.len() == before {
+                continue;
+            }
             let selector = fuzz::wire::selector(rule).unwrap();
             seeds.push([&[selector][..], &message].concat());
         }

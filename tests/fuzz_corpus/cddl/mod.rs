@@ -7,7 +7,7 @@
 
 mod parse;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -102,6 +102,25 @@ impl Spec {
             Type::Map(members) => members,
             other => panic!("{rule} is no map but {other:?}"),
         }
+    }
+
+    /// The keys of every map that a rule leads to.
+    pub fn keys(&self, rule: &str) -> BTreeSet<String> {
+        let (mut keys, mut seen) = (BTreeSet::new(), BTreeSet::from([rule.to_owned()]));
+        let mut left = vec![&self.rules[rule]];
+        while let Some(of) = left.pop() {
+            match of {
+                Type::Name(name) if seen.insert(name.clone()) => left.push(&self.rules[name]),
+                Type::Embedded(of) | Type::List { of, .. } => left.push(of),
+                Type::Choice(of) => left.extend(of),
+                Type::Map(members) => {
+                    keys.extend(members.iter().map(|member| member.key.clone()));
+                    left.extend(members.iter().map(|member| &member.value));
+                }
+                _ => {}
+            }
+        }
+        keys
     }
 
     fn complete(&self, rule: &Type) {
