@@ -36,7 +36,13 @@ fn many_worlds_hold_every_invariant() {
     };
     println!("{report}elapsed: {:.1} s", started.elapsed().as_secs_f64());
     if report.seeds >= SEEDS_FOR_EVERY_FAULT {
-        let untouched = [report.faults.untouched(), report.outcomes.untouched()].concat();
+        let peaks = report.peaks.far_off();
+        let untouched = [
+            report.faults.untouched(),
+            report.outcomes.untouched(),
+            peaks,
+        ]
+        .concat();
         assert!(untouched.is_empty(), "never seen: {}", untouched.join(", "));
     }
 }

@@ -15,6 +15,7 @@ pub mod registry;
 mod row;
 pub mod score;
 pub mod session;
+mod size;
 mod step;
 pub mod task;
 pub mod transfer;
@@ -22,6 +23,7 @@ pub mod wake;
 pub mod webhook;
 
 pub use row::RowError;
+pub use size::Size;
 pub use step::Step;
 
 /// An invariant that does not hold: its number as in the core's header, and what was seen.

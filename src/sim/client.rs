@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use rand::RngExt as _;
 
+use self::failed::is_full;
 use self::parts::{Part, draw_wish};
 use self::reader::Reader;
 use super::checker::Checker;
@@ -307,6 +308,12 @@ impl Clients {
                 stage.after(0, Event::Client(ClientEvent::Submit { job }));
                 Ok(())
             }
+            (Asked::Submit { job }, Err(error)) if self.is_too_late(job, &error) => {
+                self.jobs[job].settled = true;
+                Ok(())
+            }
+            // What was handed over stays there for an hour.
+            (Asked::Submit { .. }, Err(error)) if is_full(&error) => Ok(()),
             // A restart may have swept what nothing named yet.
             (Asked::Submit { job }, Err(_)) => {
                 self.jobs[job].handed = false;

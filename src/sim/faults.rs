@@ -340,6 +340,7 @@ tally! {
         found_short: "disks found too short of room for a task by their nodes",
         room_again: "disks found to have room again",
         refused_for_room: "submissions refused for want of room on the disk",
+        refused_for_limit: "submissions refused for want of a place in a queue",
         taken_while_short: "tasks taken in what little room there was",
     }
 }

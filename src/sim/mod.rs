@@ -12,12 +12,14 @@
 //!
 //! - **C1** A command is answered once, **C2** a watch ends with a terminal state.
 //! - **P1** Nobody is banned: every node here is honest, its network is not.
+//! - **M1** Nothing that a node keeps in memory outgrows its limit; in every third world limits are so
+//!   small that they are come to.
 //! - **L1** After the faults every task ends, **L2** in a bounded number of steps, **L3** and none
 //!   waits beside a worker that is idle.
 //!
 //! Where to look: `world` takes events and applies outputs, `network` carries
 //! messages, `gossip` what needs no answer, `disk` forgets, `room` is short, `clock` is off, `host` is one machine,
-//! `client` gives it work, `faults` draws what goes wrong, `trace` remembers.
+//! `client` gives it work, `faults` draws what goes wrong, `peaks` says how much there was, `trace` remembers.
 
 mod checker;
 mod client;
@@ -28,6 +30,7 @@ mod files;
 mod gossip;
 mod host;
 mod network;
+mod peaks;
 mod room;
 mod stage;
 mod trace;
@@ -42,6 +45,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use faults::{FaultCounts, Outcomes};
+pub use peaks::Peaks;
 pub use world::World;
 
 use crate::proto::Violation;
@@ -80,7 +84,7 @@ impl Default for WorldConfig {
 }
 
 /// What happened in one world, or in many together.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     pub seeds: u64,
     pub steps: u64,
@@ -89,6 +93,7 @@ pub struct Report {
     pub trace: u64,
     pub faults: FaultCounts,
     pub outcomes: Outcomes,
+    pub peaks: Peaks,
 }
 
 impl Report {
@@ -99,6 +104,7 @@ impl Report {
         self.trace ^= other.trace;
         self.faults.add(&other.faults);
         self.outcomes.add(&other.outcomes);
+        self.peaks.add(&other.peaks);
     }
 }
 
@@ -111,13 +117,15 @@ impl fmt::Display for Report {
             trace,
             faults,
             outcomes,
+            peaks,
         } = self;
         let hours = *virtual_ms as f64 / 3.6e6;
         writeln!(
             f,
             "{seeds} worlds, {steps} steps, {hours:.1} h of their time, trace {trace:016x}"
         )?;
-        write!(f, "what went wrong:\n{faults}what came of it:\n{outcomes}")
+        write!(f, "what went wrong:\n{faults}what came of it:\n{outcomes}")?;
+        write!(f, "most that was kept:\n{peaks}")
     }
 }
 

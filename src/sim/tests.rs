@@ -164,6 +164,16 @@ fn a_node_that_does_not_see_that_there_is_room_again_is_caught() {
 }
 
 #[test]
+fn a_queue_without_a_limit_is_caught() {
+    assert!(is_caught(Planted::QueueAll, "M1", 20));
+}
+
+#[test]
+fn a_worker_that_forgets_no_task_that_it_had_is_caught() {
+    assert!(is_caught(Planted::ForgetNothing, "M1", 20));
+}
+
+#[test]
 fn seeds_that_once_failed_hold() {
     let listed = include_str!("regressions.txt")
         .lines()

@@ -39,7 +39,8 @@ pub const KEPT_MAX_TASKS: u32 = 1_000_000;
 pub const KEPT_MAX_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Tasks a worker holds for others: running, or done and not yet acknowledged.
 pub const WORKER_MAX_TASKS: usize = 4_096;
-/// Their inputs and outcomes together, in memory.
+/// Their inputs and outcomes together, in memory, for another one to be taken: the results of those that
+/// run come on top.
 pub const WORKER_MAX_BYTES: usize = 512 * 1024 * 1024;
 /// Tombstones of acknowledged tasks a worker keeps against late duplicates.
 pub const TOMBSTONES_MAX: usize = 100_000;

@@ -7,7 +7,7 @@ use crate::proto::clear::Allowed;
 use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::session::SessionConfig;
-use crate::proto::task::{Keep, Serving};
+use crate::proto::task::{Bounds, Keep, Serving};
 use crate::types::limits::PAYLOAD_MAX_BYTES;
 use crate::types::{Capability, Label, Multiaddr, NetworkName, NodeName};
 use crate::wire::Offer;
@@ -83,6 +83,8 @@ pub struct TaskConfig {
     pub payload_folder: PathBuf,
     /// What is kept of tasks that have ended.
     pub keep: Keep,
+    /// How much there may be of what has not ended.
+    pub bounds: Bounds,
 }
 
 impl Default for TaskConfig {
@@ -100,6 +102,7 @@ impl Default for TaskConfig {
             payload_space_bytes: 16 * PAYLOAD_MAX_BYTES,
             payload_folder: PathBuf::new(),
             keep: Keep::default(),
+            bounds: Bounds::default(),
         }
     }
 }

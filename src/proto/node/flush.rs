@@ -72,6 +72,19 @@ impl Flush {
         self.parked.entry(after).or_default()
     }
 
+    /// How many offers, cancels and outcomes wait.
+    pub(super) fn sizes(&self) -> (usize, usize, usize) {
+        let of = |parcel: &Parcel| {
+            (
+                parcel.offers.values().map(Vec::len).sum::<usize>(),
+                parcel.cancels.values().map(Vec::len).sum::<usize>(),
+                parcel.results.values().map(BTreeSet::len).sum::<usize>(),
+            )
+        };
+        let all = self.parked.values().map(of);
+        all.fold((0, 0, 0), |(a, b, c), (x, y, z)| (a + x, b + y, c + z))
+    }
+
     /// Takes all that rests on nothing newer than `durable`.
     fn take(&mut self, durable: BatchId) -> Option<Parcel> {
         let first = self.parked.first_entry()?;

@@ -46,6 +46,7 @@ mod proofs;
 mod reach;
 mod room;
 mod saying;
+mod sizes;
 mod stats;
 mod tally;
 mod tasks;
@@ -204,6 +205,7 @@ impl Node {
             // The other half is for what is still to be done.
             dead_files_max_bytes: task.payload_space_bytes / 2,
             keep: task.keep,
+            bounds: task.bounds,
         });
         let mut worker = Worker::new(WorkerConfig {
             entity: identity.entity_id,
@@ -213,6 +215,7 @@ impl Node {
             payload_max_bytes: task.payload_max_bytes,
             first_run: first_id,
             goes_on: config.goes_on,
+            bounds: task.bounds,
         });
         let mut registry = Registry::new(Announcement {
             identity: identity.clone(),

@@ -8,7 +8,6 @@ use super::command::{CommandError, CommandErrorCode};
 use super::defects::Defect;
 use super::io::{DiskRoom, Note};
 use crate::proto::task::Full;
-use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
 
 const MIB: u64 = 1 << 20;
 /// There is room again once so much more is free than one task needs.
@@ -102,13 +101,14 @@ impl Node {
 
     /// Why a task is not queued.
     pub(super) fn full(&self, full: Full) -> CommandError {
+        let bounds = self.config.task.bounds;
         let what = match full {
             Full::Disk => {
                 let text = format!("{}: free space, then try again", self.room.words());
                 return CommandError::new(CommandErrorCode::Storage, text);
             }
-            Full::Tasks => format!("{QUEUE_MAX_TASKS} tasks"),
-            Full::Bytes => format!("{} MiB of inputs", QUEUE_MAX_BYTES / 1024 / 1024),
+            Full::Tasks => format!("{} tasks", bounds.queue_tasks),
+            Full::Bytes => format!("{} MiB of inputs", bounds.queue_bytes / 1024 / 1024),
         };
         CommandError::new(
             CommandErrorCode::QueueFull,

@@ -39,6 +39,7 @@
 //! `WORKER_MAX_TASKS`, `TOMBSTONES_MAX`, `REPLICAS_MAX`, `AGREE_ROUNDS_MAX`, `LIST_MAX_ITEMS`,
 //! `ATTEMPTS_MAX`, `LAPSES_MAX`, `RELEASES_MAX`, `EVENTS_KEPT`, `FEED_MAX_EVENTS` of [`crate::types::limits`].
 
+mod bounds;
 mod budget;
 mod events;
 mod feed;
@@ -50,6 +51,7 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::Bounds;
 pub use budget::{Allowance, Beyond, CHILDREN_MAX, Delegation, Wish};
 pub use events::{Event, EventKind, Said, Told};
 pub use feed::{About, EventFilter, Fed, Page};
@@ -105,6 +107,10 @@ pub enum Planted {
     AskNoRoom,
     /// A disk that was short of room once has none for good.
     ShortForGood,
+    /// A requester queues however many tasks there are.
+    QueueAll,
+    /// A worker forgets no task that it had.
+    ForgetNothing,
     /// Payloads are swept that tasks name.
     SweepNamed,
     /// Payloads are never swept.

@@ -7,6 +7,11 @@ use crate::proto::task::{AttemptRecord, TaskRecord};
 use crate::types::TaskId;
 
 impl Checker {
+    /// Whether nodes keep so few that failed that the oldest go.
+    pub(in crate::sim) fn keeps_few_dead(&mut self, few: bool) {
+        self.few_dead = few;
+    }
+
     /// A client may ask for the task's input to be dropped from now on.
     pub(in crate::sim) fn may_be_dropped(&mut self, task: TaskId) {
         self.droppable.insert(task);
@@ -24,6 +29,10 @@ impl Checker {
                 Some(file) => durable.payloads.get(&file.root).map(|_| file.size),
             };
             return check_whole(record, there);
+        }
+        // The oldest may have gone for want of room.
+        if self.few_dead {
+            return Ok(());
         }
         let was_dead = was.is_some_and(|was| was.dead);
         let just_failed =

@@ -89,6 +89,8 @@ pub(in crate::sim) struct Checker {
     taken: Vec<room::Taken>,
     /// Whose inputs clients asked to drop.
     droppable: BTreeSet<TaskId>,
+    /// They may go by themselves, too.
+    few_dead: bool,
     /// Who may give wrong results where several do the work.
     cheat: Option<usize>,
     files: payloads::Known,
@@ -113,6 +115,7 @@ impl Checker {
             turns: (0..hosts).map(|_| turns::Turns::default()).collect(),
             taken: (0..hosts).map(|_| room::Taken::default()).collect(),
             droppable: BTreeSet::new(),
+            few_dead: false,
             cheat: None,
             files: payloads::Known::new(hosts),
             starving: starving::Starving::default(),

@@ -1,7 +1,7 @@
 //! What clients do about tasks that failed: some are handed over again, some are let go.
 
 use super::{Asked, ClientEvent, Clients, Job, UNSERVED};
-use crate::proto::node::{Command, Input};
+use crate::proto::node::{Command, CommandError, CommandErrorCode, Input};
 use crate::sim::checker::Checker;
 use crate::sim::host::Host;
 use crate::sim::stage::{Event, Stage};
@@ -34,6 +34,11 @@ impl Clients {
             let soon_us = stage.span_us(0, 3_000);
             stage.after(soon_us, Event::Client(ClientEvent::Submit { job: again }));
         }
+    }
+
+    /// What was to be handed over again has gone meanwhile: there were too many of its kind.
+    pub(super) fn is_too_late(&self, job: usize, error: &CommandError) -> bool {
+        self.jobs[job].repeats.is_some() && error.code == CommandErrorCode::Conflict
     }
 
     fn repeated(&self, job: usize, stage: &mut Stage) -> Job {
@@ -73,4 +78,10 @@ impl Clients {
         };
         self.jobs.iter().filter(then).count() as u64
     }
+}
+
+/// Whether it was refused only because there is no room at the moment.
+pub(super) fn is_full(error: &CommandError) -> bool {
+    let full = [CommandErrorCode::Storage, CommandErrorCode::QueueFull];
+    full.contains(&error.code)
 }

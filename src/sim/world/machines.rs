@@ -11,7 +11,7 @@ use crate::proto::guard::GuardRules;
 use crate::proto::health::HealthRules;
 use crate::proto::node::{Input, Node, NodeConfig, TaskConfig, TransferPolicy, WakePolicy};
 use crate::proto::session::{EpochLimits, SessionConfig};
-use crate::proto::task::Serving;
+use crate::proto::task::{Bounds, Keep, Serving};
 use crate::sim::client::{SERVED, early};
 use crate::sim::faults::Fault;
 use crate::sim::host::Host;
@@ -232,6 +232,27 @@ pub(super) fn draw(count: usize, rng: &mut Rng) -> Vec<Host> {
         hosts[rng.random_range(0..count)].cheats = true;
     }
     hosts
+}
+
+/// In every third world there is little room in memory, whatever else was drawn. Returns whether it is one.
+pub(super) fn narrow(hosts: &mut [Host], seed: u64) -> bool {
+    if !seed.is_multiple_of(3) {
+        return false;
+    }
+    for host in hosts {
+        host.config.task.bounds = Bounds {
+            queue_tasks: 6,
+            queue_bytes: 100_000,
+            held_tasks: 6,
+            tombstones: 8,
+        };
+        host.config.task.keep = Keep {
+            failed_tasks: 2,
+            failed_bytes: 300,
+            ..Keep::default()
+        };
+    }
+    true
 }
 
 fn short_sessions() -> SessionConfig {

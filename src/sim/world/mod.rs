@@ -8,8 +8,8 @@ mod machines;
 mod outputs;
 mod room;
 
-use crate::proto::Violation;
-use crate::proto::node::{Input, TaskState};
+use crate::proto::node::{Input, Node, TaskState};
+use crate::proto::{Size, Violation};
 use crate::sim::checker::Checker;
 use crate::sim::client::Clients;
 use crate::sim::faults::{self, Outcomes};
@@ -17,6 +17,7 @@ use crate::sim::files::Files;
 use crate::sim::gossip::Gossip;
 use crate::sim::host::Host;
 use crate::sim::network::Network;
+use crate::sim::peaks::{LOOK_EVERY, Peaks};
 use crate::sim::stage::{Event, Incarnation, Stage};
 use crate::sim::trace::Trace;
 use crate::sim::{Failure, Report, WorldConfig};
@@ -37,6 +38,7 @@ pub struct World {
     checker: Checker,
     trace: Trace,
     outcomes: Outcomes,
+    peaks: Peaks,
     steps: u64,
     #[cfg(test)]
     pub(in crate::sim) planted: Option<crate::proto::task::Planted>,
@@ -46,8 +48,10 @@ impl World {
     /// A world of machines that are not started yet, with its faults and its work on the agenda.
     pub fn new(seed: u64, config: &WorldConfig) -> World {
         let mut stage = Stage::new(seed, config.calm_ms * 1000);
-        let hosts = machines::draw(config.nodes, &mut stage.rng);
+        let mut hosts = machines::draw(config.nodes, &mut stage.rng);
+        let narrow = machines::narrow(&mut hosts, seed);
         let mut checker = Checker::new(hosts.iter().map(|h| h.identity.entity_id).collect());
+        checker.keeps_few_dead(narrow);
         checker.cheats(hosts.iter().position(|host| host.cheats));
         for host in 0..hosts.len() {
             let after_us = stage.span_us(0, 300);
@@ -74,6 +78,7 @@ impl World {
             clients,
             checker,
             outcomes: Outcomes::default(),
+            peaks: Peaks::default(),
             steps: 0,
             #[cfg(test)]
             planted: None,
@@ -193,7 +198,24 @@ impl World {
     fn after_step(&mut self, at: Incarnation) -> Result<(), Violation> {
         if self.hosts[at.host].is_up(at) {
             self.checker.stepped(&self.hosts, at.host, &self.stage)?;
+            self.measure(at.host)?;
             self.hosts[at.host].schedule(&mut self.stage);
+        }
+        Ok(())
+    }
+
+    /// M1, every so many steps.
+    fn measure(&mut self, host: usize) -> Result<(), Violation> {
+        if !self.steps.is_multiple_of(LOOK_EVERY) {
+            return Ok(());
+        }
+        let core = self.hosts[host].core.iter();
+        for size in core.flat_map(Node::sizes) {
+            Violation::unless(size.fits(), "M1", || {
+                let Size { what, is, max } = size;
+                format!("node {host} keeps {is} {what}, {max} is the most there may be")
+            })?;
+            self.peaks.saw(size);
         }
         Ok(())
     }
@@ -244,6 +266,7 @@ impl World {
             trace: self.trace.hash(),
             faults: self.stage.counts,
             outcomes: self.outcomes,
+            peaks: self.peaks,
         }
     }
 }

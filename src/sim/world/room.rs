@@ -62,6 +62,8 @@ impl World {
     /// A node answers a command: for want of room it refuses only while there is none.
     pub(super) fn refuses(&mut self, host: usize, result: &CommandResult) -> Result<(), Violation> {
         let Err(refused) = result else { return Ok(()) };
+        let full = refused.code == CommandErrorCode::QueueFull;
+        self.outcomes.refused_for_limit += u64::from(full);
         if refused.code != CommandErrorCode::Storage {
             return Ok(());
         }

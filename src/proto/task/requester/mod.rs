@@ -20,6 +20,7 @@ mod last;
 mod pace;
 mod reports;
 mod said;
+mod sizes;
 mod spending;
 mod submit;
 mod witness;
@@ -33,6 +34,7 @@ pub use keep::Keep;
 pub use last::nobody_fits;
 pub use submit::{Full, NewTask, Start, SubmitOutcome};
 
+use super::bounds::Bounds;
 use super::events::Log;
 use super::feed::Feed;
 use super::queue::{Class, Queue, Ready};
@@ -59,6 +61,7 @@ pub struct RequesterConfig {
     /// Of the files that are inputs of dead letters.
     pub dead_files_max_bytes: u64,
     pub keep: Keep,
+    pub bounds: Bounds,
 }
 
 /// What the requester asks for.

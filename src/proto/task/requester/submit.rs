@@ -8,7 +8,6 @@ use super::super::record::{Agreement, AgreementRecord, Fresh, HeldKey, TaskRecor
 use super::{Handed, Log, Phase, Requester, Task};
 use crate::crypto::{Digest, hash};
 use crate::proto::Step;
-use crate::types::limits::{QUEUE_MAX_BYTES, QUEUE_MAX_TASKS};
 use crate::types::{
     BatchId, Capability, EntityId, FileRef, Keyspace, Marks, Now, Priority, TaskId, TaskKey, Wall,
 };
@@ -173,8 +172,9 @@ impl Requester {
 
     /// Whether so many more tasks fit, with so many bytes of inputs together.
     pub(super) fn room_for(&self, tasks: usize, input_bytes: usize) -> Result<(), Full> {
+        let bounds = self.config.bounds;
         let open = self.tasks.len() - self.over.len() - self.dead.len();
-        if open + tasks > QUEUE_MAX_TASKS {
+        if open + tasks > bounds.queue_tasks && !self.queues_all() {
             return Err(Full::Tasks);
         }
         if self
@@ -185,7 +185,7 @@ impl Requester {
         {
             return Err(Full::Disk);
         }
-        match self.input_bytes + input_bytes > QUEUE_MAX_BYTES {
+        match self.input_bytes + input_bytes > bounds.queue_bytes {
             true => Err(Full::Bytes),
             false => Ok(()),
         }
@@ -301,6 +301,17 @@ impl Requester {
     #[cfg(not(test))]
     #[expect(clippy::unused_self, reason = "a planted defect of the tests")]
     fn asks_no_room(&self) -> bool {
+        false
+    }
+
+    #[cfg(test)]
+    fn queues_all(&self) -> bool {
+        self.planted == Some(crate::proto::task::Planted::QueueAll)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "a planted defect of the tests")]
+    fn queues_all(&self) -> bool {
         false
     }
 

@@ -75,6 +75,7 @@ fn requester_config() -> RequesterConfig {
         backoff_max_ms: 30_000,
         dead_files_max_bytes: 10_000_000,
         keep: Keep::default(),
+        bounds: Bounds::default(),
     }
 }
 
@@ -92,6 +93,7 @@ fn worker_config(slots: u32, first_run: u64) -> WorkerConfig {
         renew_ms: 5_000,
         first_run,
         goes_on: false,
+        bounds: Bounds::default(),
     }
 }
 

@@ -13,16 +13,18 @@ mod offers;
 mod orphan;
 mod places;
 mod poison;
+mod sizes;
 mod space;
 mod turns;
 mod waiting;
 
 pub use waiting::{Idle, Serving};
 
+use super::bounds::Bounds;
 use super::record::{HeldKey, HeldRecord, HeldState, held_key, read};
 use super::{RowError, forget_at};
 use crate::proto::Step;
-use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS, TOMBSTONES_MAX};
+use crate::types::limits::{LIST_MAX_ITEMS, TERMINAL_KEEP_MS};
 use crate::types::{
     BatchId, Capability, EntityId, FencingToken, Keyspace, Mono, Now, Row, RunId, TaskId,
 };
@@ -44,6 +46,7 @@ pub struct WorkerConfig {
     pub first_run: u64,
     /// The process did not end, so none of its runs took it down.
     pub goes_on: bool,
+    pub bounds: Bounds,
 }
 
 /// What the worker asks for.
@@ -459,7 +462,8 @@ impl Worker {
 
     fn prune(&mut self, step: &mut Step<'_>) {
         while let Some((forget_at, key)) = self.tombstones.first().copied() {
-            if forget_at > step.now.mono && self.tombstones.len() <= TOMBSTONES_MAX {
+            let fits = self.tombstones.len() <= self.config.bounds.tombstones;
+            if forget_at > step.now.mono && (fits || self.forgets_nothing()) {
                 break;
             }
             self.tombstones.pop_first();
@@ -515,6 +519,11 @@ impl Worker {
     /// How many tasks are held: running, or ended and not acknowledged.
     pub fn len(&self) -> usize {
         self.held.len() - self.tombstones.len()
+    }
+
+    /// The same, and those that were.
+    pub fn known(&self) -> usize {
+        self.held.len()
     }
 
     /// Whether nothing is held.

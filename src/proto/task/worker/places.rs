@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::{HeldKey, Phase, Worker};
 use crate::proto::{Step, Violation};
-use crate::types::limits::{INPUT_MAX_BYTES, WORKER_MAX_BYTES, WORKER_MAX_TASKS};
+use crate::types::limits::{INPUT_MAX_BYTES, WORKER_MAX_BYTES};
 use crate::types::{EntityId, Mono};
 
 /// So long an outcome is safe that its requester does not acknowledge,
@@ -80,14 +80,14 @@ impl Worker {
         let others = self.live.keys().filter(|one| **one != requester).count();
         let heads = others + 2;
         Places {
-            tasks: (WORKER_MAX_TASKS / heads).max(1),
+            tasks: (self.config.bounds.held_tasks / heads).max(1),
             bytes: (WORKER_MAX_BYTES / heads).max(INPUT_MAX_BYTES),
         }
     }
 
     /// Whether one more task of `requester`, which has `of` already, is within what it may have.
     pub(super) fn may_have(&self, requester: EntityId, of: Places, input_bytes: usize) -> bool {
-        let plenty = self.len() < WORKER_MAX_TASKS / 2;
+        let plenty = self.len() < self.config.bounds.held_tasks / 2;
         let plenty_bytes = self.bytes + input_bytes <= WORKER_MAX_BYTES / 2;
         if plenty && plenty_bytes {
             return true;
@@ -99,7 +99,7 @@ impl Worker {
 
     /// Whether there is a place, and room for this input.
     pub(super) fn is_crowded(&self, input_bytes: usize) -> bool {
-        self.len() >= WORKER_MAX_TASKS || self.bytes + input_bytes > WORKER_MAX_BYTES
+        self.len() >= self.config.bounds.held_tasks || self.bytes + input_bytes > WORKER_MAX_BYTES
     }
 
     /// Lets outcomes go until there is a place and room, for somebody who has `of`. `stale` is
@@ -181,6 +181,7 @@ mod tests {
             payload_max_bytes: 0,
             first_run: 1,
             goes_on: false,
+            bounds: crate::proto::task::Bounds::default(),
         }
     }
 
