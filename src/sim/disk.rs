@@ -36,6 +36,11 @@ impl Disk {
         self.begin()
     }
 
+    /// Whether something is queued that is not durable yet.
+    pub(super) fn is_writing(&self) -> bool {
+        !self.queued.is_empty()
+    }
+
     fn begin(&mut self) -> bool {
         let begins = self.flushing == 0 && !self.queued.is_empty();
         if begins {

@@ -11,7 +11,8 @@
 //!   still to be handed over.
 //!
 //! # Bounds
-//! One offer, cancel or question a task of ours, one outcome a task held, one answer a request under way.
+//! One offer, cancel or question a task of ours, one answer a request under way, and of a task held its
+//! outcome, once for each flush behind which it was asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,17 +73,17 @@ impl Flush {
         self.parked.entry(after).or_default()
     }
 
-    /// How many offers, cancels and outcomes wait.
+    /// How many offers and cancels wait, and how many tasks' outcomes.
     pub(super) fn sizes(&self) -> (usize, usize, usize) {
-        let of = |parcel: &Parcel| {
-            (
-                parcel.offers.values().map(Vec::len).sum::<usize>(),
-                parcel.cancels.values().map(Vec::len).sum::<usize>(),
-                parcel.results.values().map(BTreeSet::len).sum::<usize>(),
-            )
-        };
-        let all = self.parked.values().map(of);
-        all.fold((0, 0, 0), |(a, b, c), (x, y, z)| (a + x, b + y, c + z))
+        let (mut offers, mut cancels, mut results) = (0, 0, BTreeSet::new());
+        for parcel in self.parked.values() {
+            offers += parcel.offers.values().map(Vec::len).sum::<usize>();
+            cancels += parcel.cancels.values().map(Vec::len).sum::<usize>();
+            // A session that comes back asks for all again, behind what was written meanwhile.
+            let of = |(requester, tasks)| std::iter::repeat(requester).zip(tasks);
+            results.extend(parcel.results.iter().flat_map(of));
+        }
+        (offers, cancels, results.len())
     }
 
     /// Takes all that rests on nothing newer than `durable`.

@@ -89,6 +89,10 @@ impl World {
         for host in 0..self.hosts.len() {
             let mut now = self.hosts[host].now(&self.stage);
             (now.mono, now.wall) = (now.mono + LONG_MS, now.wall + LONG_MS);
+            // What was on its way to the disk at the end has come there.
+            for input in self.flush_all(host)? {
+                self.alone(host, input, now)?;
+            }
             for _ in 0..6 {
                 self.alone(host, Input::Deadline, now)?;
                 (now.mono, now.wall) = (now.mono + 20_000, now.wall + 20_000);
@@ -115,15 +119,7 @@ impl World {
                 match output {
                     Output::Persist { id, writes } => {
                         let _ = self.hosts[host].disk.write(id, writes);
-                        let mut more = true;
-                        while more {
-                            let (batches, upto, again) = self.hosts[host].disk.flushed();
-                            for batch in &batches {
-                                self.checker.durable(host, batch)?;
-                            }
-                            inputs.push(Input::Persisted { upto });
-                            more = again;
-                        }
+                        inputs.extend(self.flush_all(host)?);
                     }
                     Output::File(job) => self.file_job(from, job)?,
                     _ => {}
@@ -131,5 +127,20 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// All that is queued becomes durable. Returns what the node is told of it.
+    fn flush_all(&mut self, host: usize) -> Result<Vec<Input>, Violation> {
+        let mut inputs = Vec::new();
+        let mut more = self.hosts[host].disk.is_writing();
+        while more {
+            let (batches, upto, again) = self.hosts[host].disk.flushed();
+            for batch in &batches {
+                self.checker.durable(host, batch)?;
+            }
+            inputs.push(Input::Persisted { upto });
+            more = again;
+        }
+        Ok(inputs)
     }
 }
