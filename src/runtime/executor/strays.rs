@@ -11,8 +11,7 @@
 //! Invariants
 //! 1. A process is looked at after the one that started it, so one look at each is enough, however
 //!    fast they multiply: who was killed starts nothing more, who was not yet looked at has its
-//!    children behind it. The order is that in which the kernel gives out numbers. Behind one that
-//!    could not be judged, because it was just becoming a program, all are looked at again.
+//!    children behind it. The order is that in which the kernel gives out numbers.
 //! 2. A process is killed by its number right after that number's environment showed the mark: for
 //!    another to be hit, the kernel would have to go through all numbers in between.
 //! 3. Only processes that began after the run did are looked at, except where so many have that the
@@ -23,7 +22,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -48,7 +47,7 @@ const BORN_PER_MS_MAX: u128 = 100;
 const COUNT_AGE_MAX: Duration = Duration::from_millis(200);
 /// How often and how long at most a process is waited for that is just becoming a program.
 const BEGINNING_POLL: Duration = Duration::from_micros(200);
-const BEGINNING_WAIT: Duration = Duration::from_secs(1);
+const BEGINNING_WAIT: Duration = Duration::from_millis(50);
 /// How often all processes are gone through where the order of their numbers is not known.
 const PASSES_MAX: usize = 20;
 
@@ -168,10 +167,14 @@ pub(super) fn end_now<'a>(runs: impl Iterator<Item = &'a Began>) -> Found {
     let marks: BTreeSet<&[u8]> = runs.iter().map(|run| run.mark.text.as_bytes()).collect();
     let mut scan = Scan::new(|mark| marks.contains(mark));
     match Numbers::read().and_then(|numbers| numbers.earliest(&runs)) {
-        Some((pid, since)) if since <= NEAR => scan.near(pid),
+        Some((pid, since)) if since <= NEAR => {
+            scan.walked = Some(pid);
+            scan.walk();
+        }
         Some((pid, _)) => scan.all(Some(pid)),
         None => scan.all(None),
     }
+    scan.await_beginning();
     scan.found
 }
 
@@ -185,6 +188,7 @@ pub(super) fn end_all_of(node: &str) -> Found {
             rest.is_some_and(|rest| rest.starts_with(b"-"))
         });
         scan.all(None);
+        scan.await_beginning();
         let before = found.killed.len();
         found.killed.append(&mut scan.found.killed);
         found.looked = found.looked.saturating_add(scan.found.looked);
@@ -315,38 +319,9 @@ impl<F: Fn(&[u8]) -> bool> Scan<F> {
         self.walked = Some(pid);
     }
 
-    /// Looks at every process behind `pid`.
-    fn near(&mut self, pid: i32) {
-        let until = Instant::now() + BEGINNING_WAIT;
-        self.walk_behind(pid);
-        while let Some(first) = self.beginning.first().copied()
-            && Instant::now() < until
-        {
-            thread::sleep(BEGINNING_POLL);
-            self.beginning.clear();
-            self.look(first);
-            self.walk_behind(first);
-        }
-    }
-
-    fn walk_behind(&mut self, pid: i32) {
-        self.walked = Some(pid);
-        self.walk();
-    }
-
-    /// Looks at every process there is, or that was given a number behind this.
+    /// Looks at every process there is, or that was given a number behind this, until nothing is
+    /// found, and at those that begin meanwhile.
     fn all(&mut self, behind: Option<i32>) {
-        let until = Instant::now() + BEGINNING_WAIT;
-        self.passes(behind);
-        while !self.beginning.is_empty() && Instant::now() < until {
-            thread::sleep(BEGINNING_POLL);
-            self.beginning.clear();
-            self.passes(behind);
-        }
-    }
-
-    /// Looks at all of these until nothing is found, and at those that begin meanwhile.
-    fn passes(&mut self, behind: Option<i32>) {
         let numbers = Numbers::read();
         self.walked = numbers.map(|numbers| numbers.last);
         let since = |pid| numbers.map(|numbers| numbers.since(pid));
@@ -381,23 +356,29 @@ impl<F: Fn(&[u8]) -> bool> Scan<F> {
         if pid <= 1 || pid == self.own {
             return;
         }
-        // The environment with which it began its program.
-        let Ok(file) = File::open(format!("/proc/{pid}/environ")) else {
+        match self.read(pid) {
             // There is none, it is another user's, or it is gone.
-            return;
-        };
-        self.environ.clear();
-        let read = file.take(ENVIRON_MAX_BYTES).read_to_end(&mut self.environ);
-        if read.is_err() {
-            return;
-        }
-        if self.environ.is_empty() {
-            if is_beginning(pid) {
-                self.beginning.push(pid);
+            Err(_) => {}
+            Ok(()) if self.environ.is_empty() => {
+                if is_beginning(pid) {
+                    self.beginning.push(pid);
+                }
             }
-        } else if self.bears_mark() && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
-            self.found.killed.insert(pid);
+            Ok(()) => {
+                if self.bears_mark() && kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok() {
+                    self.found.killed.insert(pid);
+                }
+            }
         }
+    }
+
+    /// Reads the environment with which a process began its program.
+    fn read(&mut self, pid: i32) -> io::Result<()> {
+        self.environ.clear();
+        let file = File::open(format!("/proc/{pid}/environ"))?;
+        file.take(ENVIRON_MAX_BYTES)
+            .read_to_end(&mut self.environ)
+            .map(drop)
     }
 
     fn bears_mark(&self) -> bool {
@@ -408,28 +389,32 @@ impl<F: Fn(&[u8]) -> bool> Scan<F> {
             mark.is_some_and(&self.is_wanted)
         })
     }
+
+    /// Looks again at those that showed nothing, and at what began since.
+    fn await_beginning(&mut self) {
+        let until = Instant::now() + BEGINNING_WAIT;
+        while !self.beginning.is_empty() && Instant::now() < until {
+            thread::sleep(BEGINNING_POLL);
+            for pid in std::mem::take(&mut self.beginning) {
+                self.look(pid);
+            }
+            self.walk();
+        }
+    }
 }
 
-/// Whether a process that showed no environment may show one in a moment: `exec` gives it a new one
-/// only after it has taken the old one away. A thread of the kernel and a process that is gone have
-/// no program; one that was given an empty environment knows where that is.
+/// Whether a process has a program, but not yet its environment: between the two, `exec` shows an
+/// empty one. A thread of the kernel and a process that is gone have no program; one that was given
+/// an empty environment knows where that ends.
 fn is_beginning(pid: i32) -> bool {
-    /// `env_start` and `env_end` in `/proc/PID/stat`, counted from the state, which stands behind
-    /// the name.
-    const ENV: [usize; 2] = [47, 48];
+    /// `env_end` in `/proc/PID/stat`, counted from the state, which stands behind the name.
+    const ENV_END: usize = 48;
     if fs::read_link(format!("/proc/{pid}/exe")).is_err() {
         return false;
     }
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let Some((_, rest)) = stat.rsplit_once(") ") else {
-        return false;
-    };
-    let fields: Vec<&str> = rest.split(' ').collect();
-    match ENV.map(|at| fields.get(at)) {
-        // By now it has one, or still none.
-        [Some(start), Some(end)] => start != end || *end == "0",
-        _ => false,
-    }
+    let fields = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    fields.and_then(|rest| rest.split(' ').nth(ENV_END)) == Some("0")
 }
 
 #[cfg(test)]

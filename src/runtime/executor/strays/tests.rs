@@ -65,10 +65,14 @@ fn every_way_of_looking_finds_a_stray() {
             .unwrap();
         let mut scan = Scan::new(|found: &[u8]| found == mark.as_bytes());
         match way {
-            0 => scan.near(numbers.last),
+            0 => {
+                scan.walked = Some(numbers.last);
+                scan.walk();
+            }
             1 => scan.all(Some(numbers.last)),
             _ => scan.all(None),
         }
+        scan.await_beginning();
         let found = scan.found.killed;
         let _ = child.kill();
         child.wait().unwrap();
@@ -97,18 +101,14 @@ fn only_the_whole_mark_in_its_own_variable_counts() {
 }
 
 #[test]
-fn an_empty_environment_is_not_waited_for() {
+fn nobody_who_shows_an_environment_is_beginning() {
+    assert!(!is_beginning(Pid::this().as_raw()));
     let mut bare = std::process::Command::new("sleep")
         .arg("1000")
         .env_clear()
         .spawn()
         .unwrap();
     let pid = i32::try_from(bare.id()).unwrap();
-    // For a moment it is beginning.
-    let until = Instant::now() + Duration::from_secs(10);
-    while is_beginning(pid) && Instant::now() < until {
-        thread::sleep(Duration::from_millis(1));
-    }
     let beginning = is_beginning(pid);
     bare.kill().and_then(|()| bare.wait()).unwrap();
     assert!(!beginning, "an empty environment is one");

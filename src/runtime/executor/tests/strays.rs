@@ -213,7 +213,6 @@ fn kill_9_of_the_node_takes_along_what_left_its_group() {
     let mut node = KilledOnDrop(node.unwrap());
     let stray = stray_in(&dir.path().join("pid"));
     assert!(runs(stray.0));
-    // Killed before the other began, which is not yet gone on a busy machine.
     gone(&[stray_in(&dir.path().join("ended")).0]);
     node.0.kill().unwrap();
     node.0.wait().unwrap();
