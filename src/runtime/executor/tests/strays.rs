@@ -66,8 +66,8 @@ async fn what_left_its_group_ends_with_its_run() {
     gone(&[stray_in(&failed).0]);
     let late = note("late");
     let command = format!("{} sleep 1000", leaving(&late));
-    let reason = bench.failed(&command, 4_000).await;
-    assert_eq!(reason, "ran longer than 4 s, was stopped");
+    let reason = bench.failed(&command, 1_000).await;
+    assert_eq!(reason, "ran longer than 1 s, was stopped");
     gone(&[stray_in(&late).0]);
     let killed = note("killed");
     bench.start(7, &format!("{} sleep 1000", leaving(&killed)), b"", 60_000);
@@ -89,7 +89,11 @@ async fn a_process_that_left_the_group_and_keeps_the_pipes_does_not_hold_up_the_
         pid.display()
     );
     assert_eq!(bench.completed(&command, b"").await, b"hi\n");
-    assert!(started.elapsed() < PROMPT, "{:?}", started.elapsed());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
     gone(&[stray_in(&pid).0]);
     bench.executor.shutdown().await;
 }
@@ -213,7 +217,7 @@ fn kill_9_of_the_node_takes_along_what_left_its_group() {
     let mut node = KilledOnDrop(node.unwrap());
     let stray = stray_in(&dir.path().join("pid"));
     assert!(runs(stray.0));
-    gone(&[stray_in(&dir.path().join("ended")).0]);
+    assert!(!runs(stray_in(&dir.path().join("ended")).0));
     node.0.kill().unwrap();
     node.0.wait().unwrap();
     gone(&[stray.0]);
