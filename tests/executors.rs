@@ -126,35 +126,6 @@ fn a_cancel_reaches_the_command_and_its_grandchildren_within_two_seconds() {
 }
 
 #[test]
-fn what_left_its_group_is_gone_after_a_cancel_and_a_kill_of_the_node() {
-    let notes = tempfile::tempdir().unwrap();
-    let dir = notes.path().display();
-    let settings = format!(
-        "[serve.nap]\nslots = 3\ncommand = '''read -r name\n\
-         setsid sh -c \"echo \\$\\$ > {dir}/$name; exec sleep 600\" </dev/null >/dev/null 2>&1 &\n\
-         while ! test -s {dir}/$name; do sleep 0.1; done; test $name = short || sleep 600'''"
-    );
-    let (alice, mut bob) = pair(&settings);
-    let submit = |name: &str| {
-        let task = alice.text(&["task", "submit", "nap", "--text", name]);
-        (task.trim().to_owned(), pid_in(&notes.path().join(name)))
-    };
-    let (canceled, stray) = submit("canceled");
-    let (_, other) = submit("other");
-    let (_, short) = submit("short");
-    let is_gone = |pid: u32| {
-        eventually("it is gone", SOON, || (!runs(pid)).then_some(()));
-    };
-    is_gone(short);
-    assert!(runs(stray) && runs(other));
-    alice.text(&["task", "cancel", &canceled]);
-    is_gone(stray);
-    assert!(runs(other));
-    bob.kill();
-    is_gone(other);
-}
-
-#[test]
 fn a_run_whose_requester_is_gone_goes_on_or_stops_as_it_was_told() {
     let notes = tempfile::tempdir().unwrap();
     let dir = notes.path().display();

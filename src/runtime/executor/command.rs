@@ -1,4 +1,4 @@
-//! One command from its start to the death of its process group, and of what left that.
+//! One command from its start to the death of its process group.
 
 use std::future::Future;
 use std::io;
@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 use super::guard::Guard;
 use super::output::{Cut, Large, Output};
 use super::stderr::{Progress, StderrTail};
-use super::strays::{self, Began, Mark};
 use super::telling::Teller;
 use crate::runtime::payloads::PayloadFolder;
 use crate::types::limits::REASON_MAX_BYTES;
@@ -106,8 +105,7 @@ impl Job {
                 return Ended::Failed("the worker cannot read the input".into());
             }
         };
-        let mark = guard.strays().mark();
-        let mut child = match self.spawn(&mark) {
+        let mut child = match self.spawn() {
             Ok(child) => child,
             Err(error) => {
                 // Where is for the log: the requester gets to see the reason.
@@ -115,7 +113,7 @@ impl Job {
                 return Ended::Failed(format!("the command cannot be started: {error}"));
             }
         };
-        let Some(mut group) = Group::of(&child, mark, guard) else {
+        let Some(mut group) = Group::of(&child, guard) else {
             return Ended::Failed(String::from("the command ended before it began"));
         };
         let max_bytes = self.output_max_bytes.unwrap_or(0);
@@ -145,14 +143,11 @@ impl Job {
             // number cannot be another's by now: while a member lives it is taken, and the kernel
             // gives a free one out again only after it has been through all others.
             group.kill();
-            let rest = async {
-                match pumped {
-                    true => None,
-                    false => timeout(PIPES_GRACE, pumping).await.ok(),
-                }
+            let rest = if pumped {
+                None
+            } else {
+                timeout(PIPES_GRACE, pumping).await.ok()
             };
-            // What left the group may hold the pipes.
-            let (rest, ()) = tokio::join!(rest, group.end_strays());
             match (stopped, rest) {
                 (Stop::Exited(_), Some(Err(cut))) => Stop::Cut(cut),
                 (stopped, _) => stopped,
@@ -165,7 +160,7 @@ impl Job {
         judge(stopped, written, self.timeout, max_bytes).await
     }
 
-    fn spawn(&self, mark: &Mark) -> io::Result<Child> {
+    fn spawn(&self) -> io::Result<Child> {
         let kept = ENV_KEPT
             .iter()
             .filter_map(|name| Some((name, std::env::var_os(name)?)));
@@ -178,7 +173,6 @@ impl Job {
             .env_clear()
             .envs(kept)
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .env(strays::VARIABLE, &mark.text)
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(if self.output_max_bytes.is_some() {
@@ -288,22 +282,20 @@ fn join_bounded(what: &str, tail: &str) -> String {
     format!("{what}: {}", &tail[from..])
 }
 
-/// The process group of one command. Killed when it is dropped, with what left it, so that a task
-/// that is torn down with its runtime leaves nothing behind.
+/// The process group of one command. Killed when it is dropped, so that a task that is torn down
+/// with its runtime leaves nothing behind.
 struct Group<'a> {
     alive: Option<Pid>,
-    began: Option<Began>,
     guard: &'a Guard,
 }
 
 impl<'a> Group<'a> {
     /// The group whose leader `child` is, made known to the guard.
-    fn of(child: &Child, mark: Mark, guard: &'a Guard) -> Option<Group<'a>> {
-        let pid = i32::try_from(child.id()?).ok()?;
-        guard.add(pid);
+    fn of(child: &Child, guard: &'a Guard) -> Option<Group<'a>> {
+        let leader = i32::try_from(child.id()?).ok()?;
+        guard.add(leader);
         Some(Group {
-            alive: Some(Pid::from_raw(pid)),
-            began: Some(Began { mark, pid }),
+            alive: Some(Pid::from_raw(leader)),
             guard,
         })
     }
@@ -322,22 +314,11 @@ impl<'a> Group<'a> {
             self.guard.remove(group.as_raw());
         }
     }
-
-    /// Once it is killed: ends what had left it.
-    async fn end_strays(&mut self) {
-        if let Some(began) = self.began.clone() {
-            self.guard.strays().end(began).await;
-            self.began = None;
-        }
-    }
 }
 
 impl Drop for Group<'_> {
     fn drop(&mut self) {
         self.kill();
-        if let Some(began) = self.began.take() {
-            strays::end_now([&began].into_iter());
-        }
     }
 }
 

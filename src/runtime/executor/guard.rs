@@ -26,7 +26,6 @@ use nix::unistd::Pid;
 use tokio::time::sleep;
 
 use super::GUARD_SUBCOMMAND;
-use super::strays::{self, Strays};
 
 /// Becomes the program behind it, deaf to signals from its first instruction on: what is ignored
 /// stays ignored across `exec`.
@@ -38,7 +37,6 @@ const STOP_POLLS_MAX: u32 = 100;
 /// The node's side.
 pub(super) struct Guard {
     exe: Option<PathBuf>,
-    strays: Strays,
     state: Mutex<State>,
 }
 
@@ -59,16 +57,10 @@ impl Guard {
     pub(super) fn start(exe: Option<PathBuf>) -> Guard {
         let guard = Guard {
             exe,
-            strays: Strays::new(),
             state: Mutex::default(),
         };
         guard.tell(|_| String::new());
         guard
-    }
-
-    /// What ends the processes that left their groups.
-    pub(super) fn strays(&self) -> &Strays {
-        &self.strays
     }
 
     /// Says that a group runs.
@@ -119,7 +111,7 @@ impl Guard {
             let _ = child.kill().and_then(|()| child.wait());
             drop(pipe);
         }
-        match Process::spawn(exe, self.strays.node(), &state.groups) {
+        match Process::spawn(exe, &state.groups) {
             Ok(process) => state.process = Some(process),
             Err(error) => tracing::warn!(
                 exe = %exe.display(), %error,
@@ -157,7 +149,7 @@ impl Guard {
 }
 
 impl Process {
-    fn spawn(exe: &PathBuf, node: &str, groups: &BTreeSet<i32>) -> io::Result<Process> {
+    fn spawn(exe: &PathBuf, groups: &BTreeSet<i32>) -> io::Result<Process> {
         let mut child = Command::new("/bin/sh")
             .args(["-c", DEAF])
             .arg(exe)
@@ -176,7 +168,6 @@ impl Process {
         // A guard that hangs must not make the node hang.
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         let mut process = Process { child, pipe };
-        process.pipe.write_all(format!("={node}\n").as_bytes())?;
         for group in groups {
             process.pipe.write_all(format!("+{group}\n").as_bytes())?;
         }
@@ -187,47 +178,28 @@ impl Process {
 /// The guard's side: what the program does when it is called with [`GUARD_SUBCOMMAND`]. Reads
 /// stdin to its end; needs no runtime, no settings and no log.
 pub fn guard_main() -> ExitCode {
-    let left = follow(io::stdin().lock());
-    for group in left.groups {
+    for group in follow(io::stdin().lock()) {
         // An error says that nobody is left in it.
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
-    }
-    if let Some(node) = left.node {
-        strays::end_all_of(&node);
     }
     ExitCode::SUCCESS
 }
 
-/// What the guard knows when the pipe ends.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Left {
-    /// What the marks of the node's commands begin with.
-    node: Option<String>,
-    /// The groups that run.
-    groups: BTreeSet<i32>,
-}
-
-/// Reads the node's lines to the end.
-fn follow(input: impl BufRead) -> Left {
-    let mut left = Left::default();
+/// Reads the node's lines to the end; what is left are the groups that run.
+fn follow(input: impl BufRead) -> BTreeSet<i32> {
+    let mut groups = BTreeSet::new();
     for line in input.lines().map_while(Result::ok) {
-        let Some((sign, rest)) = line.split_at_checked(1) else {
+        let Some((sign, number)) = line.split_at_checked(1) else {
             continue;
         };
-        match (sign, rest.parse()) {
-            // With nothing in it, it would be everybody's.
-            ("=", _) if !rest.is_empty() => left.node = Some(rest.to_owned()),
+        match (sign, number.parse()) {
             // 0 and 1 would be our own group and everybody.
-            ("+", Ok(group @ 2..)) => {
-                left.groups.insert(group);
-            }
-            ("-", Ok(group)) => {
-                left.groups.remove(&group);
-            }
-            _ => {}
-        }
+            ("+", Ok(group @ 2..)) => groups.insert(group),
+            ("-", Ok(group)) => groups.remove(&group),
+            _ => continue,
+        };
     }
-    left
+    groups
 }
 
 #[cfg(test)]
@@ -236,12 +208,7 @@ mod tests {
 
     #[test]
     fn what_was_added_and_not_removed_is_left() {
-        let lines = "=\n+5\n+7\n-5\n+0\n+1\n+-9\nx\n\n+x\n-8\n+9\n";
-        let groups = BTreeSet::from([7, 9]);
-        let nameless = Left { node: None, groups };
-        assert_eq!(follow(lines.as_bytes()), nameless);
-        let lines = format!("=abc\n{lines}");
-        let node = Some(String::from("abc"));
-        assert_eq!(follow(lines.as_bytes()), Left { node, ..nameless });
+        let lines = "+5\n+7\n-5\n+0\n+1\n+-9\nx\n\n+x\n-8\n+9\n";
+        assert_eq!(follow(lines.as_bytes()), BTreeSet::from([7, 9]));
     }
 }

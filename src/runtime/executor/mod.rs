@@ -6,11 +6,9 @@
 //!
 //! Invariants
 //! 1. A run ends in exactly one [`ExecDone`], unless it was killed: then in none.
-//! 2. When a run has ended, however it did, its whole process group has been killed, and on Linux
-//!    what left the group (`strays`).
-//! 3. When the node dies, by kill -9 too, the same is done to all that runs: by the guard, a process
-//!    that sees the end of a pipe only the node holds. A command starts only after the guard knows
-//!    of it.
+//! 2. When a run has ended, however it did, its whole process group has been killed.
+//! 3. When the node dies, by kill -9 too, every group is killed: by the guard, a process that sees
+//!    the end of a pipe only the node holds. A command starts only after the guard knows of it.
 //! 4. Nothing a command does (fill its output, ignore its input, leave children behind that hold
 //!    its pipes) makes the executor wait more than two seconds beyond the timeout, or hold more
 //!    than one result and one stderr tail in memory.
@@ -18,8 +16,7 @@
 //! 5. A capability's command works in a folder of its own (`folder`), new and empty, which goes when
 //!    the run has ended; unless its settings name one.
 //!
-//! A process that leaves its group (`setsid`) and has another environment is out of reach: a command
-//! does that only on purpose.
+//! A process that leaves its group (`setsid`) is out of reach: a command does that only on purpose.
 //! How many commands run at a time is the core's decision; the executor starts what it is told.
 
 mod command;
@@ -30,7 +27,6 @@ mod output;
 mod passes;
 mod pull;
 mod stderr;
-mod strays;
 mod telling;
 #[cfg(test)]
 mod tests;
